@@ -1,0 +1,98 @@
+"""What follows from the schema: columns, arrays for the model, payloads, fingerprints."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+from .schema import Features, LabelledFeatures
+
+Numeric = npt.NDArray[np.float32]
+"""Numeric features, shape (rows, numeric columns), NaN where a value is missing."""
+Categorical = npt.NDArray[np.object_]
+"""Categorical features as text, shape (rows, categorical columns), "" where one is missing."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One field of the schema, as its JSON schema describes it."""
+
+    name: str
+    kind: Literal["numeric", "categorical"]
+    type: str
+    description: str
+    example: Any
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    pattern: str | None = None
+    choices: tuple[str, ...] | None = None
+
+
+def columns(model: type[BaseModel]) -> list[Column]:
+    """Return the columns of a schema in the order in which it declares them.
+
+    Raises:
+        TypeError: a field is neither a number, a boolean nor text.
+    """
+    return [_column(name, spec) for name, spec in model.model_json_schema()["properties"].items()]
+
+
+def _column(name: str, spec: dict[str, Any]) -> Column:
+    options = spec.get("anyOf", [spec])
+    values = [option for option in options if option.get("type") != "null"]
+    if len(values) != 1 or values[0].get("type") not in {"number", "integer", "boolean", "string"}:
+        raise TypeError(f"{name}: declare a number, a boolean or text, or one of them or None")
+    value = {**values[0], **spec}
+    choices = (value["const"],) if "const" in value else value.get("enum")
+    return Column(
+        name=name,
+        kind="categorical" if values[0]["type"] == "string" else "numeric",
+        type=values[0]["type"],
+        description=spec.get("description", ""),
+        example=next(iter(spec.get("examples", [])), None),
+        nullable=len(options) > 1,
+        minimum=value.get("minimum"),
+        maximum=value.get("maximum"),
+        above=value.get("exclusiveMinimum"),
+        below=value.get("exclusiveMaximum"),
+        pattern=value.get("pattern"),
+        choices=tuple(choices) if choices else None,
+    )
+
+
+FEATURES = columns(Features)
+NUMERIC = tuple(column.name for column in FEATURES if column.kind == "numeric")
+CATEGORICAL = tuple(column.name for column in FEATURES if column.kind == "categorical")
+(LABEL,) = (name for name in LabelledFeatures.model_fields if name not in Features.model_fields)
+
+
+def to_arrays(rows: Iterable[Mapping[str, Any]]) -> tuple[Numeric, Categorical]:
+    """Return the model's inputs for rows of raw values; a missing value is None or absent."""
+    rows = list(rows)
+    numeric = [[row.get(name) for name in NUMERIC] for row in rows]
+    categorical = [[row.get(name) or "" for name in CATEGORICAL] for row in rows]
+    return (
+        np.array(numeric, dtype=np.float32).reshape(len(rows), len(NUMERIC)),
+        np.array(categorical, dtype=np.object_).reshape(len(rows), len(CATEGORICAL)),
+    )
+
+
+def example_row() -> dict[str, Any]:
+    """Return one valid row, made of the first example of each feature."""
+    return {column.name: column.example for column in FEATURES}
+
+
+@cache
+def schema_hash() -> str:
+    """Return the fingerprint of the schema; a model serves only the schema it was trained on."""
+    schema = json.dumps(LabelledFeatures.model_json_schema(), sort_keys=True)
+    return hashlib.sha256(schema.encode()).hexdigest()

@@ -1,0 +1,64 @@
+"""Split rows into valid ones and a quarantine with the reason for each refused row."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v2 as nw
+from pydantic import BaseModel
+
+from ..contract import Column, columns
+
+REASON = "quarantine_reason"
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The two halves of a table; together they hold every row that came in."""
+
+    valid: nw.DataFrame[Any]
+    quarantined: nw.DataFrame[Any]
+
+
+def clean(frame: nw.LazyFrame[Any], model: type[BaseModel]) -> Cleaned:
+    """Check every row against a schema, as the service would check it.
+
+    Args:
+        frame: One column per field of the schema; further columns are kept unchecked.
+        model: The schema.
+
+    Returns:
+        The valid rows, and the others with the column `quarantine_reason`, such as
+        "late: missing; wind_speed: above 200".
+    """
+    problems = [_problem(column) for column in columns(model)]
+    checked = frame.with_columns(
+        nw.concat_str(*problems, separator="; ", ignore_nulls=True).alias(REASON)
+    ).collect()
+    refused = nw.col(REASON) != ""
+    return Cleaned(checked.filter(~refused).drop(REASON), checked.filter(refused))
+
+
+def _problem(column: Column) -> nw.Expr:
+    """Return what is wrong with a value as text, or null when nothing is."""
+    value = nw.col(column.name)
+    missing = value.is_null() if column.type != "number" else value.is_null() | value.is_nan()
+    checks = [(missing, "missing")] if not column.nullable else []
+    if column.type == "number":
+        checks.append((~value.is_finite(), "not finite"))
+    if column.minimum is not None:
+        checks.append((value < column.minimum, f"below {column.minimum:g}"))
+    if column.maximum is not None:
+        checks.append((value > column.maximum, f"above {column.maximum:g}"))
+    if column.above is not None:
+        checks.append((value <= column.above, f"not above {column.above:g}"))
+    if column.below is not None:
+        checks.append((value >= column.below, f"not below {column.below:g}"))
+    if column.choices:
+        checks.append((~value.is_in(column.choices), f"not one of {', '.join(column.choices)}"))
+    if column.pattern:
+        checks.append((~value.str.contains(column.pattern), f"does not match {column.pattern}"))
+
+    problem = nw.lit(None, dtype=nw.String)
+    for failed, text in reversed(checks):
+        problem = nw.when(failed).then(nw.lit(f"{column.name}: {text}")).otherwise(problem)
+    return problem

@@ -1,0 +1,39 @@
+"""Send the example row to a running service: `make predict`.
+
+Usage: python -m model_service.serving.example http://localhost:3000
+"""
+
+import json
+import sys
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from ..contract import example_row
+
+
+def main() -> int:
+    """Print the request and the answer; return the exit code."""
+    url = sys.argv[1] if len(sys.argv) > 1 else "http://localhost:3000"
+    if urlsplit(url).scheme not in {"http", "https"}:
+        print(f"Give the address of the service, such as http://localhost:3000, not {url}.")
+        return 2
+    body = json.dumps({"rows": [example_row()]})
+    print(f"POST {url}/predict\n{body}\n")
+    request = Request(  # noqa: S310 - the scheme was checked
+        f"{url}/predict", body.encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urlopen(request, timeout=10) as response:  # noqa: S310
+            print(response.read().decode())
+    except HTTPError as error:
+        print(f"{error.code}: {error.read().decode()}", file=sys.stderr)
+        return 1
+    except URLError as error:
+        print(f"No service at {url}: {error.reason}. Start it: make serve", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

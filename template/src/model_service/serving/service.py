@@ -1,0 +1,45 @@
+"""The BentoML service: lifecycle, health and configuration around the HTTP interface.
+
+Start it with `make serve`, or with `bentoml serve` in the root of the project.
+"""
+
+import bentoml
+
+from .. import registry
+from ..settings import Settings
+from .api import Served, app
+from .drain import Drain
+from .predictor import Predictor
+
+settings = Settings()
+
+
+@bentoml.asgi_app(app)
+@bentoml.service(
+    name="model_service",
+    workers=settings.workers,
+    traffic={"timeout": 10},
+    # The interface counts its own requests: BentoML's metrics make a series of every path asked
+    # for, and its access log and tracing cost several times what a prediction costs.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},
+)
+class ModelService:
+    """Serves the model that the registry's alias names."""
+
+    def __init__(self) -> None:
+        """Load the model; the service is not ready before it answered an example."""
+        model, manifest = registry.load(settings.models_dir, settings.alias)
+        registry.require_schema(manifest)
+        self._drain = Drain(settings.drain_seconds)
+        app.state.served = Served(Predictor(model), manifest.version, settings, self._drain)
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def drain_on_sigterm(self) -> None:
+        """Answer on for a while after SIGTERM."""
+        self._drain.install()
+
+    async def __is_ready__(self) -> bool:
+        """Tell load balancers whether to send requests."""
+        return not self._drain.active

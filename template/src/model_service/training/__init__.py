@@ -1,0 +1,1 @@
+"""From clean rows to a registered model."""

@@ -1,0 +1,43 @@
+"""Clean rows to the arrays that a model takes, split by time."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from ..contract import LABEL, to_arrays
+from .estimator import Dataset
+
+TIME = "scheduled_hour"
+
+
+class SplitError(Exception):
+    """One side of the split holds no rows, or only one class."""
+
+
+def split_by_time(frame: nw.DataFrame[Any], test_from: date) -> tuple[Dataset, Dataset]:
+    """Return what happened before a day (UTC), for training, and the rest, for evaluation.
+
+    Raises:
+        SplitError: a side cannot be used.
+    """
+    start = datetime(test_from.year, test_from.month, test_from.day, tzinfo=UTC)
+    sides = {
+        f"before {test_from}": to_dataset(frame.filter(nw.col(TIME) < start)),
+        f"from {test_from} on": to_dataset(frame.filter(nw.col(TIME) >= start)),
+    }
+    for name, side in sides.items():
+        if len(np.unique(side.label)) < 2:
+            raise SplitError(
+                f"The {len(side)} rows {name} do not hold both classes of {LABEL!r}: "
+                "choose another test_from in training.toml."
+            )
+    train, test = sides.values()
+    return train, test
+
+
+def to_dataset(frame: nw.DataFrame[Any]) -> Dataset:
+    """Return the rows of a frame as arrays, in order."""
+    numeric, categorical = to_arrays(frame.iter_rows(named=True))
+    return Dataset(numeric, categorical, frame[LABEL].to_numpy().astype(bool))

@@ -1,0 +1,93 @@
+"""Gradient-boosted trees on histograms (scikit-learn), exported with skl2onnx."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+from pydantic import BaseModel, ConfigDict, Field
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from threadpoolctl import threadpool_limits
+
+from ..contract import Categorical, Numeric
+from .estimator import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Dataset, Probability
+
+
+class Parameters(BaseModel):
+    """Parameters of scikit-learn's HistGradientBoostingClassifier that may be tuned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_iter: int = Field(ge=1, le=5_000)
+    learning_rate: float = Field(gt=0, le=1)
+    max_leaf_nodes: int = Field(ge=2, le=1_024)
+    min_samples_leaf: int = Field(ge=1)
+    l2_regularization: float = Field(ge=0)
+
+
+class GradientBoosting:
+    """A fitted pipeline: categories to ordinal codes, then trees, which take missing numbers."""
+
+    def __init__(self, pipeline: Pipeline, categorical: int, numeric: int) -> None:
+        """Keep the pipeline and the widths of its two inputs."""
+        self._pipeline = pipeline
+        self._categorical = categorical
+        self._numeric = numeric
+
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
+        """Return the probability of the label, shape (rows,)."""
+        probability = self._pipeline.predict_proba(_rows(numeric, categorical))[:, 1]
+        return np.asarray(probability, dtype=np.float32)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """Return the whole pipeline as one graph."""
+        model: onnx.ModelProto = to_onnx(
+            self._pipeline,
+            initial_types=[
+                (CATEGORICAL_INPUT, StringTensorType([None, self._categorical])),
+                (NUMERIC_INPUT, FloatTensorType([None, self._numeric])),
+            ],
+            options={"zipmap": False},
+        )
+        return _keep_positive_class(model)
+
+
+def fit(train: Dataset, parameters: Mapping[str, Any], seed: int) -> GradientBoosting:
+    """Fit the pipeline; see `Estimator.fit`."""
+    checked = Parameters.model_validate(dict(parameters))
+    categorical, numeric = train.categorical.shape[1], train.numeric.shape[1]
+    # Ordinal codes, not categorical_features: skl2onnx converts that silently wrong.
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    columns = ColumnTransformer(
+        [
+            ("categorical", codes, list(range(categorical))),
+            ("numeric", "passthrough", list(range(categorical, categorical + numeric))),
+        ]
+    )
+    trees = HistGradientBoostingClassifier(random_state=seed, **checked.model_dump())
+    pipeline = Pipeline([("columns", columns), ("trees", trees)])
+    with threadpool_limits(1, "openmp"):  # sums in one order: the same data, the same trees
+        pipeline.fit(_rows(train.numeric, train.categorical), train.label)
+    return GradientBoosting(pipeline, categorical, numeric)
+
+
+def _rows(numeric: Numeric, categorical: Categorical) -> npt.NDArray[np.object_]:
+    """Return both inputs side by side, as the pipeline takes them."""
+    return np.hstack([categorical, numeric.astype(object)])
+
+
+def _keep_positive_class(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Replace the outputs (label, probability of both classes) by that of the second class."""
+    graph = model.graph
+    graph.initializer.append(helper.make_tensor("positive", TensorProto.INT64, [], [1]))
+    graph.node.append(helper.make_node("Gather", ["probabilities", "positive"], [OUTPUT], axis=1))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None]))
+    return model

@@ -1,0 +1,169 @@
+"""A small neural network (PyTorch): embedded categories, scaled numbers, one hidden layer."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, compose, helper
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from ..contract import Categorical, Numeric
+from .estimator import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Dataset, Probability
+
+OPSET = 18
+CODES = "codes"
+UNKNOWN = 0
+
+
+class Parameters(BaseModel):
+    """Size of the network and how it is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_units: int = Field(ge=1, le=4_096)
+    embedding_size: int = Field(ge=1, le=256)
+    dropout: float = Field(ge=0, lt=1)
+    learning_rate: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=1_000)
+
+
+class Network(nn.Module):
+    """Probability of the label from raw numbers, NaN where missing, and codes of categories."""
+
+    centre: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, train: Dataset, categories: int, parameters: Parameters) -> None:
+        """Take the sizes of the layers, the centre and the scale from the training rows."""
+        super().__init__()
+        known = np.ma.masked_invalid(train.numeric)  # a column may be missing throughout
+        deviation = known.std(axis=0).filled(0)
+        self.register_buffer("centre", torch.Tensor(known.mean(axis=0).filled(0)))
+        self.register_buffer("scale", torch.Tensor(np.where(deviation > 0, deviation, 1)))
+        self.embedding = nn.Embedding(categories, parameters.embedding_size)
+        embedded = train.categorical.shape[1] * parameters.embedding_size
+        self.layers = nn.Sequential(
+            nn.Linear(2 * train.numeric.shape[1] + embedded, parameters.hidden_units),
+            nn.ReLU(),
+            nn.Dropout(parameters.dropout),
+            nn.Linear(parameters.hidden_units, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, numeric: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return probabilities, shape (rows,); a missing number is average, and is missing."""
+        missing = torch.isnan(numeric)
+        scaled = torch.where(missing, 0.0, (numeric - self.centre) / self.scale)
+        embedded = self.embedding(codes).flatten(1)
+        inputs = torch.cat([scaled, missing.to(numeric.dtype), embedded], dim=1)
+        probability: torch.Tensor = self.layers(inputs)
+        return probability.squeeze(1)
+
+
+class NeuralNetwork:
+    """A trained network and the codes of the categories that it has seen."""
+
+    def __init__(self, network: Network, codes: dict[str, int], columns: int) -> None:
+        """Keep the network, the codes and the number of categorical columns."""
+        self._network = network.eval()
+        self._codes = codes
+        self._columns = columns
+
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
+        """Return the probability of the label, shape (rows,)."""
+        with torch.no_grad():
+            probability = self._network(torch.tensor(numeric), _encode(categorical, self._codes))
+        return np.asarray(probability.numpy(), dtype=np.float32)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """Return one graph: categories to codes, then the network."""
+        example = (
+            torch.zeros(2, len(self._network.centre)),
+            torch.zeros(2, self._columns, dtype=torch.int64),
+        )
+        rows = torch.export.Dim("rows")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch warns of its own use of its own functions
+            program = torch.onnx.export(
+                self._network,
+                example,
+                input_names=[NUMERIC_INPUT, CODES],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: rows}, {0: rows}),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+        if program is None:  # says its type; with dynamo there always is one
+            raise RuntimeError("PyTorch gave no ONNX program.")
+        return _with_encoder(program.model_proto, self._codes, self._columns)
+
+
+def fit(train: Dataset, parameters: Mapping[str, Any], seed: int) -> NeuralNetwork:
+    """Train the network; see `Estimator.fit`."""
+    checked = Parameters.model_validate(dict(parameters))
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)  # faster for small layers, and the same sums on every machine
+    seen = sorted({str(value) for value in train.categorical.ravel()})
+    codes = {value: code for code, value in enumerate(seen, start=UNKNOWN + 1)}
+    network = Network(train, len(codes) + 1, checked)
+    _train(network, train, _encode(train.categorical, codes), checked)
+    return NeuralNetwork(network, codes, train.categorical.shape[1])
+
+
+def _encode(categorical: Categorical, codes: dict[str, int]) -> torch.Tensor:
+    """Return the codes of categories, shape (rows, categorical columns)."""
+    found = [codes.get(value, UNKNOWN) for value in categorical.ravel()]
+    return torch.tensor(found, dtype=torch.int64).reshape(categorical.shape)
+
+
+def _train(network: Network, train: Dataset, codes: torch.Tensor, parameters: Parameters) -> None:
+    """Minimise the log loss with AdamW; say how far it is after each epoch."""
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=parameters.learning_rate, weight_decay=parameters.weight_decay
+    )
+    numeric = torch.tensor(train.numeric)
+    label = torch.tensor(train.label, dtype=torch.float32)
+    for epoch in range(1, parameters.epochs + 1):
+        total = 0.0
+        order = torch.randperm(len(train))
+        for start in range(0, len(train), parameters.batch_size):
+            batch = order[start : start + parameters.batch_size]
+            loss = nn.functional.binary_cross_entropy(
+                network(numeric[batch], codes[batch]), label[batch]
+            )
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            total += loss.item() * len(batch)
+        print(f"      epoch {epoch} of {parameters.epochs}: log loss {total / len(train):.4f}")
+
+
+def _with_encoder(network: onnx.ModelProto, codes: dict[str, int], columns: int) -> onnx.ModelProto:
+    """Put the encoding of the categories in front of the exported network."""
+    encoder = helper.make_node(
+        "LabelEncoder",
+        [CATEGORICAL_INPUT],
+        [CODES],
+        domain="ai.onnx.ml",
+        keys_strings=list(codes),
+        values_int64s=list(codes.values()),
+        default_int64=UNKNOWN,
+    )
+    graph = helper.make_graph(
+        [encoder],
+        "encoder",
+        [helper.make_tensor_value_info(CATEGORICAL_INPUT, TensorProto.STRING, [None, columns])],
+        [helper.make_tensor_value_info(CODES, TensorProto.INT64, [None, columns])],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
+    front = helper.make_model(graph, opset_imports=opsets, ir_version=network.ir_version)
+    return compose.merge_models(front, network, io_map=[(CODES, CODES)])

@@ -1,0 +1,127 @@
+"""Clean, split, fit, evaluate, export, prove and register: the whole of `make train`."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from .. import registry
+from ..contract import schema_hash
+from ..data.clean import clean
+from ..data.extract import DataError, extract
+from ..data.features import build
+from ..schema import LabelledFeatures
+from ..settings import Settings
+from . import estimator
+from .config import ConfigError, TrainingConfig, read
+from .dataset import SplitError, split_by_time
+from .evaluate import Gate, evaluate, judge
+from .export import export, parity_difference
+
+CONFIG = Path("training.toml")
+RAW = Path("data/raw")
+QUARANTINE = Path("data/quarantine.csv")
+PACKAGES = ("numpy", "onnx", "onnxruntime", "polars", "scikit-learn")
+
+
+class GateError(Exception):
+    """The model does not meet a gate; it was not registered."""
+
+
+def main() -> int:
+    """Train, and promote the model when it meets every gate; return the exit code."""
+    try:
+        manifest = train(read(CONFIG), RAW, QUARANTINE, Settings().models_dir)
+    except (ConfigError, DataError, SplitError, GateError, ValidationError) as error:
+        print(f"\nNothing was registered. {error}", file=sys.stderr)
+        return 1
+    print(f"\n{manifest.version} is the champion now. Next: `make serve`, or `make check`.")
+    return 0
+
+
+def train(config: TrainingConfig, raw: Path, quarantine: Path, models: Path) -> registry.Manifest:
+    """Run all steps and return the manifest of the new champion.
+
+    Args:
+        config: What training.toml says.
+        raw: Folder of the raw tables.
+        quarantine: CSV file that takes the refused rows, each with its reason.
+        models: Folder of the registry.
+
+    Raises:
+        DataError: the raw tables cannot be read.
+        SplitError: a side of the split cannot be used.
+        GateError: the model does not meet a gate.
+        pydantic.ValidationError: a parameter is wrong.
+    """
+    _step(1, f"read the raw tables in {raw}")
+    tables = extract(raw)
+
+    _step(2, "build the features and quarantine bad rows")
+    cleaned = clean(build(tables.flights, tables.planes, tables.weather), LabelledFeatures)
+    cleaned.quarantined.write_csv(quarantine)
+    print(f"      {len(cleaned.valid)} rows, {len(cleaned.quarantined)} refused: {quarantine}")
+    train_rows, test_rows = split_by_time(cleaned.valid, config.test_from)
+
+    _step(3, f"fit {config.estimator} on {len(train_rows)} rows before {config.test_from}")
+    module = estimator.load(config.estimator)
+    model = module.fit(train_rows, config.parameters, config.seed)
+
+    _step(4, f"evaluate on {len(test_rows)} later rows")
+    predicted = model.predict(test_rows.numeric, test_rows.categorical)
+    metrics = evaluate(train_rows, test_rows, predicted)
+
+    _step(5, "export to ONNX and compare")
+    graph = export(model)
+    difference = parity_difference(model, graph, test_rows)
+    _require(judge(metrics, difference, config.gates))
+
+    _step(6, f"register in {models}")
+    manifest = registry.register(
+        models,
+        graph,
+        schema_sha256=schema_hash(),
+        data_sha256=tables.sha256,
+        code_version=_code_version(),
+        estimator=config.estimator,
+        parameters=config.parameters,
+        rows={
+            "train": len(train_rows),
+            "test": len(test_rows),
+            "quarantined": len(cleaned.quarantined),
+        },
+        metrics={**metrics, "parity_difference": difference},
+        packages={name: version(name) for name in PACKAGES},
+    )
+    registry.promote(models, manifest.version)
+    return manifest
+
+
+def _step(number: int, text: str) -> None:
+    print(f"[{number}/6] {text}", flush=True)
+
+
+def _require(gates: list[Gate]) -> None:
+    """Print every gate.
+
+    Raises:
+        GateError: one is not met.
+    """
+    for gate in gates:
+        mark = "ok  " if gate.passed else "FAIL"
+        print(f"      {mark} {gate.name}: {gate.value:.4g} ({gate.condition})")
+    failed = [gate.name for gate in gates if not gate.passed]
+    if failed:
+        raise GateError(f"The model does not meet {', '.join(failed)}; see [gates] in {CONFIG}.")
+
+
+def _code_version() -> str:
+    """Return the commit, marked when files were changed since, or "unknown" outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return run.stdout.strip()

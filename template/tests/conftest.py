@@ -1,0 +1,94 @@
+"""One trained model and one running service for all tests."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model_service.registry import Manifest
+from model_service.training.config import read
+from model_service.training.train import CONFIG, RAW, train
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A registry with one champion."""
+
+    models: Path
+    manifest: Manifest
+    quarantine: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train as `make train` does, into a folder of its own."""
+    folder = tmp_path_factory.mktemp("trained")
+    quarantine = folder / "quarantine.csv"
+    manifest = train(read(CONFIG), RAW, quarantine, folder / "models")
+    return Trained(folder / "models", manifest, quarantine)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that runs as a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+
+def start_service(models: Path, home: Path, **settings: str) -> Service:
+    """Start `bentoml serve` on a free port and wait until it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "BENTOML_HOME": str(home),
+        "MODEL_SERVICE_MODELS_DIR": str(models),
+        "MODEL_SERVICE_DRAIN_SECONDS": "1",
+        **settings,
+    }
+    command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment)
+    service = Service(process, f"http://127.0.0.1:{port}")
+    give_up = time.monotonic() + START_SECONDS
+    while not is_ready(service):
+        if process.poll() is not None or time.monotonic() > give_up:
+            process.kill()
+            raise RuntimeError("The service did not become ready.")
+        time.sleep(0.1)
+    return service
+
+
+def is_ready(service: Service) -> bool:
+    """Ask the readiness probe."""
+    try:
+        return httpx.get(f"{service.url}/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def service(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run the service over HTTP, with two workers as in production."""
+    home = tmp_path_factory.mktemp("bentoml")
+    running = start_service(trained.models, home, MODEL_SERVICE_WORKERS="2")
+    yield running
+    running.process.terminate()
+    assert running.process.wait(timeout=30) == 0
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    """Return a client of the running service."""
+    with httpx.Client(base_url=service.url, timeout=10) as connected:
+        yield connected

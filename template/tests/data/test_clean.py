@@ -1,0 +1,81 @@
+"""A row is valid in training exactly when the service would accept it."""
+
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from model_service.contract import Column, columns, example_row
+from model_service.data.clean import REASON, Cleaned, clean
+from model_service.schema import Features
+
+POLARS_TYPES = {"integer": pl.Int64, "number": pl.Float64, "string": pl.String}
+
+
+def cleaned(rows: list[dict[str, Any]], model: type[BaseModel] = Features) -> Cleaned:
+    types = {column.name: POLARS_TYPES[column.type] for column in columns(model)}
+    return clean(nw.from_native(pl.DataFrame(rows, types)).lazy(), model)
+
+
+def reasons(**changes: Any) -> list[str]:
+    quarantined = cleaned([{**example_row(), **changes}]).quarantined
+    return [str(reason) for reason in quarantined[REASON].to_list()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"wind_speed": 1048.4}, "wind_speed: above 200"),
+        ({"seats": 0}, "seats: below 1"),
+        ({"distance": 0.0}, "distance: not above 0"),
+        ({"distance": None}, "distance: missing"),
+        ({"temperature": float("nan")}, "temperature: not finite"),
+        ({"pressure": float("inf")}, "pressure: not finite"),
+        ({"origin": "BOS"}, "origin: not one of EWR, JFK, LGA"),
+        ({"carrier": "ua"}, "carrier: does not match ^[0-9A-Z]{2}$"),
+        ({"carrier": None, "weekday": 8}, "carrier: missing; weekday: above 7"),
+    ],
+)
+def test_a_bad_row_is_quarantined_with_its_reason(changes: dict[str, Any], reason: str) -> None:
+    assert reasons(**changes) == [reason]
+
+
+@pytest.mark.parametrize("column", ["wind_gust", "seats"])
+def test_a_value_that_may_be_missing_is_no_reason(column: str) -> None:
+    assert reasons(**{column: None}) == []
+
+
+def test_no_row_is_lost() -> None:
+    good, bad = example_row(), {**example_row(), "humidity": 101.0}
+
+    halves = cleaned([good, bad, good])
+
+    assert len(halves.valid) == 2
+    assert halves.quarantined["humidity"].to_list() == [101.0]
+
+
+def values(column: Column) -> st.SearchStrategy[Any]:
+    """Return values of the right type, some of them impossible."""
+    match column.type:
+        case "integer":
+            value: st.SearchStrategy[Any] = st.integers(-100, 1_000)
+        case "number":
+            value = st.floats(-20_000, 20_000) | st.sampled_from([float("nan"), float("inf")])
+        case _:
+            value = st.sampled_from(["UA", "EWR", "ua", "", "ABCD"])
+    return st.none() | st.just(column.example) | value
+
+
+@given(st.fixed_dictionaries({column.name: values(column) for column in columns(Features)}))
+def test_training_and_serving_agree_on_every_row(row: dict[str, Any]) -> None:
+    try:
+        Features.model_validate(row)
+        accepted = True
+    except ValidationError:
+        accepted = False
+
+    assert len(cleaned([row]).valid) == accepted

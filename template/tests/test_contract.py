@@ -1,0 +1,75 @@
+"""Everything that derives from the schema."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, Field
+
+from model_service.contract import (
+    CATEGORICAL,
+    FEATURES,
+    LABEL,
+    NUMERIC,
+    Column,
+    columns,
+    example_row,
+    to_arrays,
+)
+from model_service.schema import Features
+
+
+class Small(BaseModel):
+    """One field of each kind."""
+
+    size: Annotated[float, Field(gt=0, le=5, description="How big.", examples=[2.5])]
+    colour: Annotated[Literal["red", "blue"] | None, Field(examples=["red"])] = None
+    used: bool
+
+
+def test_columns_hold_what_the_schema_declares() -> None:
+    size, colour, used = columns(Small)
+
+    assert size == Column("size", "numeric", "number", "How big.", 2.5, above=0, maximum=5)
+    assert colour.kind == "categorical"
+    assert colour.nullable
+    assert colour.choices == ("red", "blue")
+    assert (used.kind, used.type) == ("numeric", "boolean")
+
+
+@pytest.mark.parametrize("annotation", [list[int], dict[str, int], int | str])
+def test_a_field_that_is_no_number_or_text_is_refused(annotation: type) -> None:
+    model = type("Odd", (BaseModel,), {"__annotations__": {"odd": annotation}})
+
+    with pytest.raises(TypeError, match="odd"):
+        columns(model)
+
+
+def test_the_label_is_no_feature() -> None:
+    assert LABEL not in Features.model_fields
+    assert {*NUMERIC, *CATEGORICAL} == set(Features.model_fields)
+
+
+def test_the_example_row_is_valid() -> None:
+    Features.model_validate(example_row())
+
+
+def test_every_feature_is_described() -> None:
+    assert [column.name for column in FEATURES if not column.description] == []
+
+
+def test_missing_values_become_nan_and_empty_text() -> None:
+    numeric, categorical = to_arrays([{**example_row(), NUMERIC[-1]: None, CATEGORICAL[0]: None}])
+
+    assert numeric.shape == (1, len(NUMERIC))
+    assert numeric.dtype == np.float32
+    assert np.isnan(numeric[0, -1])
+    assert categorical.shape == (1, len(CATEGORICAL))
+    assert categorical[0, 0] == ""
+
+
+def test_no_rows_give_empty_arrays() -> None:
+    numeric, categorical = to_arrays([])
+
+    assert numeric.shape == (0, len(NUMERIC))
+    assert categorical.shape == (0, len(CATEGORICAL))

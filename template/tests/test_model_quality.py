@@ -1,0 +1,60 @@
+"""The model that would be served is worth serving: on months that it has not seen."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from model_service import registry
+from model_service.contract import LABEL
+from model_service.data.clean import clean
+from model_service.data.extract import extract
+from model_service.data.features import build
+from model_service.schema import LabelledFeatures
+from model_service.serving.predictor import Predictor
+from model_service.training.config import read
+from model_service.training.dataset import split_by_time
+from model_service.training.estimator import Dataset, Probability
+from model_service.training.train import CONFIG, RAW
+from tests.conftest import Trained
+
+GATES = read(CONFIG).gates
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[Dataset, Dataset]:
+    tables = extract(RAW)
+    frame = build(tables.flights, tables.planes, tables.weather)
+    return split_by_time(clean(frame, LabelledFeatures).valid, read(CONFIG).test_from)
+
+
+@pytest.fixture(scope="module")
+def predicted(trained: Trained, rows: tuple[Dataset, Dataset]) -> Probability:
+    graph, _ = registry.load(trained.models)
+    return Predictor(graph).predict(rows[1].numeric, rows[1].categorical)
+
+
+def test_it_is_above_the_stated_floor(
+    rows: tuple[Dataset, Dataset], predicted: Probability
+) -> None:
+    assert roc_auc_score(rows[1].label, predicted) >= GATES.minimum_auc
+
+
+def test_it_beats_always_answering_the_base_rate(
+    rows: tuple[Dataset, Dataset], predicted: Probability
+) -> None:
+    train, test = rows
+    baseline = log_loss(test.label, np.full(len(test), train.label.mean()))
+
+    assert log_loss(test.label, predicted) <= baseline - GATES.minimum_log_loss_gain
+
+
+def test_its_probabilities_are_probabilities(predicted: Probability) -> None:
+    assert ((predicted >= 0) & (predicted <= 1)).all()
+
+
+def test_the_manifest_tells_the_quality_of_this_very_model(
+    trained: Trained, rows: tuple[Dataset, Dataset], predicted: Probability
+) -> None:
+    measured = roc_auc_score(rows[1].label, predicted)
+
+    assert trained.manifest.metrics["auc"] == pytest.approx(measured, abs=1e-6), LABEL

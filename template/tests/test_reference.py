@@ -1,0 +1,13 @@
+"""The generated pages say what the code says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model_service.reference import PAGES
+
+
+@pytest.mark.parametrize(("path", "page"), PAGES.items(), ids=map(str, PAGES))
+def test_the_page_is_current(path: Path, page: Callable[[], str]) -> None:
+    assert path.read_text(encoding="utf-8") == page(), "run `make docs` and commit the page"

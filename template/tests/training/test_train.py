@@ -1,0 +1,111 @@
+"""From raw tables to a champion, or to nothing at all."""
+
+import csv
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from model_service import registry
+from model_service.contract import CATEGORICAL, LABEL, NUMERIC, Categorical, Numeric
+from model_service.data.clean import REASON
+from model_service.training import estimator
+from model_service.training.config import TrainingConfig, read
+from model_service.training.dataset import SplitError
+from model_service.training.estimator import Dataset, FittedModel, Probability
+from model_service.training.export import export, parity_difference
+from model_service.training.train import CONFIG, RAW, GateError, train
+from tests.conftest import Trained
+
+SMALL = np.random.default_rng(0)
+
+
+def small_dataset(rows: int = 400) -> Dataset:
+    """Return random rows in which the first number decides."""
+    numeric = SMALL.normal(size=(rows, len(NUMERIC))).astype(np.float32)
+    categorical = SMALL.choice(["a", "b"], size=(rows, len(CATEGORICAL))).astype(object)
+    return Dataset(numeric, categorical, numeric[:, 0] > 0)
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainingConfig:
+    return read(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def fitted(config: TrainingConfig) -> FittedModel:
+    module = estimator.load(config.estimator)
+    return module.fit(small_dataset(), config.parameters, config.seed)
+
+
+def test_the_champion_is_whole_and_says_where_it_came_from(trained: Trained) -> None:
+    _, manifest = registry.load(trained.models)
+
+    assert manifest == trained.manifest
+    assert manifest.rows["train"] > manifest.rows["test"] > 0
+    assert manifest.metrics["parity_difference"] < 1e-5
+
+
+def test_refused_rows_are_kept_with_their_reason(trained: Trained) -> None:
+    with trained.quarantine.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    assert len(rows) == trained.manifest.rows["quarantined"] > 0
+    assert all(row[REASON] for row in rows)
+
+
+def test_a_model_below_a_gate_is_not_registered(tmp_path: Path, config: TrainingConfig) -> None:
+    strict = config.gates.model_copy(update={"minimum_auc": 0.99})
+
+    with pytest.raises(GateError, match="AUC"):
+        train(config.model_copy(update={"gates": strict}), RAW, tmp_path / "q.csv", tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_split_without_test_rows_is_refused(tmp_path: Path, config: TrainingConfig) -> None:
+    later = config.model_copy(update={"test_from": date(2030, 1, 1)})
+
+    with pytest.raises(SplitError, match=f"both classes of '{LABEL}'"):
+        train(later, RAW, tmp_path / "q.csv", tmp_path / "m")
+
+
+def test_the_same_data_gives_the_same_graph(config: TrainingConfig) -> None:
+    module, rows = estimator.load(config.estimator), small_dataset()
+
+    graphs = [export(module.fit(rows, config.parameters, config.seed)) for _ in range(2)]
+
+    assert graphs[0] == graphs[1]
+
+
+def test_an_unknown_parameter_is_refused(config: TrainingConfig) -> None:
+    module = estimator.load(config.estimator)
+
+    with pytest.raises(ValueError, match="no_such_parameter"):
+        module.fit(small_dataset(), {**config.parameters, "no_such_parameter": 1}, config.seed)
+
+
+def test_the_graph_answers_like_the_model(fitted: FittedModel) -> None:
+    assert parity_difference(fitted, export(fitted), small_dataset()) < 1e-5
+
+
+class Shifted:
+    """A model whose graph is not its own."""
+
+    def __init__(self, model: FittedModel, shift: float) -> None:
+        self._model = model
+        self._shift = np.float32(shift)
+
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
+        return self._model.predict(numeric, categorical) + self._shift
+
+    def to_onnx(self) -> onnx.ModelProto:
+        return self._model.to_onnx()
+
+
+@pytest.mark.parametrize("shift", [0.001, float("nan")])
+def test_parity_sees_a_graph_that_answers_otherwise(fitted: FittedModel, shift: float) -> None:
+    difference = parity_difference(Shifted(fitted, shift), export(fitted), small_dataset())
+
+    assert not difference < 1e-4
