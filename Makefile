@@ -1,0 +1,42 @@
+# `make` alone lists the tasks.
+
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv),$(CURDIR)/.tools/bin/uv)
+RUN := $(UV) run
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test render project lint format derive clean
+
+help: ## list the tasks
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(UV) ## make a project in build/demo, train its model, serve it, predict
+	UV=$(UV) tools/demo.sh
+
+test: lint render project ## all tests of the template
+
+render: $(UV) ## tests of what is generated: seconds
+	$(RUN) pytest tests/render -n 2
+
+project: $(UV) ## tests that use generated projects, workflows and images: minutes
+	$(RUN) pytest tests/project
+
+lint: $(UV) ## style and types of this repository, and that derived files are current
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(RUN) python tools/derive.py --check
+
+format: $(UV) ## repair the style where a tool can
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+derive: $(UV) ## write cookiecutter.json and the options table from copier.yml
+	$(RUN) python tools/derive.py
+
+clean: ## remove environments, caches and the demo
+	rm -rf .venv .tools build .mypy_cache .pytest_cache .ruff_cache
+
+$(CURDIR)/.tools/bin/uv:
+	python3 -m venv .tools
+	.tools/bin/pip install --quiet uv==$(UV_VERSION)

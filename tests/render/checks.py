@@ -1,0 +1,190 @@
+"""What must hold for the template's source and for every project made from it.
+
+Each check returns a list of problems, so that a test can also break something and see it found.
+"""
+
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from binaryornot.check import is_binary
+from ruff import find_ruff_bin
+
+SYNTAX = re.compile(r"\{\{=|=\}\}|# \{[%#]|cookiecutter\.[a-z_]|example-service")
+NOT_ON_WINDOWS = re.compile(
+    r'[<>:"|?*\\]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE
+)
+# Free text goes into files only escaped; these are the kinds of file that an escape exists for.
+FREE_TEXT = re.compile(r"cookiecutter\.(?:__)?(?:project_name|name|description)(\w*)")
+ESCAPES = {"_q": {".toml", ".yml", ".yaml", ".json"}, "_md": {".md"}}
+
+
+def texts(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and content of every text file."""
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_file() and not name.startswith(".git/"):
+            try:
+                yield name, path.read_bytes().decode("utf-8")
+            except UnicodeDecodeError:
+                continue
+
+
+# ---- the source ---------------------------------------------------------------------------
+
+
+def python_with_template_syntax(source: Path) -> list[str]:
+    """Python in the template is plain Python."""
+    python = ((name, text) for name, text in texts(source) if name.endswith((".py", ".ipynb")))
+    return [f"{name}: template syntax in Python" for name, text in python if SYNTAX.search(text)]
+
+
+def names_with_template_syntax(source: Path) -> list[str]:
+    """No path depends on an answer."""
+    return [f"{path}: template syntax in a name" for path in source.rglob("*") if "{" in path.name]
+
+
+def unescaped_text(source: Path) -> list[str]:
+    """Names and descriptions are written only escaped for the file that they stand in."""
+    problems = []
+    for name, text in texts(source):
+        for found in FREE_TEXT.finditer(text):
+            if Path(name).suffix not in ESCAPES.get(found[1], set()):
+                problems.append(f"{name}: {found[0]} is not escaped for this kind of file")
+    return problems
+
+
+def read_differently(source: Path) -> list[str]:
+    """Cookiecutter and Copier agree on which files are text, and so rendered."""
+    text_names = {name for name, _ in texts(source)}
+    problems = []
+    for path in source.rglob("*"):
+        name = path.relative_to(source).as_posix()
+        if path.is_file() and is_binary(str(path)) == (name in text_names):
+            problems.append(f"{name}: text for one engine, binary for the other")
+    return problems
+
+
+# ---- projects -----------------------------------------------------------------------------
+
+
+def leftover_syntax(project: Path) -> list[str]:
+    """Nothing of the template's own syntax is left."""
+    return [
+        f"{name}: {found[0]}" for name, text in texts(project) for found in SYNTAX.finditer(text)
+    ]
+
+
+def identity_of_ours(project: Path, *ours: str) -> list[str]:
+    """Nothing names the template, its authors or their machines, but the address for updates."""
+    words = ["ml-service-template", *ours]
+    problems = []
+    for name, text in texts(project):
+        lines = text.splitlines()
+        if name == ".copier-answers.yml":
+            lines = [line for line in lines if not line.startswith("_src_path:")]
+        problems += [f"{name}: {word}" for word in words for line in lines if word in line]
+    return problems
+
+
+def unportable_names(project: Path) -> list[str]:
+    """Every name can exist on every system, beside every other."""
+    seen: dict[str, str] = {}
+    problems = []
+    for path in sorted(project.rglob("*")):
+        name = path.relative_to(project).as_posix()
+        if NOT_ON_WINDOWS.search(path.name) or not path.name.isascii():
+            problems.append(f"{name}: not a name on every system")
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            problems.append(f"{name}: the same as {other} where case does not matter")
+    return problems
+
+
+def empty_folders(project: Path) -> list[str]:
+    """No folder is empty: git would not keep it."""
+    folders = (path for path in project.rglob("*") if path.is_dir())
+    return [f"{path}: empty" for path in folders if not any(path.iterdir())]
+
+
+def wrong_modes(project: Path) -> list[str]:
+    """Scripts, and nothing else, can be executed."""
+    problems = []
+    for path in project.rglob("*"):
+        if path.is_file():
+            is_script = path.read_bytes().startswith(b"#!")
+            if is_script != bool(path.stat().st_mode & 0o100):
+                problems.append(
+                    f"{path.relative_to(project)}: executable without #!, or the reverse"
+                )
+    return problems
+
+
+def unreadable_data(project: Path) -> list[str]:
+    """Every YAML, JSON and TOML file parses, and versions in YAML are text."""
+    problems = []
+    for name, text in texts(project):
+        try:
+            for key, value in pairs(parse(name, text)):
+                if isinstance(value, float) and re.search("version|python", key):
+                    problems.append(f"{name}: {key} is the number {value}; quote it")
+        except (ValueError, yaml.YAMLError) as error:
+            problems.append(f"{name}: {error}")
+    return problems
+
+
+def parse(name: str, text: str) -> Any:
+    """Return the data in a file, None for other kinds of file."""
+    match Path(name).suffix:
+        case ".yml" | ".yaml":
+            return list(yaml.safe_load_all(text))
+        case ".json" | ".ipynb":
+            return json.loads(text)
+        case ".toml":
+            return tomllib.loads(text)
+    return None
+
+
+def pairs(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every scalar with the key that it is under, at any depth."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield from pairs(value, str(name))
+    elif isinstance(data, list):
+        for value in data:
+            yield from pairs(value, key)
+    else:
+        yield key, data
+
+
+def untrue_readme(project: Path) -> list[str]:
+    """The README names every documented task of the Makefile, and no task that is not there."""
+    makefile = (project / "Makefile").read_text(encoding="utf-8")
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([\w./-]+):(?!=)", makefile, re.MULTILINE))
+    documented = set(re.findall(r"^([\w./-]+):(?!=)[^#\n]*## ", makefile, re.MULTILINE))
+    code = " ".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.DOTALL))
+    named = set(re.findall(r"\bmake ([a-z][\w-]*)", code))
+    problems = [f"README.md names `make {name}`, which is no task" for name in named - targets]
+    problems += [f"README.md does not name `make {name}`" for name in documented - named]
+    return sorted(problems)
+
+
+def ruff_problems(folder: Path) -> list[str]:
+    """Python is clean to ruff, and formatted, by the project's own configuration."""
+    problems = []
+    for command in (["check", "--no-fix", "--output-format=concise"], ["format", "--check"]):
+        run = subprocess.run(
+            [find_ruff_bin(), *command, "--no-cache", "."],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            problems += (run.stdout + run.stderr).splitlines()
+    return problems
