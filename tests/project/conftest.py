@@ -1,0 +1,46 @@
+"""Projects of chosen combinations, the environment of their tasks, and the engine they may need."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project.combinations import DEFAULT, OPPOSITE
+from project.containers import Engine, base_images, start_engine
+from project.pairwise import Combination
+from project.workflow import environment, link_tools
+from render.engines import ROOT, by_cookiecutter
+
+Generate = Callable[[Combination], Path]
+
+
+@pytest.fixture(scope="session")
+def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Generate:
+    """Return generate(combination), which makes a project of its own each time."""
+
+    def run(combination: Combination) -> Path:
+        return by_cookiecutter(template, tmp_path_factory.mktemp("project"), **combination)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment in which a project's own commands run."""
+    return environment(link_tools(tmp_path_factory.mktemp("tools"), "uv"))
+
+
+@pytest.fixture(scope="session")
+def engine(generate: Generate) -> Engine:
+    """Return a running container engine, or skip the test and say why there is none."""
+    images: set[str] = set()
+    for combination in (DEFAULT, OPPOSITE):
+        dockerfile = (generate(combination) / "deploy" / "Dockerfile").read_text()
+        images |= base_images(dockerfile, PYTHON_VERSION=combination["python_version"])
+    try:
+        return start_engine(ROOT / "tools" / "container-engine.sh", ROOT / ".containers", images)
+    except RuntimeError as reason:
+        # Where it must not be missed, as in our own CI, no engine is a failure.
+        if os.environ.get("REQUIRE_CONTAINER_ENGINE"):
+            raise
+        pytest.skip(f"NO IMAGE IS TESTED: {reason}")

@@ -1,0 +1,147 @@
+"""Start a project's service as a person would, talk to it over HTTP, and stop it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+START_SECONDS = 90
+STOP_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status and body of a response; the body is parsed where it is JSON."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that somebody runs, by its address: host:port."""
+
+    address: str
+
+    def get(self, path: str) -> Answer:
+        """Ask for a page."""
+        return self._call("GET", path)
+
+    def predict(self, rows: list[dict[str, Any]]) -> Answer:
+        """Ask for the prediction of some rows."""
+        return self._call("POST", "/predict", json.dumps({"rows": rows}))
+
+    def example_row(self) -> dict[str, Any]:
+        """Return the row that the service's own documentation gives as an example."""
+        request = self.get("/docs.json").body["paths"]["/predict"]["post"]["requestBody"]
+        row: dict[str, Any] = request["content"]["application/json"]["example"]["rows"][0]
+        return row
+
+    def is_ready(self) -> bool:
+        """Return whether the service wants requests."""
+        try:
+            return self.get("/readyz").status == 200
+        except OSError:
+            return False
+
+    def _call(self, method: str, path: str, body: str | None = None) -> Answer:
+        connection = HTTPConnection(self.address, timeout=10)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return Answer(response.status, _parsed(response.read()))
+        except HTTPException as error:  # a server that is just starting or stopping
+            raise ConnectionError(repr(error)) from error
+        finally:
+            connection.close()
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that `make serve` runs, and what is left of it after it was stopped."""
+
+    service: Service
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> float:
+        """Stop it as a supervisor does, and return the seconds that it took."""
+        begin = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(STOP_SECONDS)
+        return time.monotonic() - begin
+
+    def processes(self) -> list[int]:
+        """Return the processes that were started with it and still live."""
+        return [pid for pid in _pids() if _session(pid) == self.process.pid]
+
+
+@contextmanager
+def make_serve(project: Path, env: Mapping[str, str]) -> Iterator[Running]:
+    """Run `make serve` on a free port and yield it once it is ready.
+
+    Raises:
+        RuntimeError: it does not become ready; the message holds its log.
+    """
+    port = free_port()
+    log = project.parent / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["make", "serve"],
+            cwd=project,
+            env={**env, "PORT": str(port)},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    running = Running(Service(f"127.0.0.1:{port}"), process)
+    try:
+        _wait_until_ready(running, log)
+        yield running
+    finally:
+        for pid in running.processes():
+            os.kill(pid, signal.SIGKILL)
+        process.wait(STOP_SECONDS)
+
+
+def _wait_until_ready(running: Running, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not running.service.is_ready():
+        if running.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the service is not ready:\n{log.read_text()}")
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        # A zombie has ended; only its parent has not asked for its exit code yet.
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return None
+    return None if state == "Z" else int(session)

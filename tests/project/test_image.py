@@ -1,0 +1,123 @@
+"""The image runs hardened, holds only what serving takes, and talks to nobody."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from project.combinations import DEFAULT, OPPOSITE, name_of
+from project.conftest import Generate
+from project.containers import HARDENED, WATCH, Engine, wait_for, with_engine
+from project.service import STOP_SECONDS, Service, free_port
+
+LIBRARIES_OF_TRAINING = ("narwhals", "onnx", "pandas", "polars", "skl2onnx", "sklearn", "torch")
+TOOLS_OF_BUILDING = ("cc", "g++", "gcc", "git", "make", "uv")
+MAXIMUM_MEGABYTES = 450
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that `make image` built.
+
+    With the project that it comes from, the environment of the project's tasks, and the image that
+    it is based on.
+    """
+
+    name: str
+    project: Path
+    env: dict[str, str]
+    base: str
+
+
+@pytest.fixture(scope="module", params=[DEFAULT, OPPOSITE], ids=name_of)
+def image(
+    request: pytest.FixtureRequest, env: dict[str, str], engine: Engine, generate: Generate
+) -> Iterator[Image]:
+    """Build the image of a new project, and remove it afterwards."""
+    project = generate(request.param)
+    name = f"registry.example/team/service:{request.param['model_family']}"
+    env = {**with_engine(env, engine), "IMAGE": name}
+    tasks = ["make", "setup", "train", "image"]
+    subprocess.run(tasks, cwd=project, env=env, check=True, timeout=900)
+    yield Image(name, project, env, f"python:{request.param['python_version']}-slim")
+    engine.docker("image", "rm", "--force", name)
+
+
+def is_healthy(engine: Engine, container: str) -> bool:
+    state = engine.inspect(container)["State"]
+    assert state["Running"], engine.logs(container)
+    return bool(state["Health"]["Status"] == "healthy")
+
+
+def wait_until_healthy(engine: Engine, container: str) -> None:
+    wait_for(lambda: is_healthy(engine, container), 60, "the health check of the image succeeds")
+
+
+def test_it_predicts_hardened_and_stops_in_good_order(image: Image, engine: Engine) -> None:
+    arguments = (*HARDENED, "--publish=127.0.0.1::3000", image.name)
+    with engine.container(*arguments) as container:
+        wait_until_healthy(engine, container)
+        service = Service(engine.address(container, 3000))
+        answer = service.predict([service.example_row()])
+        assert answer.status == 200, answer.body
+        assert engine.docker("exec", container, "id", "-u") == "10001"
+
+        engine.docker("stop", f"--time={STOP_SECONDS}", container)
+        assert engine.inspect(container)["State"]["ExitCode"] == 0
+
+
+def test_it_needs_no_network(image: Image, engine: Engine) -> None:
+    with engine.container(*HARDENED, "--network=none", image.name) as container:
+        wait_until_healthy(engine, container)
+        ask = ("python", "-m", "model_service.serving.example", "http://127.0.0.1:3000")
+        assert "predictions" in engine.docker("exec", container, *ask)
+
+
+def test_it_connects_to_nobody(image: Image, engine: Engine) -> None:
+    watch = ("--publish=127.0.0.1::3000", image.base, "python3", "-c", WATCH)
+    with engine.container(*watch) as watcher:
+        wait_for(lambda: "watching" in engine.logs(watcher), 20, "the watcher listens")
+        beside = (*HARDENED, f"--network=container:{watcher}", image.name)
+        with engine.container(*beside) as container:
+            wait_until_healthy(engine, container)
+            service = Service(engine.address(watcher, 3000))
+            assert service.predict([service.example_row()]).status == 200
+            assert engine.logs(watcher).splitlines() == ["watching"]
+
+            # The watcher would have seen it: a name that the service asks for shows up.
+            look_up = "import socket; socket.gethostbyname('phone.home.example')"
+            with pytest.raises(RuntimeError):
+                engine.docker("exec", container, "python", "-c", look_up)
+            assert "phone.home.example" in engine.logs(watcher)
+
+
+def test_it_holds_only_what_serving_takes(image: Image, engine: Engine) -> None:
+    look = (
+        "import shutil, importlib.util as u;"
+        f"print([m for m in {LIBRARIES_OF_TRAINING} if u.find_spec(m)]"
+        f" + [t for t in {TOOLS_OF_BUILDING} if shutil.which(t)])"
+    )
+    run = ("run", "--rm", "--network=none")
+    assert engine.docker(*run, image.name, "python", "-c", look) == "[]"
+    megabytes = engine.inspect(image.name)["Size"] / 1e6
+    print(f"{image.name}: {megabytes:.0f} MB")
+    assert megabytes < MAXIMUM_MEGABYTES
+
+
+def test_its_smoke_task_succeeds(image: Image) -> None:
+    env = {**image.env, "PORT": str(free_port())}
+    subprocess.run(["make", "smoke"], cwd=image.project, env=env, check=True, timeout=180)
+
+
+def test_compose_runs_it(image: Image, engine: Engine) -> None:
+    port = free_port()
+    with_image = {**engine.env, "IMAGE": image.name, "PORT": str(port)}
+    compose = Engine(with_image)
+    file = ("compose", "--file", str(image.project / "deploy" / "compose.yaml"))
+    try:
+        compose.docker(*file, "up", "--wait")
+        service = Service(f"127.0.0.1:{port}")
+        assert service.predict([service.example_row()]).status == 200
+    finally:
+        compose.docker(*file, "down", "--volumes")

@@ -1,0 +1,177 @@
+"""Run the workflows of a generated project on this machine, their own `run:` lines unchanged.
+
+`act` reads the YAML as GitHub does: events, needs, conditions, expressions, failing steps. Each job
+starts from a clean copy of the commit, as on a new runner. Only what is not in the project is
+replaced: a remote action by the stub of the same name below.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from render.engines import git
+
+# What an action does for the steps after it, done with what this machine has. An action that is not
+# listed fails the run: decide first whether the workflow still means the same without it.
+STUBS = {
+    "astral-sh/setup-uv": "uv --version",
+}
+RUNNER = "ubuntu-24.04"
+# Variables by which the environment of the test suite would leak into the project's.
+OURS = {"VIRTUAL_ENV", "UV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "PYTHONPATH", "MFLAGS"}
+
+Workflow = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a workflow said, and whether all of it succeeded."""
+
+    succeeded: bool
+    output: str
+
+    def assert_succeeded(self) -> None:
+        """Fail with the end of what the workflow said."""
+        assert self.succeeded, "\n".join(["the workflow failed:", *self.output.splitlines()[-80:]])
+
+    def jobs(self) -> set[str]:
+        """Return the names of the jobs that ran and succeeded."""
+        return self._found(r"^\[[^/]*/([^\]]+?)\s*\].*Job succeeded$")
+
+    def steps(self) -> set[str]:
+        """Return the names of the steps that ran and succeeded."""
+        return self._found(r"Success - Main (.+?) \[[^\]]*\]$")
+
+    def _found(self, pattern: str) -> set[str]:
+        return set(re.findall(pattern, self.output, re.MULTILINE))
+
+
+def environment(tools: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a newcomer's shell that shares our caches.
+
+    Nothing of the running test suite is passed on: not its virtual environment, nor that of the
+    `make test` around it. `tools` is a folder of links to the programs that the project expects.
+    """
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in OURS and not name.startswith("MAKE")
+    }
+    ours = str(Path(sys.prefix) / "bin")
+    path = [part for part in outside["PATH"].split(os.pathsep) if part != ours]
+    shared = {"UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv"))}
+    # A machine may keep wheels in a folder that pip knows of. uv would load gigabytes instead.
+    if "PIP_FIND_LINKS" in os.environ:
+        shared["UV_FIND_LINKS"] = os.environ["PIP_FIND_LINKS"]
+    shared["NO_COLOR"] = "1"
+    return {**outside, "PATH": os.pathsep.join([str(tools), *path]), **shared, **(extra or {})}
+
+
+def commit(project: Path) -> None:
+    """Make the project a git repository with one commit, as before the first push."""
+    git(project, "init", "--quiet", "--initial-branch=main")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=Start")
+
+
+def read_workflow(path: Path) -> Workflow:
+    """Return a parsed workflow."""
+    content: dict[str | bool, Any] = yaml.safe_load(path.read_text())
+    # YAML 1.1 reads the key `on` as true.
+    return {"on" if key is True else str(key): value for key, value in content.items()}
+
+
+def steps(workflow: Workflow) -> list[dict[str, Any]]:
+    """Return the steps of all jobs of a workflow."""
+    return [step for job in workflow["jobs"].values() for step in job.get("steps", [])]
+
+
+def commands(workflow: Workflow) -> dict[str, str]:
+    """Return the `run:` lines of a workflow by the names of their steps."""
+    return {step.get("name", step["run"]): step["run"] for step in steps(workflow) if "run" in step}
+
+
+def remote_actions(workflow: Workflow) -> set[str]:
+    """Return the `owner/name@commit` of the actions that a workflow takes from elsewhere."""
+    used = {step["uses"] for step in steps(workflow) if "uses" in step}
+    used |= {job["uses"] for job in workflow["jobs"].values() if "uses" in job}
+    # act itself serves the checkout from the local commit.
+    return {action for action in used if not action.startswith(("./", "actions/checkout@"))}
+
+
+def drop_commands(path: Path, unwanted: set[str]) -> None:
+    """Take steps out of a workflow: those whose `run:` line this machine cannot execute."""
+    workflow = read_workflow(path)
+    for job in workflow["jobs"].values():
+        job["steps"] = [step for step in job["steps"] if step.get("run") not in unwanted]
+    path.write_text(yaml.safe_dump(workflow))
+
+
+def run_workflow(
+    project: Path, name: str, env: Mapping[str, str], *, event: str = "push", seconds: int = 900
+) -> Run:
+    """Run one workflow of a committed project as if an event had happened.
+
+    Raises:
+        LookupError: the workflow uses an action for which there is no stub.
+    """
+    workflow = read_workflow(project / ".github" / "workflows" / name)
+    stubs = _write_stubs(project.parent / "stubs", remote_actions(workflow))
+    done = subprocess.run(
+        [
+            str(Path(sys.prefix) / "bin" / "act"),
+            event,
+            f"--workflows=.github/workflows/{name}",
+            f"--platform={RUNNER}=-self-hosted",
+            f"--action-cache-path={project.parent / 'act'}",
+            "--no-cache-server",
+            # Jobs share this machine, but their time limits are meant for a runner of their own.
+            "--concurrent-jobs=1",
+            *(f"--local-repository={action}={folder}" for action, folder in stubs.items()),
+        ],
+        cwd=project,
+        env=dict(env),
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+    )
+    return Run(succeeded=done.returncode == 0, output=done.stdout)
+
+
+def _write_stubs(folder: Path, actions: set[str]) -> dict[str, Path]:
+    unknown = {action for action in actions if action.split("@")[0] not in STUBS}
+    if unknown:
+        raise LookupError(f"no stub for {sorted(unknown)}; see STUBS in {__file__}")
+    written = {}
+    for action in actions:
+        name = action.split("@")[0]
+        stub = {"name": name, "runs": {"using": "composite", "steps": _stub_steps(STUBS[name])}}
+        written[action] = folder / action.replace("/", "+")
+        written[action].mkdir(parents=True, exist_ok=True)
+        (written[action] / "action.yml").write_text(yaml.safe_dump(stub))
+    return written
+
+
+def _stub_steps(command: str) -> list[dict[str, str]]:
+    return [{"run": command, "shell": "bash"}]
+
+
+def link_tools(folder: Path, *programs: str) -> Path:
+    """Make a folder of links to programs of our own environment, and nothing else of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for program in programs:
+        target = shutil.which(program, path=str(Path(sys.prefix) / "bin")) or shutil.which(program)
+        if target is None:
+            raise LookupError(f"{program} is not installed")
+        (folder / program).symlink_to(target)
+    return folder
