@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from project.combinations import DEFAULT, OPPOSITE
 from project.containers import Engine, base_images, start_engine
 from project.pairwise import Combination

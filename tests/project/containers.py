@@ -21,8 +21,8 @@ HARDENED = (
     "--pids-limit=200",
 )
 
-# Runs beside a service, in the same network, and writes down who the service tries to reach:
-# each UDP packet that leaves, name look-ups among them, and each TCP connection that it opens.
+# Runs beside a service, in the same network, and writes down whom the service tries to reach: each
+# UDP packet that leaves, with the name that it asks for, and each TCP connection that it opens.
 WATCH = """
 import re, socket
 # Of all protocols: a socket of one protocol is not shown what leaves.
@@ -33,13 +33,13 @@ while True:
     packet, (_, protocol, direction, *_) = packets.recvfrom(65535)
     if direction != socket.PACKET_OUTGOING or protocol != 0x0800:
         continue
-    ip = packet[14:]
-    segment = ip[(ip[0] & 15) * 4 :]
-    opens = ip[9] == 6 and segment[13] & 0x12 == 0x02
-    if ip[9] == 17 or opens:
+    address, segment = packet[30:34], packet[14 + (packet[14] & 15) * 4 :]
+    is_udp, is_tcp = packet[23] == 17, packet[23] == 6
+    if is_udp or (is_tcp and segment[13] & 0x12 == 0x02):
         port = int.from_bytes(segment[2:4], "big")
-        asked = re.sub("[^a-z0-9-]", ".", segment[20:].split(b"\\0")[0].decode("latin")) if port == 53 else ""
-        print(socket.inet_ntoa(ip[16:20]), port, asked, flush=True)
+        asked = segment[21:].partition(bytes(1))[0] if port == 53 else b""
+        name = re.sub(rb"[^a-z0-9-]", b".", asked).decode()
+        print(socket.inet_ntoa(address), port, name, flush=True)
 """
 
 

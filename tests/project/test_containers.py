@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from project.containers import base_images, start_engine
 from render.engines import ROOT
 

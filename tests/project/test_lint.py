@@ -1,48 +1,35 @@
 """What strangers would run on a generated repository finds nothing, and each tool can find."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from project.combinations import DEFAULT, OPPOSITE, name_of
 from project.conftest import Generate
-
-TOOLS = Path(sys.prefix) / "bin"
+from project.tools import TOOLS, run_tool
 
 
 def zizmor(project: Path) -> subprocess.CompletedProcess[str]:
     """Audit the workflows for security."""
-    return _run(project, "zizmor", "--offline", "--no-progress", ".github")
+    return run_tool(project, "zizmor", "--offline", "--no-progress", ".github")
 
 
 def actionlint(project: Path) -> subprocess.CompletedProcess[str]:
     """Check the workflows' syntax, expressions and shell scripts."""
     workflows = sorted(str(path) for path in (project / ".github" / "workflows").iterdir())
-    return _run(project, "actionlint", f"-shellcheck={TOOLS / 'shellcheck'}", *workflows)
+    return run_tool(project, "actionlint", f"-shellcheck={TOOLS / 'shellcheck'}", *workflows)
 
 
 def hadolint(project: Path) -> subprocess.CompletedProcess[str]:
     """Check the Dockerfile."""
-    return _run(project, "hadolint", "deploy/Dockerfile")
+    return run_tool(project, "hadolint", "deploy/Dockerfile")
 
 
 def shellcheck(project: Path) -> subprocess.CompletedProcess[str]:
     """Check the shell scripts."""
-    return _run(project, "shellcheck", *(str(path) for path in project.glob("deploy/**/*.sh")))
-
-
-def _run(project: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(TOOLS / tool), *arguments],
-        cwd=project,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
+    return run_tool(project, "shellcheck", *(str(path) for path in project.glob("deploy/**/*.sh")))
 
 
 Linter = Callable[[Path], "subprocess.CompletedProcess[str]"]

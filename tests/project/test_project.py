@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from project.combinations import COMBINATIONS, DEFAULT, name_of
 from project.conftest import Generate
 from project.containers import Engine, with_engine

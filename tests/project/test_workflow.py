@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from project.workflow import Run, commit, run_workflow
 
 CHECKOUT = "actions/checkout@0000000000000000000000000000000000000001"

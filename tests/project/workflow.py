@@ -9,13 +9,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from project.tools import TOOLS
 from render.engines import git
 
 # What an action does for the steps after it, done with what this machine has. An action that is not
@@ -64,8 +65,7 @@ def environment(tools: Path, extra: Mapping[str, str] | None = None) -> dict[str
         for name, value in os.environ.items()
         if name not in OURS and not name.startswith("MAKE")
     }
-    ours = str(Path(sys.prefix) / "bin")
-    path = [part for part in outside["PATH"].split(os.pathsep) if part != ours]
+    path = [part for part in outside["PATH"].split(os.pathsep) if part != str(TOOLS)]
     shared = {"UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv"))}
     # A machine may keep wheels in a folder that pip knows of. uv would load gigabytes instead.
     if "PIP_FIND_LINKS" in os.environ:
@@ -126,7 +126,7 @@ def run_workflow(
     stubs = _write_stubs(project.parent / "stubs", remote_actions(workflow))
     done = subprocess.run(
         [
-            str(Path(sys.prefix) / "bin" / "act"),
+            str(TOOLS / "act"),
             event,
             f"--workflows=.github/workflows/{name}",
             f"--platform={RUNNER}=-self-hosted",
@@ -170,7 +170,7 @@ def link_tools(folder: Path, *programs: str) -> Path:
     """Make a folder of links to programs of our own environment, and nothing else of it."""
     folder.mkdir(parents=True, exist_ok=True)
     for program in programs:
-        target = shutil.which(program, path=str(Path(sys.prefix) / "bin")) or shutil.which(program)
+        target = shutil.which(program, path=str(TOOLS)) or shutil.which(program)
         if target is None:
             raise LookupError(f"{program} is not installed")
         (folder / program).symlink_to(target)

@@ -161,17 +161,22 @@ def pairs(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, data
 
 
-def untrue_readme(project: Path) -> list[str]:
-    """The README names every documented task of the Makefile, and no task that is not there."""
-    makefile = (project / "Makefile").read_text(encoding="utf-8")
-    readme = (project / "README.md").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([\w./-]+):(?!=)", makefile, re.MULTILINE))
+def untrue_readme(folder: Path, *others: Path) -> list[str]:
+    """The README names every documented task of the Makefile, and no task that is nowhere."""
+    makefile = (folder / "Makefile").read_text(encoding="utf-8")
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^([\w./-]+):(?!=)[^#\n]*## ", makefile, re.MULTILINE))
+    targets = tasks(makefile).union(*(tasks(path.read_text(encoding="utf-8")) for path in others))
     code = " ".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.DOTALL))
     named = set(re.findall(r"\bmake ([a-z][\w-]*)", code))
     problems = [f"README.md names `make {name}`, which is no task" for name in named - targets]
     problems += [f"README.md does not name `make {name}`" for name in documented - named]
     return sorted(problems)
+
+
+def tasks(makefile: str) -> set[str]:
+    """Return the targets of a Makefile."""
+    return set(re.findall(r"^([\w./-]+):(?!=)", makefile, re.MULTILINE))
 
 
 def ruff_problems(folder: Path) -> list[str]:

@@ -101,12 +101,17 @@ REFUSED = {
         )
     },
 }
-ACCEPTED = {
-    "project_slug": ["a", "x" * 40, "a1-b2-c3", "console"],
-    "team": ["a", "1", "a-b-c", "a" * 39],
-    "owner": ["A", "Org-1", "a" * 39],
-    "registry": ["ghcr.io/a", "localhost/a", "localhost:5000/a/b_c", "r.example.com:5000/a-b/c.d"],
-}
+ACCEPTED = [
+    {"project_slug": "a", "team": "a", "owner": "A", "registry": "ghcr.io/a"},
+    {"project_slug": "x" * 40, "team": "1", "owner": "Org-1", "registry": "localhost/a"},
+    {
+        "project_slug": "a1-b2-c3",
+        "team": "a-b-c",
+        "owner": "a" * 39,
+        "registry": "r.io:5000/a-b/c.d",
+    },
+    {"project_slug": "console", "team": "a" * 39, "registry": "localhost:5000/a/b_c"},
+]
 PROBES = {
     "probe.toml": 'name = "{{= cookiecutter.__name_q =}}"\n'
     'description = "{{= cookiecutter.__description_q =}}"\n',
@@ -181,14 +186,12 @@ def test_hostile_text_arrives_unchanged_in_the_real_project(template: Path, tmp_
     assert plain(next(token for token in readme if token.type == "inline")) == text
 
 
-@pytest.mark.parametrize(
-    ("question", "answer"), [(q, a) for q, answers in ACCEPTED.items() for a in answers]
-)
-def test_answer_is_accepted(small: Path, tmp_path: Path, question: str, answer: str) -> None:
-    projects = [run(small, tmp_path / name, **{question: answer}) for name, run in ENGINES.items()]
+@pytest.mark.parametrize("answers", ACCEPTED, ids=lambda answers: answers["project_slug"])
+def test_answers_are_accepted(small: Path, tmp_path: Path, answers: dict[str, str]) -> None:
+    projects = [run(small, tmp_path / name, **answers) for name, run in ENGINES.items()]
     assert differences(*projects) == []
     stored = yaml.safe_load((projects[0] / ".copier-answers.yml").read_text(encoding="utf-8"))
-    assert stored[question] == answer
+    assert {name: stored[name] for name in answers} == answers
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -10,7 +10,8 @@ from render import checks
 from render.engines import EACH_COMBINATION, ROOT, Answers
 
 Render = Callable[..., Path]
-SOURCE_CHECKS = [
+Check = Callable[[Path], list[str]]
+SOURCE_CHECKS: list[Check] = [
     checks.python_with_template_syntax,
     checks.names_with_template_syntax,
     checks.unescaped_text,
@@ -18,7 +19,7 @@ SOURCE_CHECKS = [
     checks.wrong_modes,
     checks.ruff_problems,
 ]
-PROJECT_CHECKS = [
+PROJECT_CHECKS: list[Check] = [
     checks.leftover_syntax,
     checks.unportable_names,
     checks.empty_folders,
@@ -29,12 +30,12 @@ PROJECT_CHECKS = [
 NAMES = {"1 character": "x", "60 characters": "Flights " * 7 + "late"}
 
 
-def name_of(check: Callable[..., list[str]]) -> str:
+def name_of(check: Check) -> str:
     return check.__name__
 
 
 @pytest.mark.parametrize("check", SOURCE_CHECKS, ids=name_of)
-def test_source(template: Path, check: Callable[[Path], list[str]]) -> None:
+def test_source(template: Path, check: Check) -> None:
     assert check(template / "template") == []
 
 
@@ -43,7 +44,8 @@ def test_project(render: Render, template: Path, answers: Answers) -> None:
     project = render("cookiecutter", **answers)
     assert [problem for check in PROJECT_CHECKS for problem in check(project)] == []
     assert checks.identity_of_ours(project, str(ROOT), str(template)) == []
-    assert checks.ruff_problems(project) == []
+    if answers["license"] == "Apache-2.0":  # the licence changes no Python
+        assert checks.ruff_problems(project) == []
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
@@ -64,4 +66,5 @@ def test_every_computed_value_reaches_copier() -> None:
 
 
 def test_our_own_readme_and_makefile_agree() -> None:
-    assert checks.untrue_readme(ROOT) == []
+    """It speaks of the generated project's tasks as well."""
+    assert checks.untrue_readme(ROOT, ROOT / "template/Makefile") == []

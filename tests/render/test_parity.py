@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cookiecutter.main import cookiecutter
 
 from render.engines import EACH_COMBINATION, ENGINES, Answers, differences, git
 from render.files import expected, files_in
@@ -120,3 +121,14 @@ def test_leftovers_of_work_inside_the_template_are_dropped(
         leftover.write_text("{{= broken")
     problems = differences(render(engine), ENGINES[engine](source, tmp_path / "out"))
     assert problems == ["other content: .copier-answers.yml"], "only the template's address differs"
+
+
+def test_cookiecutter_over_a_project_keeps_what_the_team_has(
+    template: Path, tmp_path: Path
+) -> None:
+    project = ENGINES["cookiecutter"](template, tmp_path)
+    for name in (".venv/ours", "models/ours", ".git/ours"):
+        (project / name).parent.mkdir()
+        (project / name).write_text("ours")
+    cookiecutter(str(template), no_input=True, output_dir=str(tmp_path), overwrite_if_exists=True)
+    assert sorted(path.name for path in project.rglob("ours")) == ["ours"] * 3

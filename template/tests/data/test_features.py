@@ -21,7 +21,7 @@ def tables() -> RawTables:
 
 def built(flights: pl.DataFrame, planes: pl.DataFrame, weather: pl.DataFrame) -> pl.DataFrame:
     frame: pl.DataFrame = build(flights, planes, weather).collect().to_native()
-    return frame.sort("scheduled_hour", "carrier", "flight")
+    return frame
 
 
 def test_every_flight_becomes_one_row(tables: RawTables) -> None:
@@ -29,6 +29,15 @@ def test_every_flight_becomes_one_row(tables: RawTables) -> None:
 
     assert rows.height == tables.flights.height
     assert set(rows.columns) == {*KEYS, LABEL, *(column.name for column in FEATURES)}
+
+
+def test_the_order_of_the_raw_rows_does_not_matter(tables: RawTables) -> None:
+    shuffled = (
+        table.sample(fraction=1, shuffle=True, seed=1)
+        for table in (tables.flights, tables.planes, tables.weather)
+    )
+
+    assert built(*shuffled).equals(built(tables.flights, tables.planes, tables.weather))
 
 
 @pytest.mark.parametrize("column", AFTER_DEPARTURE)

@@ -1,6 +1,7 @@
 """From raw tables to a champion, or to nothing at all."""
 
 import csv
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -19,13 +20,12 @@ from model_service.training.export import export, parity_difference
 from model_service.training.train import CONFIG, RAW, GateError, train
 from tests.conftest import Trained
 
-SMALL = np.random.default_rng(0)
-
 
 def small_dataset(rows: int = 400) -> Dataset:
     """Return random rows in which the first number decides."""
-    numeric = SMALL.normal(size=(rows, len(NUMERIC))).astype(np.float32)
-    categorical = SMALL.choice(["a", "b"], size=(rows, len(CATEGORICAL))).astype(object)
+    random = np.random.default_rng(0)
+    numeric = random.normal(size=(rows, len(NUMERIC))).astype(np.float32)
+    categorical = random.choice(["a", "b"], size=(rows, len(CATEGORICAL))).astype(object)
     return Dataset(numeric, categorical, numeric[:, 0] > 0)
 
 
@@ -90,22 +90,31 @@ def test_the_graph_answers_like_the_model(fitted: FittedModel) -> None:
     assert parity_difference(fitted, export(fitted), small_dataset()) < 1e-5
 
 
-class Shifted:
-    """A model whose graph is not its own."""
+@dataclass(frozen=True)
+class Changed:
+    """A model of which one thing was changed."""
 
-    def __init__(self, model: FittedModel, shift: float) -> None:
-        self._model = model
-        self._shift = np.float32(shift)
+    model: FittedModel
+    shift: float = 0
+    reverse_opsets: bool = False
 
     def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
-        return self._model.predict(numeric, categorical) + self._shift
+        return self.model.predict(numeric, categorical) + np.float32(self.shift)
 
     def to_onnx(self) -> onnx.ModelProto:
-        return self._model.to_onnx()
+        graph = self.model.to_onnx()
+        opsets = list(graph.opset_import)
+        del graph.opset_import[:]
+        graph.opset_import.extend(reversed(opsets) if self.reverse_opsets else opsets)
+        return graph
+
+
+def test_the_order_of_opsets_does_not_change_the_bytes(fitted: FittedModel) -> None:
+    assert export(Changed(fitted, reverse_opsets=True)) == export(fitted)
 
 
 @pytest.mark.parametrize("shift", [0.001, float("nan")])
 def test_parity_sees_a_graph_that_answers_otherwise(fitted: FittedModel, shift: float) -> None:
-    difference = parity_difference(Shifted(fitted, shift), export(fitted), small_dataset())
+    difference = parity_difference(Changed(fitted, shift), export(fitted), small_dataset())
 
     assert not difference < 1e-4

@@ -30,8 +30,8 @@ OBSERVATIONS = {
 def build(flights: IntoFrame, planes: IntoFrame, weather: IntoFrame) -> nw.LazyFrame[Any]:
     """Join the raw tables into rows with the keys, the features and the label.
 
-    Every flight becomes one row. What is unknown is null, the label of a flight that never left
-    included.
+    Every flight becomes one row, in the order of time. What is unknown is null, the label of a
+    flight that never left included.
     """
     return (
         nw.from_native(flights)
@@ -54,6 +54,7 @@ def build(flights: IntoFrame, planes: IntoFrame, weather: IntoFrame) -> nw.LazyF
             *OBSERVATIONS.values(),
             (nw.col("dep_delay") > LATE_MINUTES).alias("late"),
         )
+        .sort("scheduled_hour", "carrier", "flight", "origin")
     )
 
 

@@ -20,6 +20,10 @@ def export(model: FittedModel) -> bytes:
     onnx.helper.set_model_props(
         graph, {"numeric": ",".join(NUMERIC), "categorical": ",".join(CATEGORICAL)}
     )
+    # skl2onnx orders these by hash, which differs between processes; equal models get equal bytes.
+    opsets = sorted(graph.opset_import, key=lambda opset: opset.domain)
+    del graph.opset_import[:]
+    graph.opset_import.extend(opsets)
     onnx.checker.check_model(graph, full_check=True)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
