@@ -9,7 +9,7 @@ import pytest
 from project.combinations import DEFAULT, OPPOSITE
 from project.containers import Engine, base_images, start_engine
 from project.pairwise import Combination
-from project.workflow import environment, link_tools
+from project.workflow import environment, link_uv
 from render.engines import ROOT, by_cookiecutter
 
 Generate = Callable[[Combination], Path]
@@ -28,7 +28,7 @@ def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Genera
 @pytest.fixture(scope="session")
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the environment in which a project's own commands run."""
-    return environment(link_tools(tmp_path_factory.mktemp("tools"), "uv"))
+    return environment(link_uv(tmp_path_factory.mktemp("tools")))
 
 
 @pytest.fixture(scope="session")

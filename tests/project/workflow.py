@@ -58,7 +58,7 @@ def environment(tools: Path, extra: Mapping[str, str] | None = None) -> dict[str
     """Return the environment of a newcomer's shell that shares our caches.
 
     Nothing of the running test suite is passed on: not its virtual environment, nor that of the
-    `make test` around it. `tools` is a folder of links to the programs that the project expects.
+    `make test` around it. `tools` is a folder of the programs that the project expects.
     """
     outside = {
         name: value
@@ -166,12 +166,11 @@ def _stub_steps(command: str) -> list[dict[str, str]]:
     return [{"run": command, "shell": "bash"}]
 
 
-def link_tools(folder: Path, *programs: str) -> Path:
-    """Make a folder of links to programs of our own environment, and nothing else of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for program in programs:
-        target = shutil.which(program, path=str(TOOLS)) or shutil.which(program)
-        if target is None:
-            raise LookupError(f"{program} is not installed")
-        (folder / program).symlink_to(target)
+def link_uv(folder: Path) -> Path:
+    """Return a folder that holds a link to the uv that runs these tests, and nothing else."""
+    # `uv run` names itself; it need not be on the PATH.
+    uv = shutil.which(os.environ.get("UV", "uv")) or shutil.which("uv", path=str(TOOLS))
+    if uv is None:
+        raise LookupError("uv is not installed")
+    (folder / "uv").symlink_to(uv)
     return folder

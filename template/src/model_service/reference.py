@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .contract import FEATURES, LABEL, Column, columns
 from .schema import Features, LabelledFeatures
-from .settings import Settings
+from .settings import PREFIX, Settings
 
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->"
 
@@ -36,7 +36,7 @@ def data_contract() -> str:
 def settings() -> str:
     """Return docs/settings.md."""
     rows = [
-        f"| `MODEL_SERVICE_{name.upper()}` | `{field.default}` | {field.description} |"
+        f"| `{PREFIX}{name.upper()}` | `{field.default}` | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(

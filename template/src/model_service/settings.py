@@ -3,14 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "MODEL_SERVICE_"
+
+
+class SettingsError(Exception):
+    """An environment variable has a value that cannot be used."""
 
 
 class Settings(BaseSettings):
     """The settings and their defaults; docs/settings.md is generated from this class."""
 
-    model_config = SettingsConfigDict(env_prefix="MODEL_SERVICE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     models_dir: Annotated[Path, Field(description="Folder of the model registry.")] = Path("models")
     alias: Annotated[str, Field(description="Which model of the registry is served.")] = "champion"
@@ -23,3 +29,19 @@ class Settings(BaseSettings):
         float,
         Field(ge=0, description="Seconds after SIGTERM in which requests are still answered."),
     ] = 3.0
+
+
+def read() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names the variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (
+            f"{PREFIX}{'_'.join(map(str, detail['loc'])).upper()}: {detail['msg']}"
+            for detail in error.errors(include_url=False)
+        )
+        raise SettingsError("; ".join(problems)) from None

@@ -5,19 +5,25 @@ Start it with `make serve`, or with `bentoml serve` in the root of the project.
 
 import bentoml
 
-from .. import registry
-from ..settings import Settings
+from .. import registry, settings
 from .api import Served, app
 from .drain import Drain
 from .predictor import Predictor
 
-settings = Settings()
+# The supervisor imports this module before it starts workers: a mistake ends here, with a message,
+# and not in workers that fail again and again.
+try:
+    SETTINGS = settings.read()
+    MODEL, MANIFEST = registry.load(SETTINGS.models_dir, SETTINGS.alias)
+    registry.require_schema(MANIFEST)
+except (settings.SettingsError, registry.RegistryError) as error:
+    raise SystemExit(f"The service cannot start. {error}") from None
 
 
 @bentoml.asgi_app(app)
 @bentoml.service(
     name="model_service",
-    workers=settings.workers,
+    workers=SETTINGS.workers,
     traffic={"timeout": 10},
     # The interface counts its own requests: BentoML's metrics make a series of every path asked
     # for, and its access log and tracing cost several times what a prediction costs.
@@ -30,10 +36,8 @@ class ModelService:
 
     def __init__(self) -> None:
         """Load the model; the service is not ready before it answered an example."""
-        model, manifest = registry.load(settings.models_dir, settings.alias)
-        registry.require_schema(manifest)
-        self._drain = Drain(settings.drain_seconds)
-        app.state.served = Served(Predictor(model), manifest.version, settings, self._drain)
+        self._drain = Drain(SETTINGS.drain_seconds)
+        app.state.served = Served(Predictor(MODEL), MANIFEST.version, SETTINGS, self._drain)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def drain_on_sigterm(self) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from .. import registry
+from .. import registry, settings
 from ..contract import schema_hash
 from ..data.clean import clean
 from ..data.extract import DataError, extract
 from ..data.features import build
 from ..schema import LabelledFeatures
-from ..settings import Settings
 from . import estimator
 from .config import ConfigError, TrainingConfig, read
 from .dataset import SplitError, split_by_time
@@ -30,11 +29,21 @@ class GateError(Exception):
     """The model does not meet a gate; it was not registered."""
 
 
+USER_ERRORS = (
+    ConfigError,
+    DataError,
+    SplitError,
+    GateError,
+    settings.SettingsError,
+    ValidationError,
+)
+
+
 def main() -> int:
     """Train, and promote the model when it meets every gate; return the exit code."""
     try:
-        manifest = train(read(CONFIG), RAW, QUARANTINE, Settings().models_dir)
-    except (ConfigError, DataError, SplitError, GateError, ValidationError) as error:
+        manifest = train(read(CONFIG), RAW, QUARANTINE, settings.read().models_dir)
+    except USER_ERRORS as error:
         print(f"\nNothing was registered. {error}", file=sys.stderr)
         return 1
     print(f"\n{manifest.version} is the champion now. Next: `make serve`, or `make check`.")
