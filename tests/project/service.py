@@ -77,6 +77,7 @@ class Running:
 
     service: Service
     process: subprocess.Popen[bytes]
+    project: Path
 
     def stop(self) -> float:
         """Stop it as a supervisor does, and return the seconds that it took."""
@@ -86,8 +87,12 @@ class Running:
         return time.monotonic() - begin
 
     def processes(self) -> list[int]:
-        """Return the processes that were started with it and still live."""
-        return [pid for pid in _pids() if _session(pid) == self.process.pid]
+        """Return the processes that work in the project's folder.
+
+        BentoML starts its workers in sessions of their own, so neither the session nor, once their
+        parent is gone, the parent tells that they belong to the service.
+        """
+        return [pid for pid in _pids() if _working_directory(pid) == self.project]
 
 
 @contextmanager
@@ -108,7 +113,7 @@ def make_serve(project: Path, env: Mapping[str, str]) -> Iterator[Running]:
             stderr=output,
             start_new_session=True,
         )
-    running = Running(Service(f"127.0.0.1:{port}"), process)
+    running = Running(Service(f"127.0.0.1:{port}"), process, project.resolve())
     try:
         _wait_until_ready(running, log)
         yield running
@@ -138,10 +143,8 @@ def _pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def _session(pid: int) -> int | None:
+def _working_directory(pid: int) -> Path | None:
     try:
-        # A zombie has ended; only its parent has not asked for its exit code yet.
-        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
-    except OSError:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:  # it has ended, or it is a zombie
         return None
-    return None if state == "Z" else int(session)

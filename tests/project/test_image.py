@@ -1,6 +1,7 @@
 """The image runs hardened, holds only what serving takes, and talks to nobody."""
 
 import subprocess
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ def image(
 ) -> Iterator[Image]:
     """Build the image of a new project, and remove it afterwards."""
     project = generate(request.param)
-    name = f"registry.example/team/service:{request.param['model_family']}"
+    # A name of its own: two workers may build the same combination.
+    name = f"registry.example/team/service:{request.param['model_family']}-{uuid.uuid4().hex[:8]}"
     env = {**with_engine(env, engine), "IMAGE": name}
     tasks = ["make", "setup", "train", "image"]
     subprocess.run(tasks, cwd=project, env=env, check=True, timeout=900)
