@@ -28,8 +28,8 @@ lint: $(UV) ## style and types of this repository, and that derived files are cu
 	$(RUN) python tools/derive.py --check
 
 format: $(UV) ## repair the style where a tool can
-	$(RUN) ruff check --fix
 	$(RUN) ruff format
+	$(RUN) ruff check --fix
 
 derive: $(UV) ## write cookiecutter.json and the options table from copier.yml
 	$(RUN) python tools/derive.py

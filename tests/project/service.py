@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -86,6 +86,15 @@ class Running:
         self.process.wait(STOP_SECONDS)
         return time.monotonic() - begin
 
+    def kill(self) -> None:
+        """End whatever is left, also what a supervisor starts again meanwhile."""
+        while left := self.processes():
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
+        self.process.wait(STOP_SECONDS)
+
     def processes(self) -> list[int]:
         """Return the processes that work in the project's folder.
 
@@ -118,9 +127,7 @@ def make_serve(project: Path, env: Mapping[str, str]) -> Iterator[Running]:
         _wait_until_ready(running, log)
         yield running
     finally:
-        for pid in running.processes():
-            os.kill(pid, signal.SIGKILL)
-        process.wait(STOP_SECONDS)
+        running.kill()
 
 
 def _wait_until_ready(running: Running, log: Path) -> None:

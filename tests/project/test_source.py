@@ -14,7 +14,10 @@ SOURCE = "src/model_service/training/neural_network.py"
 
 @pytest.fixture(scope="module")
 def source(
-    template: Path, generate: Generate, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    template: Path,
+    generate: Generate,
+    env: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Return a copy of template/ with the environment of a project beside it.
 

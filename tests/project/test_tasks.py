@@ -1,4 +1,4 @@
-"""The tasks of a generated project that its workflow does not run, and what happens out of order."""
+"""The tasks of a generated project that its workflow does not run, and tasks out of order."""
 
 import re
 import shutil
@@ -71,8 +71,9 @@ def test_the_help_names_every_task(project: Path, env: dict[str, str]) -> None:
 
 def test_check_is_what_the_workflow_runs(project: Path) -> None:
     makefile = (project / "Makefile").read_text()
-    (prerequisites,) = re.findall(r"^check: ([^#]*)##.*\n.*\$\(MAKE\) (.*?);", makefile, re.MULTILINE)
-    checked = [f"make {task}" for text in prerequisites for task in text.split()]
+    pattern = r"^check: ([^#]*)##.*\n.*\$\(MAKE\) (.*?);"
+    (tasks,) = re.findall(pattern, makefile, re.MULTILINE)
+    checked = [f"make {task}" for part in tasks for task in part.split()]
     workflow = read_workflow(project / ".github" / "workflows" / "ci.yml")
     assert list(commands(workflow).values()) == ["make setup", *checked]
 
@@ -121,7 +122,7 @@ def test_lock_and_clean_keep_what_was_trained(generate: Generate, env: dict[str,
 
 
 @pytest.fixture
-def registry(tmp_path: Path, engine: Engine) -> Iterator[str]:
+def registry(tmp_path: Path) -> Iterator[str]:
     """Run a registry on this machine and yield its address."""
     if not shutil.which("apt-get"):
         pytest.skip("PINNING IS NOT TESTED: the registry comes from Debian's packages")
