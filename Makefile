@@ -19,7 +19,7 @@ render: $(UV) ## tests of what is generated: seconds
 	$(RUN) pytest tests/render -n 2
 
 project: $(UV) ## tests that use generated projects, workflows and images: minutes
-	$(RUN) pytest tests/project
+	$(RUN) pytest tests/project -n 2
 
 lint: $(UV) ## style and types of this repository, and that derived files are current
 	$(RUN) ruff check

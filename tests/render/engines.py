@@ -1,6 +1,7 @@
 """Generate projects with both engines, in this process, from a copy of the template."""
 
 import itertools
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -23,11 +24,11 @@ TEMPLATE_PATHS = [
     "hooks",
     "template",
 ]
-CHOICES = {
-    "python_version": ["3.13", "3.12", "3.11"],
-    "license": ["Apache-2.0", "MIT", "Proprietary"],
-    "model_family": ["gradient_boosting", "neural_network"],
-    "platform": ["kubernetes", "single_host"],
+# The questions with choices and their values, the default first.
+CHOICES: dict[str, list[str]] = {
+    name: value
+    for name, value in json.loads((ROOT / "cookiecutter.json").read_text("utf-8")).items()
+    if isinstance(value, list) and not name.startswith("_")
 }
 COMBINATIONS = [
     dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())

@@ -2,6 +2,5 @@
 
 import os
 
-# Neither library may call home from a production service; each reads its variable on import.
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+# ONNX Runtime reads it when it is imported: no production service may call home.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
