@@ -32,6 +32,7 @@ def main() -> None:
         record_origin(repository)
         restore_broken_link(repository)
     make_scripts_executable()
+    print(ANSWERS["__next"])
 
 
 def matches(root: Path, patterns: list[str]) -> list[Path]:

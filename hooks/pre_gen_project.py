@@ -42,7 +42,8 @@ def find_errors() -> dict[str, str]:
 def refusal(errors: dict[str, str]) -> str:
     """Return the message, framed since Cookiecutter prints a traceback after it."""
     accepted = [f"{name}={ANSWERS[name]}" for name in GIVEN if name not in errors]
-    again = shlex.join(["cookiecutter", str(ANSWERS["_template"]), *accepted])
+    template, output = str(ANSWERS["_template"]), str(ANSWERS["_output_dir"])
+    again = shlex.join(["cookiecutter", "--output-dir", output, template, *accepted])
     lines = [f"  {name}: {text}" for name, text in errors.items()]
     frame = "=" * 80
     return "\n".join(

@@ -14,7 +14,7 @@ git init --quiet
 PATH=$(dirname "$UV"):$PATH
 
 say "2/4 install its locked dependencies and train its model"
-make setup train
+make --silent --no-print-directory setup train
 
 say "3/4 serve the model"
 PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -34,13 +34,14 @@ until python3 -c "import urllib.request as r; r.urlopen('http://localhost:$PORT/
 done
 
 say "4/4 predict"
-make predict
+make --silent --no-print-directory predict
 
 cat <<'END'
 
 A trained model answered over HTTP. Next:
-  cd build/demo && make serve      the service again, on http://localhost:3000
-  cd build/demo && make check      everything that its CI checks
-  build/demo/README.md             what is where, and how to put your own model in
-Your own project: copier copy . ../my-service   (it asks ten questions; or: cookiecutter .)
+  cd build/demo
+  make serve         the service again, on http://localhost:3000
+  make check         everything that its CI checks
+  less README.md     what is where, and how to put your own model in
+Your own project: see "Start your own" in the README of the template.
 END

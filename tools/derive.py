@@ -49,6 +49,7 @@ def cookiecutter_json(config: Config) -> str:
         },
         **{key(name, q): value(q, translate) for name, q in questions.items()},
         "__errors": {name: translate(text) for name, text in validated.items()},
+        "__next": translate(config["_message_after_copy"]),
         "__unchosen": [translate(pattern) for pattern in conditional],
         # The link to template/ is called ".{{=cookiecutter.__dir=}}", so this makes "./<slug>",
         # and never a path that a refused answer could point elsewhere.

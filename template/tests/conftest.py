@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from model_service.registry import Manifest
 from model_service.training.config import read
 from model_service.training.train import CONFIG, RAW, train
 
+START = ("model_service.serving",)
 START_SECONDS = 60
 
 
@@ -45,28 +46,36 @@ class Service:
     url: str
 
 
-def start_service(models: Path, home: Path, **settings: str) -> Service:
-    """Start `bentoml serve` on a free port and wait until it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def start_service(
+    models: Path, home: Path, module: Sequence[str] = START, **settings: str
+) -> Service:
+    """Start the service as `make serve` does, on a free port, and wait until it is ready."""
+    port = free_port()
     environment = {
         **os.environ,
         "BENTOML_HOME": str(home),
         "MODEL_SERVICE_MODELS_DIR": str(models),
         "MODEL_SERVICE_DRAIN_SECONDS": "1",
+        "MODEL_SERVICE_PORT": str(port),
         **settings,
     }
-    command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", *(part.format(port=port) for part in module)]
     process = subprocess.Popen(command, env=environment)
     service = Service(process, f"http://127.0.0.1:{port}")
     give_up = time.monotonic() + START_SECONDS
     while not is_ready(service):
         if process.poll() is not None or time.monotonic() > give_up:
-            process.kill()
+            process.terminate()  # not kill, which leaves its workers behind
             raise RuntimeError("The service did not become ready.")
         time.sleep(0.1)
     return service
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def is_ready(service: Service) -> bool:

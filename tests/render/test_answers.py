@@ -236,7 +236,7 @@ def test_unknown_choice_is_refused(small: Path, tmp_path: Path, engine: str, que
 def test_name_that_gives_no_slug_asks_for_one(
     small: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], engine: str, name: str
 ) -> None:
-    with pytest.raises(Exception, match=r"Give a slug|Hook script failed") as refusal:
+    with pytest.raises(Exception, match=r"Give a-z, 0-9|Hook script failed") as refusal:
         ENGINES[engine](small, tmp_path, project_name=name)
     assert MESSAGES["project_slug"] in capfd.readouterr().err + str(refusal.value)
 
@@ -280,7 +280,7 @@ def test_copier_asks_again(small: Path, tmp_path: Path) -> None:
     screen = Screen(command)
     screen.answer("Name of the service", "航班")
     screen.answer("Name for machines", "Bad")
-    screen.answer("Give a slug", "\x15good")  # control-U empties the line
+    screen.answer("Give a-z, 0-9", "\x15good")  # control-U empties the line
     screen.answer("What it does", "\x03")  # control-C
     assert screen.exit_code() == 1
     assert not (tmp_path / "project").exists()

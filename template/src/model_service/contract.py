@@ -19,6 +19,13 @@ Categorical = npt.NDArray[np.object_]
 """Categorical features as text, shape (rows, categorical columns), "" where one is missing."""
 
 
+KEYWORDS = {
+    *("title", "description", "examples", "default", "type", "anyOf"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum", "const"),
+}
+"""What of a field's JSON schema is understood here, and so checked in training as in serving."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One field of the schema, as its JSON schema describes it."""
@@ -41,8 +48,12 @@ def columns(model: type[BaseModel]) -> list[Column]:
     """Return the columns of a schema in the order in which it declares them.
 
     Raises:
-        TypeError: a field is neither a number, a boolean nor text.
+        TypeError: a field is neither a number, a boolean nor text, or has a condition that
+            training could not check.
     """
+    decorators = model.__pydantic_decorators__
+    if decorators.field_validators or decorators.model_validators or decorators.validators:
+        raise TypeError(f"{model.__name__}: use bounds, patterns and choices, not validators")
     return [_column(name, spec) for name, spec in model.model_json_schema()["properties"].items()]
 
 
@@ -52,6 +63,8 @@ def _column(name: str, spec: dict[str, Any]) -> Column:
     if len(values) != 1 or values[0].get("type") not in {"number", "integer", "boolean", "string"}:
         raise TypeError(f"{name}: declare a number, a boolean or text, or one of them or None")
     value = {**values[0], **spec}
+    if unknown := value.keys() - KEYWORDS:
+        raise TypeError(f"{name}: training cannot check {', '.join(sorted(unknown))}")
     choices = (value["const"],) if "const" in value else value.get("enum")
     return Column(
         name=name,

@@ -17,12 +17,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .contract import schema_hash
+from .errors import UserError, describe
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 
 
-class RegistryError(Exception):
+class RegistryError(UserError):
     """The registry does not hold what was asked for, or its files were changed."""
 
 
@@ -62,11 +63,12 @@ def register(root: Path, model: bytes, **facts: Any) -> Manifest:
         (incoming / MODEL_FILE).write_bytes(model)
         text = manifest.model_dump_json(indent=2) + "\n"
         (incoming / MANIFEST_FILE).write_text(text, encoding="utf-8")
-        if not (root / version).exists():  # the same model within the same second
-            incoming.rename(root / version)
+        if (root / version).exists():  # the same model within the same second
+            return load(root, version)[1]
+        incoming.rename(root / version)
+        return manifest
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
-    return manifest
 
 
 def promote(root: Path, version: str, alias: str = "champion") -> None:
@@ -87,17 +89,17 @@ def load(root: Path, name: str = "champion") -> tuple[bytes, Manifest]:
     Raises:
         RegistryError: there is no such model, or its files do not match the manifest.
     """
-    alias = root / name
-    version = alias.read_text(encoding="utf-8").strip() if alias.is_file() else name
-    folder = root / version
     try:
+        alias = root / name
+        version = alias.read_text(encoding="utf-8").strip() if alias.is_file() else name
+        folder = root / version
         model = (folder / MODEL_FILE).read_bytes()
         text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
         manifest = Manifest.model_validate_json(text)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RegistryError(f"No model {name!r} in {root}: train one with `make train`.") from None
     except ValidationError as error:
-        raise RegistryError(f"{folder / MANIFEST_FILE} is damaged: {error}") from None
+        raise RegistryError(f"{folder / MANIFEST_FILE} is damaged: {describe(error)}") from None
     if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
         raise RegistryError(f"{folder / MODEL_FILE} was changed after it was registered.")
     return model, manifest

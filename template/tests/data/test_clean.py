@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from model_service.contract import Column, columns, example_row
+from model_service.data import DataError
 from model_service.data.clean import REASON, Cleaned, clean
 from model_service.schema import Features
 
-POLARS_TYPES = {"integer": pl.Int64, "number": pl.Float64, "string": pl.String}
+POLARS_TYPES = {
+    "boolean": pl.Boolean,
+    "integer": pl.Int64,
+    "number": pl.Float64,
+    "string": pl.String,
+}
 
 
 def cleaned(rows: list[dict[str, Any]], model: type[BaseModel] = Features) -> Cleaned:
@@ -49,6 +55,20 @@ def test_a_value_that_may_be_missing_is_no_reason(column: str) -> None:
     assert reasons(**{column: None}) == []
 
 
+def test_a_feature_that_is_not_built_is_named() -> None:
+    frame = nw.from_native(pl.LazyFrame({"carrier": ["UA"]}))
+
+    with pytest.raises(DataError, match=r"seats.*data/features\.py"):
+        clean(frame, Features)
+
+
+def test_a_column_of_the_wrong_type_is_told() -> None:
+    row = {column.name: [column.example] for column in columns(Features)}
+
+    with pytest.raises(DataError, match="cannot be built"):
+        clean(nw.from_native(pl.LazyFrame({**row, "seats": ["many"]})), Features)
+
+
 def test_no_row_is_lost() -> None:
     good, bad = example_row(), {**example_row(), "humidity": 101.0}
 
@@ -61,8 +81,10 @@ def test_no_row_is_lost() -> None:
 def values(column: Column) -> st.SearchStrategy[Any]:
     """Return values of the right type, some of them impossible."""
     match column.type:
+        case "boolean":
+            value: st.SearchStrategy[Any] = st.booleans()
         case "integer":
-            value: st.SearchStrategy[Any] = st.integers(-100, 1_000)
+            value = st.integers(-100, 1_000)
         case "number":
             value = st.floats(-20_000, 20_000) | st.sampled_from([float("nan"), float("inf")])
         case _:

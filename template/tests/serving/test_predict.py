@@ -88,6 +88,7 @@ def test_a_bad_value_is_refused_by_row_and_field(
         (b'{"rows": [{"distance": NaN}]}', 422, "distance"),
         (b"[]", 422, "object"),
         (b"{}", 422, "rows"),
+        (json.dumps(ROW).encode(), 422, '{\\"rows\\": ['),
         (b'{"rows": []}', 422, "rows"),
         (b'{"rows": {}}', 422, "rows"),
         (b'{"rows": [], "more": 1}', 422, "more"),

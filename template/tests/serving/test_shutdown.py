@@ -16,14 +16,14 @@ class Client(threading.Thread):
     """Sends one request after another until the service asks to go elsewhere."""
 
     def __init__(self, url: str) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.url = url
         self.answers: list[int] = []
         self.failures: list[str] = []
 
     def run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=10) as client:
-            while True:
+            while len(self.answers) < 100_000:
                 try:
                     response = client.post("/predict", json=BODY)
                 except httpx.TransportError as error:

@@ -17,6 +17,7 @@ def test_the_file_of_this_project_is_valid() -> None:
     [
         ("seed =", "sead =", "sead"),
         ("minimum_auc = ", "minimum_auc = -", "minimum_auc"),
+        ("seed = 2013", "seed = -1", "seed"),
         ("test_from = 2013-10-01", "test_from = 'soon'", "test_from"),
         ("[gates]", "[gates", "gates"),
     ],

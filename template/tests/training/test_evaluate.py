@@ -7,7 +7,12 @@ from model_service.training.config import Gates
 from model_service.training.estimator import Dataset
 from model_service.training.evaluate import evaluate, judge
 
-GATES = Gates(minimum_auc=0.6, minimum_log_loss_gain=0.01, maximum_parity_difference=1e-5)
+GATES = Gates(
+    maximum_refused_share=0.05,
+    minimum_auc=0.6,
+    minimum_log_loss_gain=0.01,
+    maximum_parity_difference=1e-5,
+)
 GOOD = {"auc": 0.7, "log_loss": 0.4, "baseline_log_loss": 0.5}
 
 
@@ -31,22 +36,23 @@ def test_a_perfect_model_and_a_coin() -> None:
 
 
 def test_a_good_model_passes_every_gate() -> None:
-    assert all(gate.passed for gate in judge(GOOD, 1e-7, GATES))
+    assert all(gate.passed for gate in judge(0.02, GOOD, 1e-7, GATES))
 
 
 @pytest.mark.parametrize(
-    ("changed", "parity_difference", "failed"),
+    ("refused_share", "changed", "parity_difference", "failed"),
     [
-        ({"auc": 0.59}, 0.0, "AUC"),
-        ({"auc": float("nan")}, 0.0, "AUC"),
-        ({"log_loss": 0.495}, 0.0, "log loss gain over the base rate"),
-        ({}, 1e-4, "ONNX parity difference"),
-        ({}, float("nan"), "ONNX parity difference"),
+        (0.06, {}, 0.0, "share of refused rows"),
+        (0.0, {"auc": 0.59}, 0.0, "AUC"),
+        (0.0, {"auc": float("nan")}, 0.0, "AUC"),
+        (0.0, {"log_loss": 0.495}, 0.0, "log loss gain over the base rate"),
+        (0.0, {}, 1e-4, "ONNX parity difference"),
+        (0.0, {}, float("nan"), "ONNX parity difference"),
     ],
 )
 def test_a_bad_model_fails_one(
-    changed: dict[str, float], parity_difference: float, failed: str
+    refused_share: float, changed: dict[str, float], parity_difference: float, failed: str
 ) -> None:
-    gates = judge({**GOOD, **changed}, parity_difference, GATES)
+    gates = judge(refused_share, {**GOOD, **changed}, parity_difference, GATES)
 
     assert [gate.name for gate in gates if not gate.passed] == [failed]

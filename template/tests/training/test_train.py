@@ -1,19 +1,21 @@
 """From raw tables to a champion, or to nothing at all."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 from model_service import registry
 from model_service.contract import CATEGORICAL, LABEL, NUMERIC, Categorical, Numeric
 from model_service.data.clean import REASON
 from model_service.training import estimator
-from model_service.training.config import TrainingConfig, read
+from model_service.training.config import ConfigError, TrainingConfig, read
 from model_service.training.dataset import SplitError
 from model_service.training.estimator import Dataset, FittedModel, Probability
 from model_service.training.export import export, parity_difference
@@ -29,6 +31,11 @@ def small_dataset(rows: int = 400) -> Dataset:
     return Dataset(numeric, categorical, numeric[:, 0] > 0)
 
 
+def fit(config: TrainingConfig, rows: Dataset) -> FittedModel:
+    module, parameters = estimator.load(config)
+    return module.fit(rows, parameters, config.seed)
+
+
 @pytest.fixture(scope="module")
 def config() -> TrainingConfig:
     return read(CONFIG)
@@ -36,8 +43,7 @@ def config() -> TrainingConfig:
 
 @pytest.fixture(scope="module")
 def fitted(config: TrainingConfig) -> FittedModel:
-    module = estimator.load(config.estimator)
-    return module.fit(small_dataset(), config.parameters, config.seed)
+    return fit(config, small_dataset())
 
 
 def test_the_champion_is_whole_and_says_where_it_came_from(trained: Trained) -> None:
@@ -72,18 +78,37 @@ def test_a_split_without_test_rows_is_refused(tmp_path: Path, config: TrainingCo
 
 
 def test_the_same_data_gives_the_same_graph(config: TrainingConfig) -> None:
-    module, rows = estimator.load(config.estimator), small_dataset()
-
-    graphs = [export(module.fit(rows, config.parameters, config.seed)) for _ in range(2)]
+    graphs = [export(fit(config, small_dataset())) for _ in range(2)]
 
     assert graphs[0] == graphs[1]
 
 
-def test_an_unknown_parameter_is_refused(config: TrainingConfig) -> None:
-    module = estimator.load(config.estimator)
+@pytest.mark.parametrize("dropped", ["numeric", "categorical"])
+def test_a_schema_may_have_one_kind_of_feature_only(config: TrainingConfig, dropped: str) -> None:
+    rows = small_dataset()
+    rows = replace(rows, **{dropped: getattr(rows, dropped)[:, :0]})
 
-    with pytest.raises(ValueError, match="no_such_parameter"):
-        module.fit(small_dataset(), {**config.parameters, "no_such_parameter": 1}, config.seed)
+    model = fit(config, rows)
+    session = ort.InferenceSession(model.to_onnx().SerializeToString())
+    (kept,) = (node.name for node in session.get_inputs())
+    answer = session.run(["probability"], {kept: getattr(rows, kept)})[0]
+
+    assert kept != dropped
+    assert np.abs(answer - model.predict(rows.numeric, rows.categorical)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"estimator": "gradient_bosting"}, "gradient_bosting"),
+        ({"parameters": {"no_such_parameter": 1}}, "no_such_parameter"),
+    ],
+)
+def test_a_mistake_in_the_estimator_is_named(
+    config: TrainingConfig, change: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        estimator.load(config.model_copy(update=change))
 
 
 def test_the_graph_answers_like_the_model(fitted: FittedModel) -> None:

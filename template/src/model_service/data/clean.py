@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import narwhals.stable.v2 as nw
+from narwhals.exceptions import NarwhalsError
+from polars.exceptions import PolarsError
 from pydantic import BaseModel
 
 from ..contract import Column, columns
+from . import DataError
 
 REASON = "quarantine_reason"
 
@@ -29,11 +32,21 @@ def clean(frame: nw.LazyFrame[Any], model: type[BaseModel]) -> Cleaned:
     Returns:
         The valid rows, and the others with the column `quarantine_reason`, such as
         "late: missing; wind_speed: above 200".
+
+    Raises:
+        DataError: a column is missing, or has a type that cannot be checked.
     """
     problems = [_problem(column) for column in columns(model)]
-    checked = frame.with_columns(
-        nw.concat_str(*problems, separator="; ", ignore_nulls=True).alias(REASON)
-    ).collect()
+    reason = nw.concat_str(*problems, separator="; ", ignore_nulls=True).alias(REASON)
+    try:
+        missing = {column.name for column in columns(model)} - set(frame.collect_schema().names())
+        if missing:
+            raise DataError(
+                f"schema.py declares {', '.join(sorted(missing))}: build it in data/features.py."
+            )
+        checked = frame.with_columns(reason).collect()
+    except (NarwhalsError, PolarsError) as error:
+        raise DataError(f"The features cannot be built from the raw tables: {error}") from error
     refused = nw.col(REASON) != ""
     return Cleaned(checked.filter(~refused).drop(REASON), checked.filter(refused))
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-
-class DataError(Exception):
-    """The raw data is not there or cannot be read."""
+from . import DataError
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Only what was known at the decision, two hours before the hour of the scheduled departure, may
 become a feature: the weather observed by then, never the weather at departure; nothing about how
-the flight went. The functions are narwhals: they take Polars, pandas, DuckDB or PySpark frames.
+the flight went. A record of the weather sums up the hour that begins at its time, so the last one
+that is whole by the decision began three hours before departure.
 """
 
 from typing import Any
@@ -10,7 +11,12 @@ from typing import Any
 import narwhals.stable.v2 as nw
 from narwhals.stable.v2.typing import IntoFrame
 
-KEYS = ("scheduled_hour", "tail_number", "flight")
+from .extract import RawTables
+
+TIME = "scheduled_hour"
+"""The column by which rows are split into training and evaluation."""
+
+KEYS = (TIME, "tail_number", "flight")
 """Columns that say which flight a row is, and when; they are no features."""
 
 LATE_MINUTES = 15
@@ -27,20 +33,20 @@ OBSERVATIONS = {
 }
 
 
-def build(flights: IntoFrame, planes: IntoFrame, weather: IntoFrame) -> nw.LazyFrame[Any]:
+def build(tables: RawTables) -> nw.LazyFrame[Any]:
     """Join the raw tables into rows with the keys, the features and the label.
 
     Every flight becomes one row, in the order of time. What is unknown is null, the label of a
     flight that never left included.
     """
     return (
-        nw.from_native(flights)
+        nw.from_native(tables.flights)
         .lazy()
-        .with_columns(decision_hour=nw.col("time_hour").dt.offset_by("-2h"))
-        .join(_observed(weather), on=["origin", "decision_hour"], how="left")
-        .join(_fleet(planes), on="tailnum", how="left")
+        .with_columns(observed_hour=nw.col("time_hour").dt.offset_by("-3h"))
+        .join(_observed(tables.weather), on=["origin", "observed_hour"], how="left")
+        .join(_fleet(tables.planes), on="tailnum", how="left")
         .select(
-            nw.col("time_hour").alias("scheduled_hour"),
+            nw.col("time_hour").alias(TIME),
             nw.col("tailnum").alias("tail_number"),
             "flight",
             "carrier",
@@ -54,14 +60,14 @@ def build(flights: IntoFrame, planes: IntoFrame, weather: IntoFrame) -> nw.LazyF
             *OBSERVATIONS.values(),
             (nw.col("dep_delay") > LATE_MINUTES).alias("late"),
         )
-        .sort("scheduled_hour", "carrier", "flight", "origin")
+        .sort(TIME, "carrier", "flight", "origin")
     )
 
 
 def _observed(weather: IntoFrame) -> nw.LazyFrame[Any]:
     """Return the weather by airport and hour, under the names of the features."""
     observations = [nw.col(raw).alias(name) for raw, name in OBSERVATIONS.items()]
-    hour = nw.col("time_hour").alias("decision_hour")
+    hour = nw.col("time_hour").alias("observed_hour")
     return nw.from_native(weather).lazy().select("origin", hour, *observations)
 
 

@@ -22,7 +22,7 @@ REQUESTS = Counter(
 )
 DURATION = Histogram(
     "model_service_request_duration_seconds",
-    "Time from the first byte of a request to its answer.",
+    "Time from the headers of a request to its answer.",
     ["route"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )

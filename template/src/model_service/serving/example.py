@@ -5,6 +5,7 @@ Usage: python -m model_service.serving.example http://localhost:3000
 
 import json
 import sys
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -29,8 +30,8 @@ def main() -> int:
     except HTTPError as error:
         print(f"{error.code}: {error.read().decode()}", file=sys.stderr)
         return 1
-    except URLError as error:
-        print(f"No service at {url}: {error.reason}. Start it: make serve", file=sys.stderr)
+    except (URLError, HTTPException) as error:
+        print(f"No service at {url}: {error}. Start it: make serve", file=sys.stderr)
         return 1
     return 0
 

@@ -83,6 +83,8 @@ def _explain(error: ValidationError) -> RefusedError:
 def _problems(details: list[ErrorDetails]) -> Iterator[Problem]:
     for detail in details:
         match detail["loc"]:
+            case ("rows",) if detail["type"] == "missing":
+                yield Problem(field="rows", message='Field required: {"rows": [{...}, ...]}')
             case ("rows", int(row), *field):
                 name = ".".join(map(str, field)) or None
                 yield Problem(row=row, field=name, message=detail["msg"])

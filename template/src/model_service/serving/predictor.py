@@ -7,6 +7,11 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from ..contract import CATEGORICAL, NUMERIC, Categorical, Numeric, example_row, to_arrays
+from ..errors import UserError
+
+
+class ModelError(UserError):
+    """The model cannot be loaded, or does not fit the schema."""
 
 
 class Predictor:
@@ -16,13 +21,17 @@ class Predictor:
         """Load the graph and answer one example with it.
 
         Raises:
-            ValueError: the graph has other inputs or outputs, or no finite answer.
+            ModelError: it is no graph, has other inputs or outputs, or gives no finite answer.
         """
         options = ort.SessionOptions()
         # One thread per call: workers, not threads, use the other cores.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        self._session = ort.InferenceSession(graph, options, ["CPUExecutionProvider"])
+        try:
+            self._session = ort.InferenceSession(graph, options, ["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has a class of its own for each kind of damage
+            raise ModelError(f"The model cannot be loaded: {error}") from None
+        self._inputs = {node.name: node.shape[1:] for node in self._session.get_inputs()}
         self._check()
 
     def predict(self, numeric: Numeric, categorical: Categorical) -> npt.NDArray[np.float32]:
@@ -32,14 +41,15 @@ class Predictor:
             numeric: Shape (rows, len(NUMERIC)), NaN where a value is missing.
             categorical: Shape (rows, len(CATEGORICAL)), "" where a value is missing.
         """
-        inputs = {"numeric": numeric, "categorical": categorical}
+        values = {"numeric": numeric, "categorical": categorical}
+        inputs = {name: values[name] for name in self._inputs}
         return cast(npt.NDArray[np.float32], self._session.run(["probability"], inputs)[0])
 
     def _check(self) -> None:
-        shapes = {node.name: node.shape[1:] for node in self._session.get_inputs()}
-        expected = {"numeric": [len(NUMERIC)], "categorical": [len(CATEGORICAL)]}
-        if shapes != expected:
-            raise ValueError(f"The model takes {shapes}, the schema has {expected}.")
+        widths = {"numeric": [len(NUMERIC)], "categorical": [len(CATEGORICAL)]}
+        expected = {name: width for name, width in widths.items() if width != [0]}
+        if self._inputs != expected:
+            raise ModelError(f"The model takes {self._inputs}, the schema has {expected}.")
         answer = self.predict(*to_arrays([example_row()]))
         if answer.shape != (1,) or not np.isfinite(answer).all():
-            raise ValueError(f"The model answered {answer} to the example row.")
+            raise ModelError(f"The model answers the example row with {answer}.")

@@ -3,9 +3,12 @@
 Start it with `make serve`, or with `bentoml serve` in the root of the project.
 """
 
+import os
+
 import bentoml
 
 from .. import registry, settings
+from ..errors import UserError
 from .api import Served, app
 from .drain import Drain
 from .predictor import Predictor
@@ -16,8 +19,11 @@ try:
     SETTINGS = settings.read()
     MODEL, MANIFEST = registry.load(SETTINGS.models_dir, SETTINGS.alias)
     registry.require_schema(MANIFEST)
-except (settings.SettingsError, registry.RegistryError) as error:
+    PREDICTOR = Predictor(MODEL)
+except UserError as error:
     raise SystemExit(f"The service cannot start. {error}") from None
+# Workers inherit it: one that is replaced later serves the same version as the others.
+os.environ[f"{settings.PREFIX}ALIAS"] = MANIFEST.version
 
 
 @bentoml.asgi_app(app)
@@ -35,9 +41,9 @@ class ModelService:
     """Serves the model that the registry's alias names."""
 
     def __init__(self) -> None:
-        """Load the model; the service is not ready before it answered an example."""
+        """Give the model, which has answered an example by now, to the HTTP interface."""
         self._drain = Drain(SETTINGS.drain_seconds)
-        app.state.served = Served(Predictor(MODEL), MANIFEST.version, SETTINGS, self._drain)
+        app.state.served = Served(PREDICTOR, MANIFEST.version, SETTINGS, self._drain)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def drain_on_sigterm(self) -> None:

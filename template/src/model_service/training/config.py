@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..errors import UserError, describe
 
-class ConfigError(Exception):
+
+class ConfigError(UserError):
     """training.toml is missing or wrong."""
 
 
@@ -17,6 +19,7 @@ class Gates(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    maximum_refused_share: float = Field(ge=0, le=1)
     minimum_auc: float = Field(ge=0.5, le=1)
     minimum_log_loss_gain: float = Field(ge=0)
     maximum_parity_difference: float = Field(gt=0, le=0.01)
@@ -28,7 +31,7 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     estimator: str = Field(pattern="^[a-z][a-z0-9_]*$")
-    seed: int
+    seed: int = Field(ge=0, lt=2**32)
     test_from: date
     parameters: dict[str, Any]
     gates: Gates
@@ -42,5 +45,7 @@ def read(path: Path) -> TrainingConfig:
     """
     try:
         return TrainingConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}") from None

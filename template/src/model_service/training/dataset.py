@@ -7,12 +7,12 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from ..contract import LABEL, to_arrays
+from ..data.features import TIME
+from ..errors import UserError
 from .estimator import Dataset
 
-TIME = "scheduled_hour"
 
-
-class SplitError(Exception):
+class SplitError(UserError):
     """One side of the split holds no rows, or only one class."""
 
 

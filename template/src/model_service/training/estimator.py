@@ -1,15 +1,18 @@
 """What an estimator is: a module with a `fit` that gives a model which can become ONNX."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from pydantic import BaseModel, ValidationError
 
 from ..contract import Categorical, Numeric
+from ..errors import describe
+from .config import ConfigError, TrainingConfig
 
 Probability = npt.NDArray[np.float32]
 """Probability that the label is true, shape (rows,)."""
@@ -39,24 +42,29 @@ class FittedModel(Protocol):
         """Return the probability of the label for raw values."""
 
     def to_onnx(self) -> onnx.ModelProto:
-        """Return a graph from the inputs `numeric` and `categorical` to `probability`."""
+        """Return a graph from `numeric` and `categorical`, where it has any, to `probability`."""
 
 
 class Estimator(Protocol):
     """A module such as `gradient_boosting`."""
 
-    def fit(self, train: Dataset, parameters: Mapping[str, Any], seed: int) -> FittedModel:
-        """Fit a model.
+    Parameters: type[BaseModel]
+    """What may be set under [parameters] in training.toml."""
 
-        Raises:
-            pydantic.ValidationError: a parameter is unknown or out of range.
-        """
+    def fit(self, train: Dataset, parameters: Any, seed: int) -> FittedModel:
+        """Fit a model, with an instance of the module's own `Parameters`."""
 
 
-def load(name: str) -> Estimator:
-    """Return the estimator with the name of its module.
+def load(config: TrainingConfig) -> tuple[Estimator, BaseModel]:
+    """Return the estimator of training.toml and its parameters, checked.
 
     Raises:
-        ModuleNotFoundError: there is no such module in this package.
+        ConfigError: there is no such estimator, or a parameter is unknown or out of range.
     """
-    return cast(Estimator, import_module(f"{__package__}.{name}"))
+    if not find_spec(f"{__package__}.{config.estimator}"):
+        raise ConfigError(f"There is no src/model_service/training/{config.estimator}.py.")
+    estimator = cast(Estimator, import_module(f"{__package__}.{config.estimator}"))
+    try:
+        return estimator, estimator.Parameters.model_validate(config.parameters)
+    except ValidationError as error:
+        raise ConfigError(f"[parameters] in training.toml: {describe(error)}") from None

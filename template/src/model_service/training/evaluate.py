@@ -36,10 +36,13 @@ def evaluate(train: Dataset, test: Dataset, predicted: Probability) -> dict[str,
     }
 
 
-def judge(metrics: dict[str, float], parity_difference: float, gates: Gates) -> list[Gate]:
+def judge(
+    refused_share: float, metrics: dict[str, float], parity_difference: float, gates: Gates
+) -> list[Gate]:
     """Return every gate of training.toml; a value that is not a number passes none."""
     gain = metrics["baseline_log_loss"] - metrics["log_loss"]
     return [
+        _at_most("share of refused rows", refused_share, gates.maximum_refused_share),
         _at_least("AUC", metrics["auc"], gates.minimum_auc),
         _at_least("log loss gain over the base rate", gain, gates.minimum_log_loss_gain),
         _at_most("ONNX parity difference", parity_difference, gates.maximum_parity_difference),

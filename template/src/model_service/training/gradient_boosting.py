@@ -1,8 +1,5 @@
 """Gradient-boosted trees on histograms (scikit-learn), exported with skl2onnx."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -48,20 +45,20 @@ class GradientBoosting:
 
     def to_onnx(self) -> onnx.ModelProto:
         """Return the whole pipeline as one graph."""
+        inputs = [
+            (CATEGORICAL_INPUT, StringTensorType([None, self._categorical])),
+            (NUMERIC_INPUT, FloatTensorType([None, self._numeric])),
+        ]
         model: onnx.ModelProto = to_onnx(
             self._pipeline,
-            initial_types=[
-                (CATEGORICAL_INPUT, StringTensorType([None, self._categorical])),
-                (NUMERIC_INPUT, FloatTensorType([None, self._numeric])),
-            ],
+            initial_types=[kind for kind in inputs if kind[1].shape[1]],
             options={"zipmap": False},
         )
         return _keep_positive_class(model)
 
 
-def fit(train: Dataset, parameters: Mapping[str, Any], seed: int) -> GradientBoosting:
+def fit(train: Dataset, parameters: Parameters, seed: int) -> GradientBoosting:
     """Fit the pipeline; see `Estimator.fit`."""
-    checked = Parameters.model_validate(dict(parameters))
     categorical, numeric = train.categorical.shape[1], train.numeric.shape[1]
     # Ordinal codes, not categorical_features: skl2onnx converts that silently wrong.
     codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
@@ -71,7 +68,7 @@ def fit(train: Dataset, parameters: Mapping[str, Any], seed: int) -> GradientBoo
             ("numeric", "passthrough", list(range(categorical, categorical + numeric))),
         ]
     )
-    trees = HistGradientBoostingClassifier(random_state=seed, **checked.model_dump())
+    trees = HistGradientBoostingClassifier(random_state=seed, **parameters.model_dump())
     pipeline = Pipeline([("columns", columns), ("trees", trees)])
     with threadpool_limits(1, "openmp"):  # sums in one order: the same data, the same trees
         pipeline.fit(_rows(train.numeric, train.categorical), train.label)

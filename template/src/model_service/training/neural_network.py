@@ -2,8 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx
@@ -59,11 +57,14 @@ class Network(nn.Module):
 
     def forward(self, numeric: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Return probabilities, shape (rows,); a missing number is average, and is missing."""
-        missing = torch.isnan(numeric)
-        scaled = torch.where(missing, 0.0, (numeric - self.centre) / self.scale)
-        embedded = self.embedding(codes).flatten(1)
-        inputs = torch.cat([scaled, missing.to(numeric.dtype), embedded], dim=1)
-        probability: torch.Tensor = self.layers(inputs)
+        inputs = []
+        if numeric.shape[1]:
+            missing = torch.isnan(numeric)
+            scaled = torch.where(missing, 0.0, (numeric - self.centre) / self.scale)
+            inputs += [scaled, missing.to(numeric.dtype)]
+        if codes.shape[1]:
+            inputs.append(self.embedding(codes).flatten(1))
+        probability: torch.Tensor = self.layers(torch.cat(inputs, dim=1))
         return probability.squeeze(1)
 
 
@@ -104,18 +105,18 @@ class NeuralNetwork:
             )
         if program is None:  # says its type; with dynamo there always is one
             raise RuntimeError("PyTorch gave no ONNX program.")
-        return _with_encoder(program.model_proto, self._codes, self._columns)
+        network = _without_empty_inputs(program.model_proto)
+        return _with_encoder(network, self._codes, self._columns) if self._columns else network
 
 
-def fit(train: Dataset, parameters: Mapping[str, Any], seed: int) -> NeuralNetwork:
+def fit(train: Dataset, parameters: Parameters, seed: int) -> NeuralNetwork:
     """Train the network; see `Estimator.fit`."""
-    checked = Parameters.model_validate(dict(parameters))
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # faster for small layers, and the same sums on every machine
     seen = sorted({str(value) for value in train.categorical.ravel()})
     codes = {value: code for code, value in enumerate(seen, start=UNKNOWN + 1)}
-    network = Network(train, len(codes) + 1, checked)
-    _train(network, train, _encode(train.categorical, codes), checked)
+    network = Network(train, len(codes) + 1, parameters)
+    _train(network, train, _encode(train.categorical, codes), parameters)
     return NeuralNetwork(network, codes, train.categorical.shape[1])
 
 
@@ -145,6 +146,15 @@ def _train(network: Network, train: Dataset, codes: torch.Tensor, parameters: Pa
             optimizer.step()
             total += loss.item() * len(batch)
         print(f"      epoch {epoch} of {parameters.epochs}: log loss {total / len(train):.4f}")
+
+
+def _without_empty_inputs(network: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop the input for a kind of feature that the schema does not have."""
+    used = {name for node in network.graph.node for name in node.input}
+    kept = [node for node in network.graph.input if node.name in used]
+    del network.graph.input[:]
+    network.graph.input.extend(kept)
+    return network
 
 
 def _with_encoder(network: onnx.ModelProto, codes: dict[str, int], columns: int) -> onnx.ModelProto:

@@ -5,17 +5,16 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from .. import registry, settings
 from ..contract import schema_hash
 from ..data.clean import clean
-from ..data.extract import DataError, extract
+from ..data.extract import extract
 from ..data.features import build
+from ..errors import UserError
 from ..schema import LabelledFeatures
 from . import estimator
-from .config import ConfigError, TrainingConfig, read
-from .dataset import SplitError, split_by_time
+from .config import TrainingConfig, read
+from .dataset import split_by_time
 from .evaluate import Gate, evaluate, judge
 from .export import export, parity_difference
 
@@ -25,25 +24,15 @@ QUARANTINE = Path("data/quarantine.csv")
 PACKAGES = ("numpy", "onnx", "onnxruntime", "polars", "scikit-learn")
 
 
-class GateError(Exception):
+class GateError(UserError):
     """The model does not meet a gate; it was not registered."""
-
-
-USER_ERRORS = (
-    ConfigError,
-    DataError,
-    SplitError,
-    GateError,
-    settings.SettingsError,
-    ValidationError,
-)
 
 
 def main() -> int:
     """Train, and promote the model when it meets every gate; return the exit code."""
     try:
         manifest = train(read(CONFIG), RAW, QUARANTINE, settings.read().models_dir)
-    except USER_ERRORS as error:
+    except UserError as error:
         print(f"\nNothing was registered. {error}", file=sys.stderr)
         return 1
     print(f"\n{manifest.version} is the champion now. Next: `make serve`, or `make check`.")
@@ -60,23 +49,25 @@ def train(config: TrainingConfig, raw: Path, quarantine: Path, models: Path) -> 
         models: Folder of the registry.
 
     Raises:
-        DataError: the raw tables cannot be read.
+        ConfigError: there is no such estimator, or a parameter is wrong.
+        DataError: the raw tables cannot be read or do not give the features.
         SplitError: a side of the split cannot be used.
         GateError: the model does not meet a gate.
-        pydantic.ValidationError: a parameter is wrong.
     """
+    module, parameters = estimator.load(config)
+
     _step(1, f"read the raw tables in {raw}")
     tables = extract(raw)
 
     _step(2, "build the features and quarantine bad rows")
-    cleaned = clean(build(tables.flights, tables.planes, tables.weather), LabelledFeatures)
+    cleaned = clean(build(tables), LabelledFeatures)
     cleaned.quarantined.write_csv(quarantine)
-    print(f"      {len(cleaned.valid)} rows, {len(cleaned.quarantined)} refused: {quarantine}")
+    refused = len(cleaned.quarantined)
+    print(f"      {len(cleaned.valid)} rows; {refused} refused, see why in {quarantine}")
     train_rows, test_rows = split_by_time(cleaned.valid, config.test_from)
 
     _step(3, f"fit {config.estimator} on {len(train_rows)} rows before {config.test_from}")
-    module = estimator.load(config.estimator)
-    model = module.fit(train_rows, config.parameters, config.seed)
+    model = module.fit(train_rows, parameters, config.seed)
 
     _step(4, f"evaluate on {len(test_rows)} later rows")
     predicted = model.predict(test_rows.numeric, test_rows.categorical)
@@ -85,7 +76,8 @@ def train(config: TrainingConfig, raw: Path, quarantine: Path, models: Path) -> 
     _step(5, "export to ONNX and compare")
     graph = export(model)
     difference = parity_difference(model, graph, test_rows)
-    _require(judge(metrics, difference, config.gates))
+    refused_share = refused / max(refused + len(cleaned.valid), 1)
+    _require(judge(refused_share, metrics, difference, config.gates))
 
     _step(6, f"register in {models}")
     manifest = registry.register(
@@ -96,11 +88,7 @@ def train(config: TrainingConfig, raw: Path, quarantine: Path, models: Path) -> 
         code_version=_code_version(),
         estimator=config.estimator,
         parameters=config.parameters,
-        rows={
-            "train": len(train_rows),
-            "test": len(test_rows),
-            "quarantined": len(cleaned.quarantined),
-        },
+        rows={"train": len(train_rows), "test": len(test_rows), "quarantined": refused},
         metrics={**metrics, "parity_difference": difference},
         packages={name: version(name) for name in PACKAGES},
     )
