@@ -1,6 +1,5 @@
 """The image runs hardened, holds only what serving takes, and talks to nobody."""
 
-import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from project.combinations import DEFAULT, OPPOSITE, name_of
 from project.conftest import Generate
 from project.containers import HARDENED, WATCH, Engine, wait_for, with_engine
 from project.service import STOP_SECONDS, Service, free_port
+from project.tools import make
 
 LIBRARIES_OF_TRAINING = ("narwhals", "onnx", "pandas", "polars", "skl2onnx", "sklearn", "torch")
 TOOLS_OF_BUILDING = ("cc", "g++", "gcc", "git", "make", "uv")
@@ -42,8 +42,7 @@ def image(
     # A name of its own: two workers may build the same combination.
     name = f"registry.example/team/service:{request.param['model_family']}-{uuid.uuid4().hex[:8]}"
     env = {**with_engine(env, engine), "IMAGE": name}
-    tasks = ["make", "setup", "train", "image"]
-    subprocess.run(tasks, cwd=project, env=env, check=True, timeout=900)
+    make(project, env, "setup", "train", "image")
     yield Image(name, project, env, f"python:{request.param['python_version']}-slim")
     engine.docker("image", "rm", "--force", name)
 
@@ -127,7 +126,7 @@ def test_it_holds_only_what_serving_takes(image: Image, engine: Engine) -> None:
 
 def test_its_smoke_task_succeeds(image: Image) -> None:
     env = {**image.env, "PORT": str(free_port())}
-    subprocess.run(["make", "smoke"], cwd=image.project, env=env, check=True, timeout=180)
+    make(image.project, env, "smoke")
 
 
 def test_compose_runs_it(image: Image, engine: Engine) -> None:

@@ -1,6 +1,5 @@
 """Every combination of answers gives a green workflow and a service that predicts."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from project.combinations import COMBINATIONS, DEFAULT, name_of
 from project.conftest import Generate
 from project.containers import Engine, with_engine
 from project.service import STOP_SECONDS, free_port, make_serve
+from project.tools import make
 from project.workflow import commands, commit, drop_commands, read_workflow, run_workflow
 
 CI = Path(".github/workflows/ci.yml")
@@ -33,7 +33,7 @@ def test_its_own_workflow_is_green(project: Path, env: dict[str, str]) -> None:
 
 
 def test_it_serves_what_it_trained(project: Path, env: dict[str, str]) -> None:
-    subprocess.run(["make", "setup", "train"], cwd=project, env=env, check=True, timeout=600)
+    make(project, env, "setup", "train")
     with make_serve(project, env) as running:
         service = running.service
         row = service.example_row()

@@ -1,13 +1,13 @@
 """The template's own Python, unrendered, is as strictly typed as what is generated from it."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from project.combinations import OPPOSITE
 from project.conftest import Generate
+from project.tools import Done, make, run
 
 SOURCE = "src/model_service/training/neural_network.py"
 
@@ -24,23 +24,15 @@ def source(
     The environment is that of the neural network, whose base classes mypy must know.
     """
     project = generate(OPPOSITE)
-    subprocess.run(["make", "setup"], cwd=project, env=env, check=True, timeout=600)
+    make(project, env, "setup")
     copy = tmp_path_factory.mktemp("source") / "template"
     shutil.copytree(template / "template", copy)
     (copy / ".venv").symlink_to(project / ".venv")
     return copy
 
 
-def mypy(source: Path, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [source / ".venv/bin/mypy"],
-        cwd=source,
-        env=env,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def mypy(source: Path, env: dict[str, str]) -> Done:
+    return run(source, source / ".venv/bin/mypy", env=env)
 
 
 def test_the_source_is_typed(source: Path, env: dict[str, str]) -> None:
