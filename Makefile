@@ -34,8 +34,9 @@ format: $(UV) ## repair the style where a tool can
 derive: $(UV) ## write cookiecutter.json and the options table from copier.yml
 	$(RUN) python tools/derive.py
 
-clean: ## remove environments, caches and the demo
-	rm -rf .venv .tools build .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove environments, caches, the demo and the container engine
+	[ ! -d .containers ] || tools/container-engine.sh .containers down
+	rm -rf .containers .venv .tools build .mypy_cache .pytest_cache .ruff_cache
 
 $(CURDIR)/.tools/bin/uv:
 	python3 -m venv .tools

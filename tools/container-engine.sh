@@ -195,7 +195,9 @@ import_python() {
 import_uv() {
   local image=$1 target=$dir/uv
   rm -rf "$target"
-  python3 -m pip install --quiet --no-deps --target "$target" "uv==${image##*:}" 2>"$dir/base.log" ||
+  # An environment of its own: that of the tests has no pip.
+  { python3 -m venv "$target" && "$target/bin/pip" install --quiet "uv==${image##*:}"; } \
+    >"$dir/base.log" 2>&1 ||
     die "no stand-in for $image could be made: $(tail -n 1 "$dir/base.log")"
   tar --create --directory "$target/bin" uv uvx | docker import - "$image" >/dev/null
   rm -rf "$target"

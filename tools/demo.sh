@@ -22,6 +22,7 @@ export PORT
 make serve > serve.log 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true' EXIT
+trap 'exit 130' HUP INT TERM
 seconds=0
 until python3 -c "import urllib.request as r; r.urlopen('http://localhost:$PORT/readyz', timeout=1)" 2>/dev/null; do
     if [ "$seconds" -ge 60 ] || ! kill -0 "$server" 2>/dev/null; then

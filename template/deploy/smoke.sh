@@ -1,12 +1,12 @@
 #!/bin/sh
 # Start the image as production does (read-only, no privileges, bounded), predict, stop.
-# Usage: IMAGE=name PORT=3000 deploy/smoke.sh
+# Usage: IMAGE=name deploy/smoke.sh
 set -eu
 
-container=$(docker run --detach --publish "127.0.0.1:$PORT:3000" \
-    --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
-    --memory 512m --cpus 1 --pids-limit 128 "$IMAGE")
+container=$(docker run --detach --read-only --tmpfs /tmp --cap-drop ALL \
+    --security-opt no-new-privileges --memory 512m --cpus 1 --pids-limit 128 "$IMAGE")
 trap 'docker rm --force "$container" >/dev/null' EXIT
+trap 'exit 130' HUP INT TERM
 
 waited=0
 until [ "$(docker inspect --format '{{.State.Health.Status}}' "$container")" = healthy ]; do

@@ -37,6 +37,14 @@ def test_columns_hold_what_the_schema_declares() -> None:
     assert (used.kind, used.type) == ("numeric", "boolean")
 
 
+@pytest.mark.parametrize("annotation", [int, Annotated[float, Field(ge=0)]])
+def test_a_number_without_bounds_is_refused(annotation: Any) -> None:
+    model = type("Odd", (BaseModel,), {"__annotations__": {"odd": annotation}})
+
+    with pytest.raises(TypeError, match="odd: give a lower and an upper bound"):
+        columns(model)
+
+
 @pytest.mark.parametrize("annotation", [list[int], dict[str, int], int | str])
 def test_a_field_that_is_no_number_or_text_is_refused(annotation: type) -> None:
     model = type("Odd", (BaseModel,), {"__annotations__": {"odd": annotation}})

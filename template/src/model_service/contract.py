@@ -1,9 +1,8 @@
 """What follows from the schema: columns, arrays for the model, payloads, fingerprints."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -24,6 +23,9 @@ KEYWORDS = {
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum", "const"),
 }
 """What of a field's JSON schema is understood here, and so checked in training as in serving."""
+
+
+LOWER, UPPER = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def columns(model: type[BaseModel]) -> list[Column]:
     """Return the columns of a schema in the order in which it declares them.
 
     Raises:
-        TypeError: a field is neither a number, a boolean nor text, or has a condition that
-            training could not check.
+        TypeError: a field is neither a bounded number, a boolean nor text, or has a condition
+            that training could not check.
     """
     decorators = model.__pydantic_decorators__
     if decorators.field_validators or decorators.model_validators or decorators.validators:
@@ -65,6 +67,10 @@ def _column(name: str, spec: dict[str, Any]) -> Column:
     value = {**values[0], **spec}
     if unknown := value.keys() - KEYWORDS:
         raise TypeError(f"{name}: training cannot check {', '.join(sorted(unknown))}")
+    if value["type"] in {"number", "integer"} and not (
+        value.keys() & LOWER and value.keys() & UPPER
+    ):
+        raise TypeError(f"{name}: give a lower and an upper bound; what is outside is impossible")
     choices = (value["const"],) if "const" in value else value.get("enum")
     return Column(
         name=name,
@@ -83,9 +89,10 @@ def _column(name: str, spec: dict[str, Any]) -> Column:
 
 
 FEATURES = columns(Features)
+LABELLED = columns(LabelledFeatures)
 NUMERIC = tuple(column.name for column in FEATURES if column.kind == "numeric")
 CATEGORICAL = tuple(column.name for column in FEATURES if column.kind == "categorical")
-(LABEL,) = (name for name in LabelledFeatures.model_fields if name not in Features.model_fields)
+(LABEL,) = (column.name for column in LABELLED if column not in FEATURES)
 
 
 def to_arrays(rows: Iterable[Mapping[str, Any]]) -> tuple[Numeric, Categorical]:
@@ -106,6 +113,9 @@ def example_row() -> dict[str, Any]:
 
 @cache
 def schema_hash() -> str:
-    """Return the fingerprint of the schema; a model serves only the schema it was trained on."""
-    schema = json.dumps(LabelledFeatures.model_json_schema(), sort_keys=True)
-    return hashlib.sha256(schema.encode()).hexdigest()
+    """Return the fingerprint of the schema, its descriptions aside.
+
+    A model serves only the schema that it was trained on.
+    """
+    meaning = [replace(column, description="", example=None) for column in LABELLED]
+    return hashlib.sha256(repr(meaning).encode()).hexdigest()

@@ -66,7 +66,14 @@ def test_a_column_of_the_wrong_type_is_told() -> None:
     row = {column.name: [column.example] for column in columns(Features)}
 
     with pytest.raises(DataError, match="cannot be built"):
-        clean(nw.from_native(pl.LazyFrame({**row, "seats": ["many"]})), Features)
+        clean(nw.from_native(pl.LazyFrame({**row, "distance": ["far"]})), Features)
+
+
+def test_fractions_for_an_integer_are_told() -> None:
+    row = {column.name: [column.example] for column in columns(Features)}
+
+    with pytest.raises(DataError, match="seats is Float64, not an integer"):
+        clean(nw.from_native(pl.LazyFrame({**row, "seats": [149.5]})), Features)
 
 
 def test_no_row_is_lost() -> None:

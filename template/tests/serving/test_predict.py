@@ -93,6 +93,8 @@ def test_a_bad_value_is_refused_by_row_and_field(
         (b'{"rows": {}}', 422, "rows"),
         (b'{"rows": [], "more": 1}', 422, "more"),
         (json.dumps({"rows": [ROW] * 1_001}).encode(), 422, "1000"),
+        (b'{"rows": [%s]}' % b",".join([b"{}"] * 200_000), 422, "carrier"),
+        (json.dumps({"rows": [dict.fromkeys(map(str, range(50_000)))]}).encode(), 422, "problems"),
         (b" " * (Settings().max_body_bytes + 1), 413, "bytes at most"),
         (b"[" * 100_000, 400, "not JSON"),
     ],

@@ -1,9 +1,11 @@
 """Split rows into valid ones and a quarantine with the reason for each refused row."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import narwhals.stable.v2 as nw
+from narwhals.dtypes import DType
 from narwhals.exceptions import NarwhalsError
 from polars.exceptions import PolarsError
 from pydantic import BaseModel
@@ -39,16 +41,29 @@ def clean(frame: nw.LazyFrame[Any], model: type[BaseModel]) -> Cleaned:
     problems = [_problem(column) for column in columns(model)]
     reason = nw.concat_str(*problems, separator="; ", ignore_nulls=True).alias(REASON)
     try:
-        missing = {column.name for column in columns(model)} - set(frame.collect_schema().names())
-        if missing:
-            raise DataError(
-                f"schema.py declares {', '.join(sorted(missing))}: build it in data/features.py."
-            )
+        _require_columns(frame.collect_schema(), columns(model))
         checked = frame.with_columns(reason).collect()
     except (NarwhalsError, PolarsError) as error:
         raise DataError(f"The features cannot be built from the raw tables: {error}") from error
     refused = nw.col(REASON) != ""
     return Cleaned(checked.filter(~refused).drop(REASON), checked.filter(refused))
+
+
+def _require_columns(schema: Mapping[str, DType], declared: list[Column]) -> None:
+    """Make sure that the frame has what the schema declares.
+
+    Raises:
+        DataError: a column is missing, or holds fractions where integers are declared.
+    """
+    missing = [column.name for column in declared if column.name not in schema]
+    if missing:
+        raise DataError(f"schema.py declares {', '.join(missing)}: build it in data/features.py.")
+    for column in declared:
+        if column.type == "integer" and not schema[column.name].is_integer():
+            found = schema[column.name]
+            raise DataError(
+                f"{column.name} is {found}, not an integer: cast it in data/features.py."
+            )
 
 
 def _problem(column: Column) -> nw.Expr:

@@ -35,8 +35,9 @@ def require_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            message = f"{host}:{port} cannot be listened on: {error.strerror}."
-            raise settings.SettingsError(f"{message} Choose another port: PORT=3001") from None
+            raise settings.SettingsError(
+                f"{host}:{port}: {error.strerror}. Set another PORT, or {settings.PREFIX}HOST."
+            ) from None
 
 
 if __name__ == "__main__":

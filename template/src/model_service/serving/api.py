@@ -1,5 +1,6 @@
 """The HTTP interface beside BentoML's own routes: predictions, metrics and the OpenAPI document."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from .messages import PredictResponse, Refusal, RefusedError, parse
 from .openapi import document
 from .predictor import Predictor
 
+BODY_SECONDS = 5
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -36,7 +39,11 @@ class Served:
 async def predict(request: Request) -> Response:
     """Answer POST /predict."""
     served: Served = request.app.state.served
-    body = await read_body(request, served.settings.max_body_bytes)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await read_body(request, served.settings.max_body_bytes)
+    except TimeoutError:
+        raise RefusedError(408, f"Send the body within {BODY_SECONDS} seconds.") from None
     rows = parse(body, served.settings.max_rows)
     probabilities = served.predictor.predict(*to_arrays(vars(row) for row in rows))
     if not np.isfinite(probabilities).all():

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 from ..schema import Features
 
 MAX_PROBLEMS = 100
+MAX_ERRORS = 1_000
 
 
 class PredictRequest(BaseModel):
@@ -16,7 +17,8 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    rows: Annotated[list[Features], Field(min_length=1)]
+    # The first bad row ends the check: explaining thousands of them would block the service.
+    rows: Annotated[list[Features], Field(min_length=1, fail_fast=True)]
 
 
 class PredictResponse(BaseModel):
@@ -73,6 +75,8 @@ def parse(body: bytes, max_rows: int) -> list[Features]:
 
 
 def _explain(error: ValidationError) -> RefusedError:
+    if error.error_count() > MAX_ERRORS:
+        return RefusedError(422, f"The request is not valid: {error.error_count()} problems.")
     # Neither the input nor the context is repeated: they may hold personal data.
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":

@@ -11,6 +11,7 @@ from .messages import PredictRequest, PredictResponse, Refusal
 
 REFUSALS = {
     "400": "The body is not JSON.",
+    "408": "The body came too slowly.",
     "413": "The body is too long.",
     "422": "A row is not valid, or there are too many.",
     "500": "The service failed.",

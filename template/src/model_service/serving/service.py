@@ -1,6 +1,7 @@
 """The BentoML service: lifecycle, health and configuration around the HTTP interface.
 
-Start it with `make serve`, or with `bentoml serve` in the root of the project.
+Start it with `make serve`, or with `bentoml serve` in the root of the project; the latter tells
+BentoML of the start unless BENTOML_DO_NOT_TRACK=True is set.
 """
 
 import os

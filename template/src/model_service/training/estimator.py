@@ -48,6 +48,9 @@ class FittedModel(Protocol):
 class Estimator(Protocol):
     """A module such as `gradient_boosting`."""
 
+    PACKAGES: tuple[str, ...]
+    """The libraries that make and export the model."""
+
     Parameters: type[BaseModel]
     """What may be set under [parameters] in training.toml."""
 

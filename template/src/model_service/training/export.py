@@ -20,6 +20,7 @@ def export(model: FittedModel) -> bytes:
     onnx.helper.set_model_props(
         graph, {"numeric": ",".join(NUMERIC), "categorical": ",".join(CATEGORICAL)}
     )
+    _forget_source(graph)
     # skl2onnx orders these by hash, which differs between processes; equal models get equal bytes.
     opsets = sorted(graph.opset_import, key=lambda opset: opset.domain)
     del graph.opset_import[:]
@@ -27,6 +28,15 @@ def export(model: FittedModel) -> bytes:
     onnx.checker.check_model(graph, full_check=True)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
+
+
+def _forget_source(model: onnx.ModelProto) -> None:
+    """Drop what PyTorch notes of its source code, which holds paths of this machine."""
+    bodies = [model.graph, *model.functions]
+    parts = [model.graph, *model.functions, *(node for body in bodies for node in body.node)]
+    parts += [*model.graph.input, *model.graph.output, *model.graph.initializer]
+    for part in [*parts, *(value for body in bodies for value in body.value_info)]:
+        del part.metadata_props[:]
 
 
 def parity_difference(model: FittedModel, graph: bytes, rows: Dataset) -> float:

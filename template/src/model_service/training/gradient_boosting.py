@@ -16,6 +16,8 @@ from threadpoolctl import threadpool_limits
 from ..contract import Categorical, Numeric
 from .estimator import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Dataset, Probability
 
+PACKAGES = ("scikit-learn", "skl2onnx")
+
 
 class Parameters(BaseModel):
     """Parameters of scikit-learn's HistGradientBoostingClassifier that may be tuned."""

@@ -16,6 +16,7 @@ from .estimator import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Dataset, Probab
 OPSET = 18
 CODES = "codes"
 UNKNOWN = 0
+PACKAGES = ("onnxscript", "torch")
 
 
 class Parameters(BaseModel):

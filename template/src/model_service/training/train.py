@@ -21,7 +21,7 @@ from .export import export, parity_difference
 CONFIG = Path("training.toml")
 RAW = Path("data/raw")
 QUARANTINE = Path("data/quarantine.csv")
-PACKAGES = ("numpy", "onnx", "onnxruntime", "polars", "scikit-learn")
+PACKAGES = ("numpy", "onnx", "onnxruntime", "polars")
 
 
 class GateError(UserError):
@@ -90,7 +90,7 @@ def train(config: TrainingConfig, raw: Path, quarantine: Path, models: Path) -> 
         parameters=config.parameters,
         rows={"train": len(train_rows), "test": len(test_rows), "quarantined": refused},
         metrics={**metrics, "parity_difference": difference},
-        packages={name: version(name) for name in PACKAGES},
+        packages={name: version(name) for name in (*PACKAGES, *module.PACKAGES)},
     )
     registry.promote(models, manifest.version)
     return manifest
