@@ -30,6 +30,17 @@ def project(generate: Generate, env: dict[str, str]) -> Path:
     return project
 
 
+@pytest.mark.parametrize(
+    ("given", "port"),
+    [({}, "3000"), ({"PORT": "4000"}, "4000"), ({"MODEL_SERVICE_PORT": "5000"}, "5000")],
+    ids=["default", "PORT", "MODEL_SERVICE_PORT"],
+)
+def test_the_port_may_be_given(
+    project: Path, env: dict[str, str], given: dict[str, str], port: str
+) -> None:
+    assert f"http://localhost:{port}" in make(project, {**env, **given}, "--dry-run", "predict")
+
+
 @pytest.mark.parametrize("task", ["train", "serve", "test"])
 def test_a_task_before_setup_says_what_to_do(
     generate: Generate, env: dict[str, str], task: str
