@@ -8,7 +8,6 @@ replaced: a remote action by the stub of the same name below.
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from project.tools import TOOLS
+from project.tools import TOOLS, run
 from render.engines import git
 
 # What an action does for the steps after it, done with what this machine has. An action that is not
@@ -124,26 +123,19 @@ def run_workflow(
     """
     workflow = read_workflow(project / ".github" / "workflows" / name)
     stubs = _write_stubs(project.parent / "stubs", remote_actions(workflow))
-    done = subprocess.run(
-        [
-            str(TOOLS / "act"),
-            event,
-            f"--workflows=.github/workflows/{name}",
-            f"--platform={RUNNER}=-self-hosted",
-            f"--action-cache-path={project.parent / 'act'}",
-            "--no-cache-server",
-            # Jobs share this machine, but their time limits are meant for a runner of their own.
-            "--concurrent-jobs=1",
-            *(f"--local-repository={action}={folder}" for action, folder in stubs.items()),
-        ],
-        cwd=project,
-        env=dict(env),
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=seconds,
+    done = run(
+        project,
+        TOOLS / "act",
+        event,
+        f"--workflows=.github/workflows/{name}",
+        f"--platform={RUNNER}=-self-hosted",
+        f"--action-cache-path={project.parent / 'act'}",
+        "--no-cache-server",
+        # Jobs share this machine, but their time limits are meant for a runner of their own.
+        "--concurrent-jobs=1",
+        *(f"--local-repository={action}={folder}" for action, folder in stubs.items()),
+        env=env,
+        seconds=seconds,
     )
     return Run(succeeded=done.returncode == 0, output=done.stdout)
 

@@ -17,6 +17,8 @@ Numeric = npt.NDArray[np.float32]
 Categorical = npt.NDArray[np.object_]
 """Categorical features as text, shape (rows, categorical columns), "" where one is missing."""
 
+NUMERIC_INPUT, CATEGORICAL_INPUT, OUTPUT = "numeric", "categorical", "probability"
+"""Names in the ONNX graph."""
 
 KEYWORDS = {
     *("title", "description", "examples", "default", "type", "anyOf"),
@@ -67,15 +69,14 @@ def _column(name: str, spec: dict[str, Any]) -> Column:
     value = {**values[0], **spec}
     if unknown := value.keys() - KEYWORDS:
         raise TypeError(f"{name}: training cannot check {', '.join(sorted(unknown))}")
-    if value["type"] in {"number", "integer"} and not (
-        value.keys() & LOWER and value.keys() & UPPER
-    ):
+    bounded = value.keys() & LOWER and value.keys() & UPPER
+    if value["type"] in {"number", "integer"} and not bounded:
         raise TypeError(f"{name}: give a lower and an upper bound; what is outside is impossible")
     choices = (value["const"],) if "const" in value else value.get("enum")
     return Column(
         name=name,
-        kind="categorical" if values[0]["type"] == "string" else "numeric",
-        type=values[0]["type"],
+        kind="categorical" if value["type"] == "string" else "numeric",
+        type=value["type"],
         description=spec.get("description", ""),
         example=next(iter(spec.get("examples", [])), None),
         nullable=len(options) > 1,

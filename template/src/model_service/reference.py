@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from .contract import FEATURES, LABEL, Column, columns
-from .schema import Features, LabelledFeatures
+from .contract import FEATURES, LABEL, LABELLED, Column
+from .schema import Features
 from .settings import PREFIX, Settings
 
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->"
@@ -12,7 +12,7 @@ NOTE = "<!-- Written by `make docs`; edit the code instead. -->"
 
 def data_contract() -> str:
     """Return docs/data-contract.md."""
-    label = next(column for column in columns(LabelledFeatures) if column.name == LABEL)
+    label = [column for column in LABELLED if column.name == LABEL]
     return "\n".join(
         [
             NOTE,
@@ -27,7 +27,7 @@ def data_contract() -> str:
             "",
             "The label, known later:",
             "",
-            *_table("label", [label]),
+            *_table("label", label),
             "",
         ]
     )

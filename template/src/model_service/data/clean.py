@@ -38,10 +38,11 @@ def clean(frame: nw.LazyFrame[Any], model: type[BaseModel]) -> Cleaned:
     Raises:
         DataError: a column is missing, or has a type that cannot be checked.
     """
-    problems = [_problem(column) for column in columns(model)]
+    declared = columns(model)
+    problems = [_problem(column) for column in declared]
     reason = nw.concat_str(*problems, separator="; ", ignore_nulls=True).alias(REASON)
     try:
-        _require_columns(frame.collect_schema(), columns(model))
+        _require_columns(frame.collect_schema(), declared)
         checked = frame.with_columns(reason).collect()
     except (NarwhalsError, PolarsError) as error:
         raise DataError(f"The features cannot be built from the raw tables: {error}") from error

@@ -6,7 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from ..contract import CATEGORICAL, NUMERIC, Categorical, Numeric, example_row, to_arrays
+from ..contract import (
+    CATEGORICAL,
+    CATEGORICAL_INPUT,
+    NUMERIC,
+    NUMERIC_INPUT,
+    OUTPUT,
+    Categorical,
+    Numeric,
+    example_row,
+    to_arrays,
+)
 from ..errors import UserError
 
 
@@ -41,12 +51,12 @@ class Predictor:
             numeric: Shape (rows, len(NUMERIC)), NaN where a value is missing.
             categorical: Shape (rows, len(CATEGORICAL)), "" where a value is missing.
         """
-        values = {"numeric": numeric, "categorical": categorical}
+        values = {NUMERIC_INPUT: numeric, CATEGORICAL_INPUT: categorical}
         inputs = {name: values[name] for name in self._inputs}
-        return cast(npt.NDArray[np.float32], self._session.run(["probability"], inputs)[0])
+        return cast(npt.NDArray[np.float32], self._session.run([OUTPUT], inputs)[0])
 
     def _check(self) -> None:
-        widths = {"numeric": [len(NUMERIC)], "categorical": [len(CATEGORICAL)]}
+        widths = {NUMERIC_INPUT: [len(NUMERIC)], CATEGORICAL_INPUT: [len(CATEGORICAL)]}
         expected = {name: width for name, width in widths.items() if width != [0]}
         if self._inputs != expected:
             raise ModelError(f"The model takes {self._inputs}, the schema has {expected}.")

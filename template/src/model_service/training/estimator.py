@@ -17,10 +17,6 @@ from .config import ConfigError, TrainingConfig
 Probability = npt.NDArray[np.float32]
 """Probability that the label is true, shape (rows,)."""
 
-NUMERIC_INPUT = "numeric"
-CATEGORICAL_INPUT = "categorical"
-OUTPUT = "probability"
-
 
 @dataclass(frozen=True)
 class Dataset:

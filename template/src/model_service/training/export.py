@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-from ..contract import CATEGORICAL, NUMERIC, Categorical, Numeric
+from ..contract import CATEGORICAL, CATEGORICAL_INPUT, NUMERIC, NUMERIC_INPUT, Categorical, Numeric
 from ..serving.predictor import Predictor
 from .estimator import Dataset, FittedModel
 
@@ -18,7 +18,7 @@ def export(model: FittedModel) -> bytes:
     """
     graph = model.to_onnx()
     onnx.helper.set_model_props(
-        graph, {"numeric": ",".join(NUMERIC), "categorical": ",".join(CATEGORICAL)}
+        graph, {NUMERIC_INPUT: ",".join(NUMERIC), CATEGORICAL_INPUT: ",".join(CATEGORICAL)}
     )
     _forget_source(graph)
     # skl2onnx orders these by hash, which differs between processes; equal models get equal bytes.

@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
-from ..contract import Categorical, Numeric
-from .estimator import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Dataset, Probability
+from ..contract import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Categorical, Numeric
+from .estimator import Dataset, Probability
 
 PACKAGES = ("scikit-learn", "skl2onnx")
 

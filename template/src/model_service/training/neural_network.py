@@ -10,8 +10,8 @@ from onnx import TensorProto, compose, helper
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from ..contract import Categorical, Numeric
-from .estimator import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Dataset, Probability
+from ..contract import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Categorical, Numeric
+from .estimator import Dataset, Probability
 
 OPSET = 18
 CODES = "codes"
