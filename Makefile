@@ -4,8 +4,12 @@ UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv),$(CURDIR)/.tools/bin/uv)
 RUN := $(UV) run
 
+ROUNDS ?= 5
+SECONDS_PER_SLICE ?= 3
+RESULTS ?= benchmarks
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test render project lint format derive clean
+.PHONY: help demo test render project bench lint format derive clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,6 +24,9 @@ render: $(UV) ## tests of what is generated: seconds
 
 project: $(UV) ## tests that use generated projects, workflows and images: minutes
 	$(RUN) pytest tests/project -n 2
+
+bench: $(UV) ## measure the service beside what a user would pick instead: 40 minutes
+	$(RUN) python -m benchmarks.run --rounds $(ROUNDS) --seconds $(SECONDS_PER_SLICE) --results $(RESULTS)
 
 lint: $(UV) ## style and types of this repository, and that derived files are current
 	$(RUN) ruff check
