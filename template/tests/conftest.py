@@ -16,7 +16,8 @@ from model_service.registry import Manifest
 from model_service.training.config import read
 from model_service.training.train import CONFIG, RAW, train
 
-START = ("model_service.serving",)
+PRODUCTION = ("model_service.serving",)
+BENTOML = ("bentoml", "serve", "--port", "{port}")
 START_SECONDS = 60
 
 
@@ -47,7 +48,7 @@ class Service:
 
 
 def start_service(
-    models: Path, home: Path, module: Sequence[str] = START, **settings: str
+    models: Path, home: Path, module: Sequence[str] = PRODUCTION, **settings: str
 ) -> Service:
     """Start the service as `make serve` does, on a free port, and wait until it is ready."""
     port = free_port()
@@ -86,11 +87,13 @@ def is_ready(service: Service) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
-def service(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run the service over HTTP, with two workers as in production."""
+@pytest.fixture(scope="session", params=[PRODUCTION, BENTOML], ids=["production", "bentoml"])
+def service(
+    request: pytest.FixtureRequest, trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Run the service over HTTP with two workers, through each of its two doors."""
     home = tmp_path_factory.mktemp("bentoml")
-    running = start_service(trained.models, home, MODEL_SERVICE_WORKERS="2")
+    running = start_service(trained.models, home, request.param, MODEL_SERVICE_WORKERS="2")
     yield running
     running.process.terminate()
     assert running.process.wait(timeout=30) == 0

@@ -10,11 +10,13 @@ from model_service.contract import (
     CATEGORICAL,
     FEATURES,
     LABEL,
+    NULLABLE_TEXT,
     NUMERIC,
     Column,
     columns,
     example_row,
     to_arrays,
+    to_row,
 )
 from model_service.schema import Features
 
@@ -42,6 +44,13 @@ def test_a_number_without_bounds_is_refused(annotation: Any) -> None:
     model = type("Odd", (BaseModel,), {"__annotations__": {"odd": annotation}})
 
     with pytest.raises(TypeError, match="odd: give a lower and an upper bound"):
+        columns(model)
+
+
+def test_text_without_an_end_is_refused() -> None:
+    model = type("Odd", (BaseModel,), {"__annotations__": {"odd": str}})
+
+    with pytest.raises(TypeError, match="odd: give choices, a pattern or a max_length"):
         columns(model)
 
 
@@ -92,13 +101,26 @@ def test_every_feature_is_described() -> None:
 
 
 def test_missing_values_become_nan_and_empty_text() -> None:
-    numeric, categorical = to_arrays([{}])
+    present = {name: "x" for name in CATEGORICAL if not NULLABLE_TEXT}
+    numeric, categorical = to_arrays([to_row(present)])
 
     assert numeric.shape == (1, len(NUMERIC))
     assert numeric.dtype == np.float32
     assert np.isnan(numeric).all()
     assert categorical.shape == (1, len(CATEGORICAL))
-    assert set(categorical.ravel()) <= {""}
+    assert set(categorical.ravel()) <= {"", "x"}
+
+
+def test_values_keep_their_column() -> None:
+    row = example_row()
+    numeric, categorical = to_arrays([to_row(row)])
+
+    assert dict(zip(NUMERIC, numeric[0].tolist(), strict=True)) == pytest.approx(
+        {name: row[name] for name in NUMERIC}
+    )
+    assert dict(zip(CATEGORICAL, categorical[0], strict=True)) == {
+        name: row[name] for name in CATEGORICAL
+    }
 
 
 def test_no_rows_give_empty_arrays() -> None:

@@ -18,6 +18,8 @@ FACTS: dict[str, Any] = {
     "rows": {},
     "metrics": {},
     "packages": {},
+    "fallback": None,
+    "reference": {"numeric": {}, "categorical": {}, "prediction": {"edges": [], "share": []}},
 }
 
 
@@ -29,6 +31,28 @@ def test_what_was_promoted_is_loaded(tmp_path: Path) -> None:
     assert registry.load(tmp_path) == (b"first", first)
     registry.promote(tmp_path, second.version)
     assert registry.load(tmp_path) == (b"second", second)
+
+
+def test_a_promotion_can_be_rolled_back(tmp_path: Path) -> None:
+    first = registry.register(tmp_path, b"first", **FACTS)
+    second = registry.register(tmp_path, b"second", **FACTS)
+    registry.promote(tmp_path, first.version)
+    registry.promote(tmp_path, second.version)
+
+    assert registry.history(tmp_path) == [second.version, first.version]
+    assert registry.rollback(tmp_path) == first.version
+    assert registry.load(tmp_path) == (b"first", first)
+    with pytest.raises(RegistryError, match="No version was 'champion' before"):
+        registry.rollback(tmp_path)
+
+
+def test_a_promotion_that_is_repeated_forgets_nothing(tmp_path: Path) -> None:
+    first = registry.register(tmp_path, b"first", **FACTS)
+    second = registry.register(tmp_path, b"second", **FACTS)
+    for version in (first.version, second.version, second.version):
+        registry.promote(tmp_path, version)
+
+    assert registry.history(tmp_path) == [second.version, first.version]
 
 
 def test_registering_does_not_change_what_is_served(tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ OPPOSITE = {
     "model_family": "neural_network",
     "platform": "single_host",
 }
+# The workflow of this one and of the default runs every test, of the others the quick ones.
+WITH_SLOW_TESTS = next(
+    each for each in COMBINATIONS if each["model_family"] == OPPOSITE["model_family"]
+)
 
 
 def name_of(combination: Combination) -> str:

@@ -9,7 +9,8 @@ import pytest
 from project.combinations import DEFAULT, OPPOSITE
 from project.containers import Engine, base_images, start_engine
 from project.pairwise import Combination
-from project.workflow import environment, link_uv
+from project.tools import make
+from project.workflow import commit, environment, link_uv
 from render.engines import ROOT, by_cookiecutter
 
 Generate = Callable[[Combination], Path]
@@ -29,6 +30,19 @@ def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Genera
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the environment in which a project's own commands run."""
     return environment(link_uv(tmp_path_factory.mktemp("tools")))
+
+
+@pytest.fixture(scope="session")
+def trained_project(generate: Generate, env: dict[str, str]) -> Path:
+    """Return a default project with everything installed and a trained model, all committed.
+
+    Tests leave it as it was, and are in the group "tasks", so that one process has it.
+    """
+    project = generate(DEFAULT)
+    commit(project)
+    make(project, env, "setup", "train")
+    commit(project)
+    return project
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The image runs hardened, holds only what serving takes, and talks to nobody."""
 
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from project.combinations import DEFAULT, OPPOSITE, name_of
 from project.conftest import Generate
 from project.containers import HARDENED, WATCH, Engine, wait_for, with_engine
 from project.service import STOP_SECONDS, Service, free_port
-from project.tools import make
+from project.tools import make, run
 
 LIBRARIES_OF_TRAINING = ("narwhals", "onnx", "pandas", "polars", "skl2onnx", "sklearn", "torch")
 TOOLS_OF_BUILDING = ("cc", "g++", "gcc", "git", "make", "uv")
@@ -127,6 +128,23 @@ def test_it_holds_only_what_serving_takes(image: Image, engine: Engine) -> None:
 def test_its_smoke_task_succeeds(image: Image) -> None:
     env = {**image.env, "PORT": str(free_port())}
     make(image.project, env, "smoke")
+
+
+def test_it_meets_what_its_slo_states_under_its_limits(image: Image) -> None:
+    said = make(image.project, image.env, "loadimage", "SECONDS=5")
+    assert re.search(r"^memory_mib .* met$", said, re.MULTILINE)
+
+
+def test_too_little_memory_is_named(image: Image) -> None:
+    compose = image.project / "deploy" / "compose.yaml"
+    text = compose.read_text()
+    compose.write_text(re.sub("mem_limit: .*", "mem_limit: 64m", text))
+    try:
+        done = run(image.project, "make", "loadimage", "SECONDS=1", env=image.env)
+    finally:
+        compose.write_text(text)
+    assert done.returncode != 0
+    assert "It ran out of memory: see deploy/compose.yaml" in done.stdout
 
 
 def test_compose_runs_it(image: Image, engine: Engine) -> None:

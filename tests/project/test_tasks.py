@@ -7,27 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from project.combinations import DEFAULT
 from project.conftest import Generate
 from project.containers import Engine, with_engine
 from project.service import free_port, make_serve
 from project.tools import make, run
-from project.workflow import commands, commit, read_workflow
+from project.workflow import commands, read_workflow
 from render.engines import git
 
 # They share one project, which the tests in between leave as it was.
 pytestmark = pytest.mark.xdist_group("tasks")
 
 
-@pytest.fixture(scope="module")
-def project(generate: Generate, env: dict[str, str]) -> Path:
+@pytest.fixture
+def project(trained_project: Path) -> Path:
     """Return a project with everything installed and a trained model, all of it committed."""
-    project = generate(DEFAULT)
-    commit(project)
-    make(project, env, "setup", "train")
-    commit(project)
-    return project
+    return trained_project
 
 
 @pytest.mark.parametrize(
@@ -68,10 +65,11 @@ def test_check_is_what_the_workflow_runs(project: Path) -> None:
 
 
 def test_check_without_docker_says_what_is_skipped(project: Path, env: dict[str, str]) -> None:
-    # The workflow has executed lint and test: make is told that they are done.
+    # The workflow has executed the others: make is told that they are done.
     nowhere = {**env, "DOCKER_HOST": "unix:///nowhere"}
-    said = make(project, nowhere, "--old-file=lint", "--old-file=test", "check")
-    assert said.startswith("SKIPPED: image and smoke")
+    done = [f"--old-file={task}" for task in ("lint", "test", "contract")]
+    said = make(project, nowhere, *done, "check")
+    assert said.startswith("SKIPPED: image, smoke and loadimage")
 
 
 def test_generated_pages_style_and_lock_are_current(project: Path, env: dict[str, str]) -> None:
@@ -79,10 +77,71 @@ def test_generated_pages_style_and_lock_are_current(project: Path, env: dict[str
     assert git(project, "status", "--porcelain") == ""
 
 
+def test_a_change_that_breaks_clients_is_refused_until_it_is_accepted(
+    project: Path, env: dict[str, str]
+) -> None:
+    schema = project / "src" / "model_service" / "schema.py"
+    schema.write_text(schema.read_text().replace("le=200", "le=100"))
+    try:
+        done = run(project, "make", "contract", env=env)
+        assert done.returncode != 0
+        assert "wind_speed: values are refused that were accepted" in done.stdout
+        assert git(project, "diff", "--name-only", "docs") == ""
+        assert "was written" in make(project, env, "contract", "ACCEPT=yes")
+        assert "is current" in make(project, env, "contract")
+    finally:
+        git(project, "checkout", "--", ".")
+
+
+def test_a_model_is_promoted_and_rolled_back(project: Path, env: dict[str, str]) -> None:
+    make(project, env, "train")
+    second, first = (project / "models" / "champion").read_text().split()
+    assert f"{first} is the champion now" in make(project, env, "rollback")
+    assert f"{second} is the champion now" in make(project, env, "promote", f"VERSION={second}")
+    unknown = run(project, "make", "promote", "VERSION=unknown", env=env)
+    assert unknown.returncode != 0
+    assert "Nothing was changed. No model 'unknown'" in unknown.stdout
+
+
 def test_the_example_row_is_predicted(project: Path, env: dict[str, str]) -> None:
     with make_serve(project, env) as running:
         port = running.service.address.rpartition(":")[2]
         assert '"predictions":[0.' in make(project, {**env, "PORT": port}, "predict")
+
+
+def test_the_service_meets_what_its_slo_states(project: Path, env: dict[str, str]) -> None:
+    said = make(project, env, "load", "SECONDS=5")
+    report = (project / "build" / "load" / "report.html").read_text()
+    for section in ("objectives", "budget"):
+        for name in yaml.safe_load((project / "slo.yaml").read_text())[section]:
+            if name != "cpu_cores_limit":  # the container enforces it
+                assert re.search(rf"^{name} .* met$", said, re.MULTILINE)
+                assert name in report
+
+
+def test_an_objective_that_is_missed_is_named(project: Path, env: dict[str, str]) -> None:
+    stated = project / "slo.yaml"
+    text = re.sub(r"(latency_p\d\d_ms:) .*", r"\1 0.001", stated.read_text())
+    try:
+        stated.write_text(text)
+        done = run(project, "make", "load", "SECONDS=2", env=env)
+    finally:
+        git(project, "checkout", "--", ".")
+    assert done.returncode != 0
+    assert "MISSED latency_p99_ms: at most 0.001 ms stated" in done.stdout
+    assert "MISSED error_share" not in done.stdout
+
+
+def test_the_commands_of_the_sizing_page_work(project: Path, env: dict[str, str]) -> None:
+    page = (project / "docs" / "sizing.md").read_text()
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
+    lines = [line.partition("#")[0].strip() for line in blocks.splitlines()]
+    in_workflow = commands(read_workflow(project / ".github" / "workflows" / "ci.yml")).values()
+    with make_serve(project, env) as running:
+        for line in set(lines) - set(in_workflow):
+            command = line.replace("localhost:3000", running.service.address)
+            done = run(project, "sh", "-c", command, env={**env, "SECONDS": "2"})
+            assert done.returncode == 0, done.stdout
 
 
 def test_predicting_without_a_service_says_what_to_do(project: Path, env: dict[str, str]) -> None:

@@ -1,9 +1,10 @@
 """What follows from the schema: columns, arrays for the model, payloads, fingerprints."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -16,18 +17,40 @@ Numeric = npt.NDArray[np.float32]
 """Numeric features, shape (rows, numeric columns), NaN where a value is missing."""
 Categorical = npt.NDArray[np.object_]
 """Categorical features as text, shape (rows, categorical columns), "" where one is missing."""
+Row = tuple[Any, ...]
+"""The values of one row: the numeric features, then the categorical ones; None is missing."""
 
 NUMERIC_INPUT, CATEGORICAL_INPUT, OUTPUT = "numeric", "categorical", "probability"
 """Names in the ONNX graph."""
 
 KEYWORDS = {
     *("title", "description", "examples", "default", "type", "anyOf"),
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum", "const"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    *("pattern", "maxLength", "enum", "const"),
 }
 """What of a field's JSON schema is understood here, and so checked in training as in serving."""
 
 
 LOWER, UPPER = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as the model takes them, where they come in columns."""
+
+    numeric: Numeric
+    categorical: Categorical
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.numeric)
+
+    def __getitem__(self, rows: slice) -> "Table":
+        """Return some of the rows; no value is copied."""
+        return Table(self.numeric[rows], self.categorical[rows])
+
+
+Rows = Sequence[Row] | Table
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,7 @@ class Column:
     above: float | None = None
     below: float | None = None
     pattern: str | None = None
+    max_length: int | None = None
     choices: tuple[str, ...] | None = None
 
 
@@ -73,6 +97,8 @@ def _column(name: str, spec: dict[str, Any]) -> Column:
     if value["type"] in {"number", "integer"} and not bounded:
         raise TypeError(f"{name}: give a lower and an upper bound; what is outside is impossible")
     choices = (value["const"],) if "const" in value else value.get("enum")
+    if value["type"] == "string" and not (choices or value.keys() & {"pattern", "maxLength"}):
+        raise TypeError(f"{name}: give choices, a pattern or a max_length; text must end somewhere")
     return Column(
         name=name,
         kind="categorical" if value["type"] == "string" else "numeric",
@@ -85,6 +111,7 @@ def _column(name: str, spec: dict[str, Any]) -> Column:
         above=value.get("exclusiveMinimum"),
         below=value.get("exclusiveMaximum"),
         pattern=value.get("pattern"),
+        max_length=value.get("maxLength"),
         choices=tuple(choices) if choices else None,
     )
 
@@ -93,18 +120,32 @@ FEATURES = columns(Features)
 LABELLED = columns(LabelledFeatures)
 NUMERIC = tuple(column.name for column in FEATURES if column.kind == "numeric")
 CATEGORICAL = tuple(column.name for column in FEATURES if column.kind == "categorical")
+NULLABLE_TEXT = any(column.nullable for column in FEATURES if column.kind == "categorical")
 (LABEL,) = (column.name for column in LABELLED if column not in FEATURES)
 
 
-def to_arrays(rows: Iterable[Mapping[str, Any]]) -> tuple[Numeric, Categorical]:
-    """Return the model's inputs for rows of raw values; a missing value is None or absent."""
-    rows = list(rows)
-    numeric = [[row.get(name) for name in NUMERIC] for row in rows]
-    categorical = [[row.get(name) or "" for name in CATEGORICAL] for row in rows]
-    return (
-        np.array(numeric, dtype=np.float32).reshape(len(rows), len(NUMERIC)),
-        np.array(categorical, dtype=np.object_).reshape(len(rows), len(CATEGORICAL)),
-    )
+def to_row(values: Mapping[str, Any]) -> Row:
+    """Return the values of a row in the order of the model's inputs."""
+    return tuple(values.get(name) for name in (*NUMERIC, *CATEGORICAL))
+
+
+def to_arrays(rows: Sequence[Row]) -> tuple[Numeric, Categorical]:
+    """Return the model's inputs for rows of raw values."""
+    table = np.array(rows, dtype=np.object_).reshape(len(rows), len(NUMERIC) + len(CATEGORICAL))
+    categorical = table[:, len(NUMERIC) :]
+    if NULLABLE_TEXT:
+        categorical = np.where(categorical == None, "", categorical)  # noqa: E711 - per element
+    return table[:, : len(NUMERIC)].astype(np.float32), categorical
+
+
+def to_inputs(parts: Sequence[Rows]) -> tuple[Numeric, Categorical]:
+    """Return the model's inputs for the rows of all parts, in their order."""
+    rows = [part for part in parts if not isinstance(part, Table)]
+    if len(rows) == len(parts):
+        return to_arrays(list(chain.from_iterable(rows)))
+    tables = [part if isinstance(part, Table) else Table(*to_arrays(part)) for part in parts]
+    numeric = np.concatenate([table.numeric for table in tables])
+    return numeric, np.concatenate([table.categorical for table in tables])
 
 
 def example_row() -> dict[str, Any]:

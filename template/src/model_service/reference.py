@@ -1,13 +1,21 @@
 """The pages of docs/ that are made from the code: `make docs`; a test says when one is stale."""
 
+import json
+import re
 import sys
 from pathlib import Path
 
-from .contract import FEATURES, LABEL, LABELLED, Column
+from . import slo
+from .contract import FEATURES, LABEL, LABELLED, Column, example_row
+from .errors import UserError
 from .schema import Features
 from .settings import PREFIX, Settings
 
 NOTE = "<!-- Written by `make docs`; edit the code instead. -->"
+SIZING = Path("docs/sizing.md")
+CLIENTS = Path("docs/clients.md")
+NUMBERS = "<!-- From slo.yaml, by `make docs`. -->\n"
+END = "<!-- Until here. -->\n"
 
 
 def data_contract() -> str:
@@ -36,7 +44,7 @@ def data_contract() -> str:
 def settings() -> str:
     """Return docs/settings.md."""
     rows = [
-        f"| `{PREFIX}{name.upper()}` | `{field.default}` | {field.description} |"
+        f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(
@@ -54,13 +62,50 @@ def settings() -> str:
     )
 
 
-PAGES = {Path("docs/data-contract.md"): data_contract, Path("docs/settings.md"): settings}
+def sizing() -> str:
+    """Return docs/sizing.md with the numbers of slo.yaml; the rest of it is written by hand.
+
+    Raises:
+        SloError: slo.yaml is missing or wrong.
+    """
+    stated = slo.read()
+    rows = [
+        f"| `{name}` | {value:g} | {type(section).model_fields[name].description} |\n"
+        for section in (stated.traffic, stated.objectives, stated.budget)
+        for name, value in section
+    ]
+    table = "".join(["| in slo.yaml | stated | meaning |\n", "|---|---|---|\n", *rows])
+    before, begin, rest = SIZING.read_text(encoding="utf-8").partition(NUMBERS)
+    return before + begin + table + "".join(rest.partition(END)[1:])
+
+
+def clients() -> str:
+    """Return docs/clients.md with the example row in its snippets; the rest is written by hand."""
+    row = json.dumps(example_row(), ensure_ascii=False)
+    items = [f'    "{name}": {_literal(value)},\n' for name, value in example_row().items()]
+    in_python = f"row = {{\n{''.join(items)}}}"
+    page = CLIENTS.read_text(encoding="utf-8")
+    page = re.sub(r"^row = {.*?}$", lambda _: in_python, page, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r'^{".*}$', lambda _: row, page, flags=re.MULTILINE)
+
+
+PAGES = {
+    Path("docs/data-contract.md"): data_contract,
+    Path("docs/settings.md"): settings,
+    SIZING: sizing,
+    CLIENTS: clients,
+}
 
 
 def main() -> int:
     """Write all pages; return the exit code."""
-    for path, page in PAGES.items():
-        path.write_text(page(), encoding="utf-8")
+    try:
+        pages = {path: page() for path, page in PAGES.items()}
+    except UserError as error:
+        print(f"No page was written. {error}", file=sys.stderr)
+        return 1
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
         print(f"wrote {path}")
     return 0
 
@@ -76,6 +121,15 @@ def _table(title: str, described: list[Column]) -> list[str]:
         "|---|---|---|---|---|",
         *rows,
     ]
+
+
+def _literal(value: object) -> str:
+    """Return a value in Python, as the formatter writes it."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _default(value: object) -> str:
+    return f"`{value}`" if str(value) else "none"
 
 
 def _allowed(column: Column) -> str:

@@ -1,30 +1,41 @@
 """Model registry: versions in a folder, each with a manifest; an alias names the one to serve.
 
     models/20260131T120000Z-1f2e3d4c/{model.onnx,manifest.json}
-    models/champion                                              text: the version
+    models/champion                              text: the version, then those that it replaced
 
 A version is whole or absent, and an alias changes in one step, so a reader never sees half of
 either.
 """
 
+import argparse
 import hashlib
 import secrets
 import shutil
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from . import settings
 from .contract import schema_hash
 from .errors import UserError, describe
+from .fallback import Fallback
+from .monitoring.drift import Reference
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+MAX_HISTORY = 10
 
 
 class RegistryError(UserError):
-    """The registry does not hold what was asked for, or its files were changed."""
+    """The registry does not hold what was asked for."""
+
+
+class DamagedError(RegistryError):
+    """The files of a version are not what was registered."""
 
 
 class Manifest(BaseModel):
@@ -43,6 +54,8 @@ class Manifest(BaseModel):
     rows: dict[str, int] = Field(description="Rows trained on, tested on and quarantined.")
     metrics: dict[str, float] = Field(description="Quality on the months after training.")
     packages: dict[str, str] = Field(description="Versions of the libraries that made it.")
+    fallback: Fallback | None = Field(description="What is answered while the model cannot.")
+    reference: Reference = Field(description="Where features and predictions lay in training.")
 
 
 def register(root: Path, model: bytes, **facts: Any) -> Manifest:
@@ -72,37 +85,84 @@ def register(root: Path, model: bytes, **facts: Any) -> Manifest:
 
 
 def promote(root: Path, version: str, alias: str = "champion") -> None:
-    """Point an alias at a version, in one step.
+    """Point an alias at a version, in one step; it remembers the versions before.
 
     Raises:
         RegistryError: there is no such version, or it is damaged.
     """
     load(root, version)
+    before = history(root, alias) if (root / alias).is_file() else []
+    _point(root, alias, [version, *(old for old in before if old != version)])
+
+
+def rollback(root: Path, alias: str = "champion") -> str:
+    """Point an alias at the version that it named before the last promotion, and return that.
+
+    Raises:
+        RegistryError: there is no version before, or it is damaged.
+    """
+    versions = history(root, alias)
+    if len(versions) < 2:
+        raise RegistryError(f"No version was {alias!r} before {versions[0]}.")
+    load(root, versions[1])
+    _point(root, alias, versions[1:])
+    return versions[1]
+
+
+def _point(root: Path, alias: str, versions: list[str]) -> None:
     incoming = root / f".{alias}.{secrets.token_hex(4)}"
-    incoming.write_text(version + "\n", encoding="utf-8")
+    incoming.write_text("\n".join(versions[:MAX_HISTORY]) + "\n", encoding="utf-8")
     incoming.replace(root / alias)
+
+
+def history(root: Path, name: str = "champion") -> list[str]:
+    """Return the version behind an alias, then those that it replaced; a version stands for itself.
+
+    Raises:
+        RegistryError: there is neither such an alias nor such a version.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if (root / name).is_dir():
+            return [name]
+        if versions := (root / name).read_text(encoding="utf-8").split():
+            return versions
+    raise RegistryError(f"No model {name!r} in {root}: train one with `make train`.")
 
 
 def load(root: Path, name: str = "champion") -> tuple[bytes, Manifest]:
     """Return the model behind an alias or a version.
 
     Raises:
-        RegistryError: there is no such model, or its files do not match the manifest.
+        RegistryError: there is no such model.
+        DamagedError: its files are not what was registered.
     """
+    version = history(root, name)[0]
+    manifest = read_manifest(root, version)
     try:
-        alias = root / name
-        version = alias.read_text(encoding="utf-8").strip() if alias.is_file() else name
-        folder = root / version
-        model = (folder / MODEL_FILE).read_bytes()
-        text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
-        manifest = Manifest.model_validate_json(text)
-    except (FileNotFoundError, NotADirectoryError):
-        raise RegistryError(f"No model {name!r} in {root}: train one with `make train`.") from None
-    except ValidationError as error:
-        raise RegistryError(f"{folder / MANIFEST_FILE} is damaged: {describe(error)}") from None
+        model = (root / version / MODEL_FILE).read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(f"{root / version / MODEL_FILE} is missing.") from None
     if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
-        raise RegistryError(f"{folder / MODEL_FILE} was changed after it was registered.")
+        raise DamagedError(f"{root / version / MODEL_FILE} was changed after it was registered.")
     return model, manifest
+
+
+def read_manifest(root: Path, version: str) -> Manifest:
+    """Return what is known of a version.
+
+    Raises:
+        RegistryError: there is no such version.
+        DamagedError: its manifest cannot be read.
+    """
+    path = root / version / MANIFEST_FILE
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RegistryError(
+            f"No model {version!r} in {root}: train one with `make train`."
+        ) from None
+    except ValidationError as error:
+        raise DamagedError(f"{path} is damaged: {describe(error)}") from None
 
 
 def require_schema(manifest: Manifest) -> None:
@@ -115,3 +175,29 @@ def require_schema(manifest: Manifest) -> None:
         raise RegistryError(
             f"Model {manifest.version} was trained on another schema. Train again: `make train`."
         )
+
+
+def main() -> int:
+    """Promote a version or roll back: `make promote`, `make rollback`; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m model_service.registry")
+    commands = parser.add_subparsers(required=True, dest="command")
+    commands.add_parser("promote", help="serve a version").add_argument("version")
+    commands.add_parser("rollback", help="serve the version before")
+    arguments = parser.parse_args()
+    try:
+        root = settings.read().models_dir
+        if arguments.command == "promote":
+            promote(root, arguments.version)
+        else:
+            rollback(root)
+    except UserError as error:
+        print(f"Nothing was changed. {error}", file=sys.stderr)
+        return 1
+    champion, *before = history(root)
+    print(f"{champion} is the champion now. Running services take it within two seconds.")
+    print(f"Before it: {', '.join(before) or 'nothing'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,14 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import UserError, describe
 
 PREFIX = "MODEL_SERVICE_"
+MIN_KEY_LENGTH = 16
 
 
 class SettingsError(UserError):
@@ -26,14 +27,62 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, description="Processes that answer requests.")] = 1
     models_dir: Annotated[Path, Field(description="Folder of the model registry.")] = Path("models")
     alias: Annotated[str, Field(description="Alias or version of the model to serve.")] = "champion"
+    model_name: Annotated[
+        str,
+        Field(
+            pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            description="Name of the model in the paths of other servers' protocols.",
+        ),
+    ] = "model"
     max_rows: Annotated[int, Field(ge=1, description="Rows in one request at most.")] = 1_000
+    max_table_rows: Annotated[
+        int, Field(ge=1, description="Rows in one request at most that come in columns, as Arrow.")
+    ] = 100_000
     max_body_bytes: Annotated[int, Field(ge=1, description="Bytes in one request at most.")] = (
         1_048_576
     )
+    max_waiting: Annotated[
+        int, Field(ge=1, description="Requests that wait for the model in one worker at most.")
+    ] = 512
+    model_seconds: Annotated[
+        float, Field(gt=0, le=60, description="Seconds that the model may take for one call.")
+    ] = 1.0
+    hung_seconds: Annotated[
+        int,
+        Field(ge=2, description="Seconds without a sign of life until a worker is replaced."),
+    ] = 30
+    api_keys: Annotated[
+        SecretStr,
+        Field(description="Accepted keys, with commas between them; none lets everybody ask."),
+    ] = SecretStr("")
+    metrics_port: Annotated[
+        int,
+        Field(ge=0, le=65_535, description="Port of /metrics alone; 0 is beside the predictions."),
+    ] = 0
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),
     ] = 3.0
+    weather_url: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[\w.\-]+(:\d{1,5})?(/[^\s?#]*)?)?$",
+            description="Weather service, such as `https://api.weather.gov`; none: no weather.",
+        ),
+    ] = ""
+
+    @property
+    def keys(self) -> list[str]:
+        """The accepted keys."""
+        return [key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip()]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(len(key) < MIN_KEY_LENGTH or not key.isascii() for key in self.keys):
+            raise ValueError(f"api_keys: give ASCII keys of {MIN_KEY_LENGTH} characters or more")
+        if self.metrics_port == self.port:
+            raise ValueError("metrics_port: give another port than port, or 0")
+        return self
 
 
 def read() -> Settings:

@@ -6,8 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from model_service.contract import example_row
+from model_service.serving.api import create_app, endpoints
+from model_service.serving.protocols.tensorflow_serving import number
+from model_service.serving.runtime import Runtime
 from model_service.settings import Settings
 from tests.conftest import Trained
 
@@ -47,6 +51,15 @@ def test_a_value_that_may_be_missing_may_be_left_out(client: httpx.Client) -> No
     null = post(client, [{**ROW, "wind_gust": None}]).raise_for_status().json()["predictions"]
 
     assert left_out == null
+
+
+def test_a_whole_number_may_be_written_as_a_fraction(client: httpx.Client) -> None:
+    body = json.dumps({"rows": [ROW]}).replace(": 17,", ": 17.0,")
+    assert "17.0" in body
+
+    answer = client.post("/predict", content=body).raise_for_status().json()
+
+    assert answer["predictions"] == post(client, [ROW]).json()["predictions"]
 
 
 def test_an_unknown_category_is_answered(client: httpx.Client) -> None:
@@ -169,7 +182,27 @@ def test_the_document_describes_every_feature(client: httpx.Client) -> None:
     post(client, example["example"]["rows"]).raise_for_status()
 
 
-def test_every_documented_path_answers(client: httpx.Client) -> None:
-    for path, methods in client.get("/docs.json").json()["paths"].items():
+def test_every_documented_path_answers(client: httpx.Client, trained: Trained) -> None:
+    for template, methods in client.get("/docs.json").json()["paths"].items():
+        version = trained.manifest.version
+        path = template.format(version=number(version) if template.startswith("/v1") else version)
         for method in methods:
             assert client.request(method, path).status_code not in {404, 405}
+
+
+def test_every_documented_example_is_answered(client: httpx.Client) -> None:
+    for path, methods in client.get("/docs.json").json()["paths"].items():
+        if "post" in methods and "{version}" not in path:
+            content = methods["post"]["requestBody"]["content"]["application/json"]
+            client.post(path, json=content["example"]).raise_for_status()
+
+
+def test_every_route_is_documented(client: httpx.Client) -> None:
+    runtime = Runtime(Settings())
+    documented = client.get("/docs.json").json()["paths"]
+
+    for route in create_app(runtime, endpoints(runtime)).routes:
+        assert isinstance(route, Route)
+        path = route.path.format(name="model", version="{version}")
+        for method in (route.methods or set()) - {"HEAD"}:
+            assert path == "/docs.json" or method.lower() in documented[path]

@@ -5,9 +5,12 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from model_service.contract import example_row
 from tests.conftest import Trained, is_ready, start_service
+
+pytestmark = pytest.mark.slow
 
 BODY = {"rows": [example_row()]}
 

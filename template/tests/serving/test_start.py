@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from model_service import registry
-from tests.conftest import Service, Trained, start_service
+import model_service.serving.__main__ as main
+from tests.conftest import Service, Trained
 
 
 def start(home: Path, models: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -45,13 +45,6 @@ def test_a_wrong_setting_is_named(
     assert_told(start(tmp_path, trained.models, **{variable: value}), said)
 
 
-def test_bentoml_serve_works_too(tmp_path: Path, trained: Trained) -> None:
-    service = start_service(trained.models, tmp_path, ("bentoml", "serve", "--port", "{port}"))
-    service.process.terminate()
-
-    assert service.process.wait(timeout=20) == 0
-
-
 def test_a_port_in_use_is_named(tmp_path: Path, trained: Trained, service: Service) -> None:
     port = service.url.rpartition(":")[2]
 
@@ -60,22 +53,21 @@ def test_a_port_in_use_is_named(tmp_path: Path, trained: Trained, service: Servi
     assert_told(ended, f"127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize(
-    ("registered", "stored", "said"),
-    [
-        (None, b"changed", "changed after it was registered"),
-        (b"no graph", b"no graph", "cannot be loaded"),
-    ],
-    ids=["tampered", "damaged"],
-)
-def test_a_model_that_is_not_what_it_was_is_not_served(
-    tmp_path: Path, trained: Trained, registered: bytes | None, stored: bytes, said: str
-) -> None:
-    graph, manifest = registry.load(trained.models)
-    models = tmp_path / "models"
-    facts = manifest.model_dump(exclude={"version", "created_at", "model_sha256"})
-    copied = registry.register(models, registered or graph, **facts)
-    registry.promote(models, copied.version)
-    (models / copied.version / registry.MODEL_FILE).write_bytes(stored)
+def test_more_workers_than_cpus_are_named(tmp_path: Path, trained: Trained) -> None:
+    ended = start(tmp_path, trained.models, MODEL_SERVICE_WORKERS="999", MODEL_SERVICE_ALIAS="none")
 
-    assert_told(start(tmp_path, models), said)
+    assert "more workers than CPUs" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "cpus"), [("150000 100000", 1.5), ("max 100000", None), ("", None)]
+)
+def test_the_cpu_limit_of_a_container_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, cpus: float | None
+) -> None:
+    file = tmp_path / "cpu.max"
+    file.write_text(limit)
+    monkeypatch.setattr(main, "CPU_LIMIT", file)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+    assert main.available_cpus() == (cpus or 8)

@@ -87,6 +87,10 @@ def _problem(column: Column) -> nw.Expr:
     if column.pattern:
         checks.append((~value.str.contains(column.pattern), f"does not match {column.pattern}"))
 
+    if column.max_length is not None:
+        too_long = value.str.len_chars() > column.max_length
+        checks.append((too_long, f"longer than {column.max_length} characters"))
+
     problem = nw.lit(None, dtype=nw.String)
     for failed, text in reversed(checks):
         problem = nw.when(failed).then(nw.lit(f"{column.name}: {text}")).otherwise(problem)

@@ -3,24 +3,44 @@
 import os
 import socket
 import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 from .. import settings
 from ..errors import UserError
 
-SERVICE = "model_service.serving.service:ModelService"
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
 def main() -> None:
-    """Become `bentoml serve`."""
+    """Serve until stopped."""
     try:
         configured = settings.read()
         require_free(configured.host, configured.port)
     except UserError as error:
         sys.exit(f"The service cannot start. {error}")
+    if configured.workers > (cpus := available_cpus()):
+        print(
+            f"{settings.PREFIX}WORKERS is {configured.workers}, but this process may use only "
+            f"{cpus:g} CPUs: more workers than CPUs take memory and answer no faster.",
+            file=sys.stderr,
+        )
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # no production service may call home
-    address = ["--host", configured.host, "--port", str(configured.port)]
-    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, *address]
-    os.execv(sys.executable, command)  # noqa: S606 - signals must reach it
+    # The workers share their counts in a folder, which the metrics library looks for on import.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="model-service-metrics-")
+    from .production import Production
+
+    Production(configured).run()
+
+
+def available_cpus() -> float:
+    """Return how many CPUs this process may use: by its affinity, or by a container's limit."""
+    cpus = float(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+    with suppress(OSError, ValueError):  # there is no control group, or it has no limit
+        quota, period = CPU_LIMIT.read_text(encoding="ascii").split()
+        cpus = min(cpus, int(quota) / int(period))
+    return cpus
 
 
 def require_free(host: str, port: int) -> None:

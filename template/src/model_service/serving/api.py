@@ -2,134 +2,124 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from time import perf_counter
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
-from pydantic import BaseModel
+import msgspec
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
-from ..contract import to_arrays
+from ..contract import Rows, Table
 from ..monitoring import metrics
-from ..settings import Settings
-from .drain import Drain
-from .messages import PredictResponse, Refusal, RefusedError, parse
+from ..monitoring.exporter import show_metrics
+from . import arrow_reader, protocols
+from .arrow_reader import read_stream
+from .arrow_writer import write_stream
+from .decode import decode
+from .endpoint import Answer, Endpoint, Handler
 from .openapi import document
-from .predictor import Predictor
+from .runtime import Runtime
+from .scoring import Scored
+from .table import check_columns
 
-BODY_SECONDS = 5
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True)
-class Served:
-    """What the routes need; the service puts it into `app.state.served` when it starts."""
-
-    predictor: Predictor
-    version: str
-    settings: Settings
-    drain: Drain
+ARROW = arrow_reader.ARROW.encode()
+_encode = msgspec.json.Encoder().encode
 
 
-async def predict(request: Request) -> Response:
-    """Answer POST /predict."""
-    served: Served = request.app.state.served
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            body = await read_body(request, served.settings.max_body_bytes)
-    except TimeoutError:
-        raise RefusedError(408, f"Send the body within {BODY_SECONDS} seconds.") from None
-    rows = parse(body, served.settings.max_rows)
-    probabilities = served.predictor.predict(*to_arrays(vars(row) for row in rows))
-    if not np.isfinite(probabilities).all():
-        raise ArithmeticError("The model gave an answer that is not finite.")
-    metrics.PREDICTIONS.labels(served.version).inc(len(rows))
-    request_id = secrets.token_hex(8)
-    return _json(
-        PredictResponse(
-            predictions=probabilities.tolist(),
-            model_version=served.version,
-            prediction_id=[f"{request_id}-{row}" for row in range(len(rows))],
-        )
+def predict(runtime: Runtime) -> Handler:
+    """Return what answers POST /predict."""
+    ids = random_ids()
+
+    async def answer(scope: Scope, body: bytes) -> Answer:
+        is_table, wants_table = _media_types(scope)
+        rows: Rows
+        if is_table:  # many rows: others are answered meanwhile
+            rows = await asyncio.to_thread(_read_table, body, runtime.settings.max_table_rows)
+        else:
+            rows = decode(body, runtime.settings.max_rows)
+        scored = await runtime.scorer.score(rows)
+        metrics.count_predictions(scored.version, scored.degraded, len(rows))
+        if wants_table:
+            return await asyncio.to_thread(_write_table, scored, next(ids))
+        return _write_json(scored, next(ids))
+
+    return answer
+
+
+def _media_types(scope: Scope) -> tuple[bool, bool]:
+    """Return whether a request is an Arrow stream, and whether its answer should be one."""
+    is_table = wants_table = False
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            is_table = value.startswith(ARROW)
+        elif name == b"accept":
+            wants_table = ARROW in value
+    return is_table, wants_table
+
+
+def _read_table(body: bytes, max_rows: int) -> Table:
+    return check_columns(read_stream(body, max_rows), max_rows)
+
+
+def _write_json(scored: Scored, request_id: str) -> Answer:
+    content: dict[str, Any] = {
+        "predictions": scored.probabilities,
+        "model_version": scored.version,
+        "prediction_id": _row_ids(request_id, len(scored.probabilities)),
+    }
+    if scored.degraded:
+        content["degraded"] = scored.degraded
+        return Answer(_encode(content), headers=[(b"degraded", scored.degraded.encode())])
+    return Answer(_encode(content))
+
+
+def _write_table(scored: Scored, request_id: str) -> Answer:
+    stream = write_stream(scored.probabilities, _row_ids(request_id, len(scored.probabilities)))
+    headers = [(b"model-version", scored.version.encode())]
+    if scored.degraded:
+        headers.append((b"degraded", scored.degraded.encode()))
+    return Answer(stream, headers=headers, media_type=ARROW)
+
+
+def _row_ids(request_id: str, rows: int) -> list[str]:
+    return [f"{request_id}-{row}" for row in range(rows)]
+
+
+def random_ids() -> Iterator[str]:
+    """Yield names that nobody can guess, of 64 bits; drawn many at a time, which is cheaper."""
+    while True:
+        digits = secrets.token_hex(8 * 1024)
+        for start in range(0, len(digits), 16):
+            yield digits[start : start + 16]
+
+
+def endpoints(runtime: Runtime) -> dict[str, Endpoint]:
+    """Return what answers requests for predictions, by path."""
+    own = Endpoint(runtime, "/predict", predict(runtime))
+    return {"/predict": own, **protocols.endpoints(runtime)}
+
+
+def create_app(runtime: Runtime, hot: dict[str, Endpoint]) -> Starlette:
+    """Return the routes that are mounted into the BentoML service."""
+    described = document(runtime.settings.model_name)
+
+    async def show_front_page(_: Request) -> Response:
+        version = runtime.scorer.model.version
+        return JSONResponse({"model_version": version, "documentation": "/docs.json"})
+
+    async def show_document(_: Request) -> Response:
+        return JSONResponse(described)
+
+    beside = [] if runtime.settings.metrics_port else [Route("/metrics", show_metrics)]
+    return Starlette(
+        routes=[
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in hot.items()),
+            Route("/", show_front_page),
+            *beside,
+            *protocols.routes(runtime),
+            Route("/docs.json", show_document),
+        ]
     )
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body of a request.
-
-    Raises:
-        RefusedError: it is longer than the limit, in bytes (413).
-    """
-    too_long = RefusedError(413, f"Send {limit} bytes at most in one request.")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_long
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_long
-    return bytes(body)
-
-
-async def show_front_page(request: Request) -> Response:
-    """Answer GET /: what is served here, and where it is described."""
-    served: Served = request.app.state.served
-    return JSONResponse({"model_version": served.version, "documentation": "/docs.json"})
-
-
-async def show_metrics(_: Request) -> Response:
-    """Answer GET /metrics, over all worker processes."""
-    content, media_type = metrics.render()
-    return Response(content, media_type=media_type)
-
-
-async def show_document(_: Request) -> Response:
-    """Answer GET /docs.json."""
-    return JSONResponse(document())
-
-
-def measured(handler: Handler, route: str) -> Handler:
-    """Return the handler with refusals answered, errors hidden, and every answer counted."""
-
-    async def handle(request: Request) -> Response:
-        start = perf_counter()
-        try:
-            response = await handler(request)
-        except RefusedError as error:
-            for problem in error.refusal.problems:
-                metrics.PROBLEMS.labels(metrics.field_label(problem.field)).inc()
-            response = _json(error.refusal, error.status)
-        except ClientDisconnect:
-            response = Response(status_code=499)  # nobody is there to read it
-        except Exception:
-            metrics.LOGGER.exception("%s failed", route)
-            response = _json(
-                Refusal(error="The service failed; the request may be sent again."), 500
-            )
-        if request.app.state.served.drain.active:
-            response.headers["connection"] = "close"
-        metrics.DURATION.labels(route).observe(perf_counter() - start)
-        metrics.REQUESTS.labels(route, str(response.status_code)).inc()
-        return response
-
-    return handle
-
-
-def _json(message: BaseModel, status: int = 200) -> Response:
-    return Response(message.model_dump_json(), status, media_type="application/json")
-
-
-app = Starlette(
-    routes=[
-        Route("/predict", measured(predict, "/predict"), methods=["POST"]),
-        Route("/", show_front_page),
-        Route("/metrics", show_metrics),
-        Route("/docs.json", show_document),
-    ]
-)

@@ -27,11 +27,15 @@ def main() -> int:
     try:
         with urlopen(request, timeout=10) as response:  # noqa: S310
             print(response.read().decode())
+            degraded = response.headers["degraded"]
     except HTTPError as error:
         print(f"{error.code}: {error.read().decode()}", file=sys.stderr)
         return 1
     except (URLError, HTTPException) as error:
         print(f"No service at {url}: {error}. Start it: make serve", file=sys.stderr)
+        return 1
+    if degraded:
+        print(f"The fallback answered, not the model: {degraded}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,15 +1,40 @@
 """The requests and answers of the HTTP interface, and how a bad request is explained."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
+from ..contract import FEATURES
 from ..schema import Features
 
 MAX_PROBLEMS = 100
 MAX_ERRORS = 1_000
+INVALID = "The request is not valid."
+
+
+def _whole(value: Any) -> Any:
+    """Take 1.0 for 1: JSON does not tell them apart, and some clients cannot either."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+if TYPE_CHECKING:
+    RequestRow = Features
+else:  # `Features` as clients may write them
+    RequestRow = create_model(
+        "Features",
+        __base__=Features,
+        __doc__=Features.__doc__,
+        **{
+            column.name: (
+                Annotated[Features.__annotations__[column.name], BeforeValidator(_whole)],
+                Features.model_fields[column.name].default,
+            )
+            for column in FEATURES
+            if column.type == "integer"
+        },
+    )
 
 
 class PredictRequest(BaseModel):
@@ -18,7 +43,7 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     # The first bad row ends the check: explaining thousands of them would block the service.
-    rows: Annotated[list[Features], Field(min_length=1, fail_fast=True)]
+    rows: Annotated[list[RequestRow], Field(min_length=1, fail_fast=True)]
 
 
 class PredictResponse(BaseModel):
@@ -40,12 +65,25 @@ class Problem(BaseModel):
     field: Annotated[str | None, Field(description="Name of the field.")] = None
     message: Annotated[str, Field(description="What is wrong and what would be right.")]
 
+    @property
+    def text(self) -> str:
+        """All of it in one sentence."""
+        row = None if self.row is None else f"Row {self.row}"
+        place = ", ".join(part for part in (row, self.field) if part)
+        return f"{place}: {self.message}" if place else self.message
+
 
 class Refusal(BaseModel):
     """Why a request was not answered; nothing of it was predicted."""
 
     error: str
     problems: Annotated[list[Problem], Field(max_length=MAX_PROBLEMS)] = []
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        problems = "; ".join(problem.text for problem in self.problems)
+        return f"{self.error} {problems}" if problems else self.error
 
 
 class RefusedError(Exception):
@@ -58,33 +96,65 @@ class RefusedError(Exception):
         self.refusal = Refusal(error=error, problems=(problems or [])[:MAX_PROBLEMS])
 
 
-def parse(body: bytes, max_rows: int) -> list[Features]:
-    """Return the rows of a request.
+def parse(sent: bytes | list[Any], max_rows: int) -> list[Features]:
+    """Return the rows of a request: of its body, or rows that were decoded already.
 
     Raises:
         RefusedError: the body is no JSON (400), or not a valid request (422).
     """
     try:
-        rows = PredictRequest.model_validate_json(body).rows
+        if isinstance(sent, bytes):
+            rows = PredictRequest.model_validate_json(sent).rows
+        else:
+            rows = PredictRequest.model_validate({"rows": sent}).rows
     except ValidationError as error:
-        raise _explain(error) from None
-    if len(rows) > max_rows:
-        message = f"Send {max_rows} rows at most in one request, not {len(rows)}."
-        raise RefusedError(422, "Too many rows.", [Problem(field="rows", message=message)])
+        raise explain(error) from None
+    require_few(len(rows), max_rows)
     return rows
 
 
-def _explain(error: ValidationError) -> RefusedError:
+def require_few(rows: int, max_rows: int) -> None:
+    """Make sure that a request has no more rows than are allowed.
+
+    Raises:
+        RefusedError: it has more (422).
+    """
+    if rows > max_rows:
+        message = f"Send {max_rows} rows at most in one request, not {rows}."
+        raise RefusedError(422, "Too many rows.", [Problem(field="rows", message=message)])
+
+
+def check_row(row: int, values: dict[str, Any]) -> None:
+    """Make sure that one row is valid.
+
+    Raises:
+        RefusedError: it is not (422).
+    """
+    try:
+        RequestRow.model_validate(values)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        for detail in details:
+            detail["loc"] = ("rows", row, *detail["loc"])
+        raise explain_all(details) from None
+
+
+def explain(error: ValidationError) -> RefusedError:
+    """Return the refusal of what is not valid."""
     if error.error_count() > MAX_ERRORS:
         return RefusedError(422, f"The request is not valid: {error.error_count()} problems.")
     # Neither the input nor the context is repeated: they may hold personal data.
-    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return explain_all(error.errors(include_url=False, include_context=False, include_input=False))
+
+
+def explain_all(details: Sequence[ErrorDetails]) -> RefusedError:
+    """Return the refusal for problems as Pydantic lists them."""
     if details[0]["type"] == "json_invalid":
         return RefusedError(400, f"The body is not JSON. {details[0]['msg']}")
-    return RefusedError(422, "The request is not valid.", list(_problems(details)))
+    return RefusedError(422, INVALID, list(_problems(details)))
 
 
-def _problems(details: list[ErrorDetails]) -> Iterator[Problem]:
+def _problems(details: Sequence[ErrorDetails]) -> Iterator[Problem]:
     for detail in details:
         match detail["loc"]:
             case ("rows",) if detail["type"] == "missing":

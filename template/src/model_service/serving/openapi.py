@@ -1,75 +1,69 @@
-"""The OpenAPI document, made of the messages."""
+"""The OpenAPI document, made of the messages; each protocol adds its own part."""
 
-from functools import cache
-from typing import Any
-
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ..contract import example_row
+from ..settings import Settings
+from . import protocols
+from .arrow_reader import ARROW
+from .describe import DEGRADED, REFUSALS, SCHEMAS, TEXT, Json, media, refusals, response, shown
 from .messages import PredictRequest, PredictResponse, Refusal
 
-REFUSALS = {
-    "400": "The body is not JSON.",
-    "408": "The body came too slowly.",
-    "413": "The body is too long.",
-    "422": "A row is not valid, or there are too many.",
-    "500": "The service failed.",
-}
+DEFAULT_NAME: str = Settings.model_fields["model_name"].default
 
 
-@cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the service."""
+def document(name: str = DEFAULT_NAME) -> Json:
+    """Return the OpenAPI 3.1 document of the service.
+
+    Args:
+        name: Name of the model in the paths of other servers' protocols.
+    """
     _, definitions = models_json_schema(
         [
             (PredictRequest, "validation"),
             (PredictResponse, "serialization"),
             (Refusal, "serialization"),
         ],
-        ref_template="#/components/schemas/{model}",
+        ref_template=f"{SCHEMAS}{{model}}",
     )
+    paths: Json = {
+        "/predict": {"post": _predict()},
+        "/": _front_page(),
+        "/livez": shown("alive", "The process is alive.", TEXT),
+        "/readyz": shown("ready", "The model answers.", TEXT, probe=True),
+        "/metrics": shown("metrics", "Metrics in the text format of Prometheus.", TEXT),
+    }
+    schemas: Json = definitions["$defs"]
+    for part in protocols.parts(name):
+        paths |= part.paths
+        schemas |= part.schemas
     return {
         "openapi": "3.1.0",
         "info": {"title": "model_service", "version": "1"},
-        "paths": {
-            "/predict": {"post": _predict()},
-            "/": {"get": _front_page()},
-            "/livez": {"get": _probe("alive", "The process is alive.")},
-            "/readyz": {"get": _probe("ready", "The model answers.", "Starting or stopping.")},
-            "/metrics": {"get": _probe("metrics", "Metrics in the text format of Prometheus.")},
-        },
-        "components": {"schemas": definitions["$defs"]},
+        "paths": paths,
+        "components": {"schemas": schemas},
     }
 
 
-def _predict() -> dict[str, Any]:
-    refusals = {status: _content(Refusal, text) for status, text in REFUSALS.items()}
-    request = _content(PredictRequest, "Rows of features.")["content"]
-    request["application/json"]["example"] = {"rows": [example_row()]}
+def _predict() -> Json:
+    columns = {"description": "A column per feature, of numbers, booleans or text, uncompressed."}
+    stream = {"description": "The columns prediction and prediction_id."}
+    version = {"description": "In an Arrow stream's answer.", "schema": {"type": "string"}}
+    request = media("PredictRequest", example={"rows": [example_row()]})
+    good = response(
+        "One prediction per row; as an Arrow stream if the header Accept asks for it.",
+        media("PredictResponse"),
+        media(stream, ARROW),
+        headers={**DEGRADED, "model-version": version},
+    )
     return {
         "operationId": "predict",
         "summary": "Predict one or many rows.",
-        "requestBody": {"required": True, "content": request},
-        "responses": {"200": _content(PredictResponse, "One prediction per row."), **refusals},
+        "requestBody": {"required": True, "content": {**request, **media(columns, ARROW)}},
+        "responses": {"200": good, **refusals("Refusal", REFUSALS)},
     }
 
 
-def _front_page() -> dict[str, Any]:
-    text = {"type": "object", "additionalProperties": {"type": "string"}}
-    content = {"application/json": {"schema": text}}
-    good = {"description": "Version of the model, path of this document.", "content": content}
-    return {"operationId": "front_page", "summary": "What is served.", "responses": {"200": good}}
-
-
-def _content(model: type[BaseModel], description: str) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _probe(name: str, good: str, bad: str | None = None) -> dict[str, Any]:
-    text = {"text/plain": {"schema": {"type": "string"}}}
-    responses = {"200": {"description": good, "content": text}}
-    if bad:
-        responses["503"] = {"description": bad, "content": text}
-    return {"operationId": name, "summary": good, "responses": responses}
+def _front_page() -> Json:
+    text = media({"type": "object", "additionalProperties": {"type": "string"}})
+    return shown("front_page", "Version of the model, path of this document.", text)

@@ -16,6 +16,7 @@ from ..contract import (
     Numeric,
     example_row,
     to_arrays,
+    to_row,
 )
 from ..errors import UserError
 
@@ -60,6 +61,6 @@ class Predictor:
         expected = {name: width for name, width in widths.items() if width != [0]}
         if self._inputs != expected:
             raise ModelError(f"The model takes {self._inputs}, the schema has {expected}.")
-        answer = self.predict(*to_arrays([example_row()]))
+        answer = self.predict(*to_arrays([to_row(example_row())]))
         if answer.shape != (1,) or not np.isfinite(answer).all():
             raise ModelError(f"The model answers the example row with {answer}.")

@@ -1,33 +1,35 @@
 """The BentoML service: lifecycle, health and configuration around the HTTP interface.
 
-Start it with `make serve`, or with `bentoml serve` in the root of the project; the latter tells
-BentoML of the start unless BENTOML_DO_NOT_TRACK=True is set.
+`make serve` and the image start it through `production.py`. `bentoml serve`, in the root of the
+project, starts it too; BentoML then tells its makers of the start unless
+BENTOML_DO_NOT_TRACK=True is set.
 """
-
-import os
 
 import bentoml
 
-from .. import registry, settings
+from .. import settings
 from ..errors import UserError
-from .api import Served, app
-from .drain import Drain
-from .predictor import Predictor
+from ..web import create_web
+from .api import create_app, endpoints
+from .champion import load
+from .guard import Guard, accepted_keys
+from .runtime import Runtime
 
 # The supervisor imports this module before it starts workers: a mistake ends here, with a message,
 # and not in workers that fail again and again.
 try:
     SETTINGS = settings.read()
-    MODEL, MANIFEST = registry.load(SETTINGS.models_dir, SETTINGS.alias)
-    registry.require_schema(MANIFEST)
-    PREDICTOR = Predictor(MODEL)
+    load(SETTINGS.models_dir, SETTINGS.alias)
 except UserError as error:
     raise SystemExit(f"The service cannot start. {error}") from None
-# Workers inherit it: one that is replaced later serves the same version as the others.
-os.environ[f"{settings.PREFIX}ALIAS"] = MANIFEST.version
+
+runtime = Runtime(SETTINGS)
+hot = endpoints(runtime)
+KEYS = accepted_keys(SETTINGS)
 
 
-@bentoml.asgi_app(app)
+@bentoml.asgi_app(create_web(runtime), path="/api")
+@bentoml.asgi_app(create_app(runtime, hot))
 @bentoml.service(
     name="model_service",
     workers=SETTINGS.workers,
@@ -42,15 +44,22 @@ class ModelService:
     """Serves the model that the registry's alias names."""
 
     def __init__(self) -> None:
-        """Give the model, which has answered an example by now, to the HTTP interface."""
-        self._drain = Drain(SETTINGS.drain_seconds)
-        app.state.served = Served(PREDICTOR, MANIFEST.version, SETTINGS, self._drain)
+        """Load the model in the worker."""
+        runtime.load()
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
-    async def drain_on_sigterm(self) -> None:
-        """Answer on for a while after SIGTERM."""
-        self._drain.install()
+    async def start(self) -> None:
+        """Begin what is done beside the requests."""
+        await runtime.start()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def stop(self) -> None:
+        """End it."""
+        await runtime.stop()
 
     async def __is_ready__(self) -> bool:
         """Tell load balancers whether to send requests."""
-        return not self._drain.active
+        return runtime.ready
+
+
+ModelService.add_asgi_middleware(Guard, keys=KEYS)  # type: ignore[attr-defined]

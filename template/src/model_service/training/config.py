@@ -3,10 +3,11 @@
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..contract import CATEGORICAL
 from ..errors import UserError, describe
 
 
@@ -25,6 +26,14 @@ class Gates(BaseModel):
     maximum_parity_difference: float = Field(gt=0, le=0.01)
 
 
+class FallbackConfig(BaseModel):
+    """How the fallback is made; see `model_service.fallback`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group_by: Literal["", *CATEGORICAL]  # type: ignore[valid-type]
+
+
 class TrainingConfig(BaseModel):
     """The whole file; the parameters are checked by the estimator that takes them."""
 
@@ -34,6 +43,7 @@ class TrainingConfig(BaseModel):
     seed: int = Field(ge=0, lt=2**32)
     test_from: date
     parameters: dict[str, Any]
+    fallback: FallbackConfig | None = None
     gates: Gates
 
 

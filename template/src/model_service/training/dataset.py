@@ -6,7 +6,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from ..contract import LABEL, to_arrays
+from ..contract import LABEL, to_arrays, to_row
 from ..data.features import TIME
 from ..errors import UserError
 from .estimator import Dataset
@@ -39,5 +39,5 @@ def split_by_time(frame: nw.DataFrame[Any], test_from: date) -> tuple[Dataset, D
 
 def to_dataset(frame: nw.DataFrame[Any]) -> Dataset:
     """Return the rows of a frame as arrays, in order."""
-    numeric, categorical = to_arrays(frame.iter_rows(named=True))
+    numeric, categorical = to_arrays([to_row(row) for row in frame.iter_rows(named=True)])
     return Dataset(numeric, categorical, frame[LABEL].to_numpy().astype(bool))

@@ -11,10 +11,13 @@ from ..data.clean import clean
 from ..data.extract import extract
 from ..data.features import build
 from ..errors import UserError
+from ..fallback import Fallback
+from ..monitoring.drift import Reference
 from ..schema import LabelledFeatures
 from . import estimator
 from .config import TrainingConfig, read
 from .dataset import split_by_time
+from .estimator import Dataset
 from .evaluate import Gate, evaluate, judge
 from .export import export, parity_difference
 
@@ -90,10 +93,22 @@ def train(config: TrainingConfig, raw: Path, quarantine: Path, models: Path) -> 
         parameters=config.parameters,
         rows={"train": len(train_rows), "test": len(test_rows), "quarantined": refused},
         metrics={**metrics, "parity_difference": difference},
+        fallback=_fallback(config, train_rows),
+        reference=Reference.fit(
+            train_rows.numeric,
+            train_rows.categorical,
+            model.predict(train_rows.numeric, train_rows.categorical),
+        ),
         packages={name: version(name) for name in (*PACKAGES, *module.PACKAGES)},
     )
     registry.promote(models, manifest.version)
     return manifest
+
+
+def _fallback(config: TrainingConfig, rows: Dataset) -> Fallback | None:
+    if config.fallback is None:
+        return None
+    return Fallback.fit(rows.categorical, rows.label, config.fallback.group_by)
 
 
 def _step(number: int, text: str) -> None:

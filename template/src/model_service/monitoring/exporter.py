@@ -1,0 +1,51 @@
+"""/metrics on a port of its own, which a network policy can keep from clients."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from . import metrics
+
+
+async def show_metrics(_: Request) -> Response:
+    """Answer GET /metrics, over all worker processes."""
+    content, media_type = metrics.render()
+    return Response(content, media_type=media_type)
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the server of the predictions."""
+        yield
+
+
+class Exporter:
+    """Answers in the event loop of a worker; all workers share the port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Take the address."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._socket.bind((host, port))
+        app = Starlette(routes=[Route("/metrics", show_metrics)])
+        config = uvicorn.Config(app, access_log=False, log_config=None, ws="none", lifespan="off")
+        self._server = _Server(config)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+
+    async def stop(self) -> None:
+        """End."""
+        self._server.should_exit = True
+        await self._task

@@ -1,0 +1,90 @@
+"""Predictions as a stream of Arrow (IPC): the columns `prediction` and `prediction_id`."""
+
+import struct
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+from flatbuffers import Builder
+
+from .arrow_reader import CONTINUATION, FLOAT, RECORD_BATCH, SCHEMA, UTF8
+
+FORMAT_VERSION = 4
+SINGLE = 1
+
+
+def write_stream(predictions: Sequence[float], ids: Sequence[str]) -> bytes:
+    """Return a stream of the columns `prediction`, FP32, and `prediction_id`, text."""
+    texts = [text.encode() for text in ids]
+    ends = np.fromiter(accumulate(map(len, texts), initial=0), "<i4", len(texts) + 1)
+    values = np.array(predictions, "<f4").tobytes()
+    batch = _batch(len(ids), [b"", values, b"", ends.tobytes(), b"".join(texts)])
+    return _SCHEMA + batch + struct.pack("<Ii", CONTINUATION, 0)
+
+
+def _batch(rows: int, buffers: Sequence[bytes]) -> bytes:
+    builder = Builder()
+    padded = [buffer + b"\0" * (-len(buffer) % 8) for buffer in buffers]
+    starts = accumulate(map(len, padded), initial=0)
+    places = [(start, len(buffer)) for start, buffer in zip(starts, buffers, strict=False)]
+    nodes, parts = _write_pairs(builder, [(rows, 0)] * 2), _write_pairs(builder, places)
+    builder.StartObject(3)
+    builder.PrependInt64Slot(0, rows, 0)
+    builder.PrependUOffsetTRelativeSlot(1, nodes, 0)
+    builder.PrependUOffsetTRelativeSlot(2, parts, 0)
+    return _message(builder, RECORD_BATCH, builder.EndObject(), b"".join(padded))
+
+
+def _write_pairs(builder: Builder, pairs: Sequence[tuple[int, int]]) -> int:
+    builder.StartVector(16, len(pairs), 8)
+    for first, second in reversed(pairs):  # a buffer is built from its end
+        builder.PrependInt64(second)
+        builder.PrependInt64(first)
+    return int(builder.EndVector())
+
+
+def _schema() -> bytes:
+    builder = Builder()
+    builder.StartObject(1)
+    builder.PrependInt16Slot(0, SINGLE, 0)
+    single = builder.EndObject()
+    builder.StartObject(0)
+    text = builder.EndObject()
+    fields = [
+        _write_field(builder, "prediction", FLOAT, single),
+        _write_field(builder, "prediction_id", UTF8, text),
+    ]
+    builder.StartVector(4, len(fields), 4)
+    for field in reversed(fields):
+        builder.PrependUOffsetTRelative(field)
+    vector = builder.EndVector()
+    builder.StartObject(4)
+    builder.PrependUOffsetTRelativeSlot(1, vector, 0)
+    return _message(builder, SCHEMA, builder.EndObject(), b"")
+
+
+def _write_field(builder: Builder, name: str, kind: int, stored: int) -> int:
+    title = builder.CreateString(name)
+    builder.StartVector(4, 0, 4)
+    children = builder.EndVector()
+    builder.StartObject(6)
+    builder.PrependUOffsetTRelativeSlot(0, title, 0)
+    builder.PrependUint8Slot(2, kind, 0)
+    builder.PrependUOffsetTRelativeSlot(3, stored, 0)
+    builder.PrependUOffsetTRelativeSlot(5, children, 0)
+    return int(builder.EndObject())
+
+
+def _message(builder: Builder, kind: int, header: int, data: bytes) -> bytes:
+    builder.StartObject(4)
+    builder.PrependInt16Slot(0, FORMAT_VERSION, 0)
+    builder.PrependUint8Slot(1, kind, 0)
+    builder.PrependUOffsetTRelativeSlot(2, header, 0)
+    builder.PrependInt64Slot(3, len(data), 0)
+    builder.Finish(builder.EndObject())
+    metadata = bytes(builder.Output())
+    metadata += b"\0" * (-len(metadata) % 8)
+    return struct.pack("<Ii", CONTINUATION, len(metadata)) + metadata + data
+
+
+_SCHEMA = _schema()

@@ -1,0 +1,78 @@
+"""Which model is served: the champion, the last good one before it, or the fallback alone."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from .. import registry
+from ..monitoring.drift import DriftCounts
+from ..registry import DamagedError, RegistryError
+from .predictor import ModelError, Predictor
+from .scoring import Model, Scorer, inline_rows
+
+LOGGER = logging.getLogger("model_service")
+
+
+def load(root: Path, name: str) -> Model:
+    """Return the model that an alias or version names, as far as it can be served.
+
+    A damaged model is replaced by the one that was served before it; where there is none, by the
+    fallback that its manifest holds.
+
+    Raises:
+        RegistryError: there is no such model, it was trained on another schema, or nothing of it
+            can be used.
+    """
+    versions = registry.history(root, name)
+    for version in versions:
+        try:
+            graph, manifest = registry.load(root, version)
+            registry.require_schema(manifest)
+            predictor = Predictor(graph)
+        except (DamagedError, ModelError) as error:
+            LOGGER.error("%s is not served: %s", version, error)
+        except RegistryError:
+            if version == versions[0]:
+                raise
+        else:
+            drift = DriftCounts(version, manifest.reference)
+            return Model(version, predictor, manifest.fallback, inline_rows(predictor), drift)
+    manifest = registry.read_manifest(root, versions[0])
+    if manifest.fallback is None:
+        raise RegistryError(f"{versions[0]} cannot be loaded and declares no fallback.")
+    return Model(versions[0], None, manifest.fallback)
+
+
+class Reloader:
+    """Brings a newly promoted model into a running scorer."""
+
+    def __init__(self, scorer: Scorer, root: Path, name: str) -> None:
+        """Load what is named now.
+
+        Raises:
+            RegistryError: nothing can be served.
+        """
+        self._scorer, self._root, self._name = scorer, root, name
+        self._seen = registry.history(root, name)
+        self._use(load(root, name))
+
+    async def check(self) -> None:
+        """Load the model when another one is named; requests are answered meanwhile."""
+        try:
+            named = registry.history(self._root, self._name)
+            if named == self._seen:
+                return
+            self._seen = named
+            model = await asyncio.to_thread(load, self._root, self._name)
+        except (RegistryError, OSError) as error:
+            LOGGER.error("the model stays as it is: %s", error)
+            return
+        self._use(model)
+        LOGGER.warning("model %s is served now", model.version)
+
+    def _use(self, model: Model) -> None:
+        if replaced := self._scorer.model.drift:
+            replaced.flush()
+        if model.drift:
+            model.drift.publish()
+        self._scorer.use(model)

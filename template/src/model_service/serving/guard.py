@@ -1,0 +1,83 @@
+"""Who may ask, and what no browser or proxy may do with an answer."""
+
+import hmac
+import logging
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..monitoring import metrics
+from ..settings import Settings
+from .messages import Refusal
+
+LOGGER = logging.getLogger("model_service")
+
+OPEN = {"/livez", "/readyz", "/healthz", "/health", "/ping", "/v2/health/live", "/v2/health/ready"}
+"""Probes have no key."""
+HIDDEN = ("/schema.json", "/static_content")
+"""BentoML's own pages for development."""
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+]
+REFUSED = Refusal(error="Give a valid key: the header Authorization: Bearer KEY.")
+NOT_FOUND = Refusal(error="There is nothing here; see /docs.json.")
+
+
+class Guard:
+    """Lets requests with a key through, to all but BentoML's own pages."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[bytes]) -> None:
+        """Take the accepted keys; without any, everybody may ask."""
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
+        if scope["path"].startswith(HIDDEN):
+            await _refuse(send_guarded, 404, NOT_FOUND)
+        elif self._keys and scope["path"] not in OPEN and not self._has_key(scope):
+            metrics.UNAUTHORISED.inc()
+            await _refuse(send_guarded, 401, REFUSED, (b"www-authenticate", b"Bearer"))
+        else:
+            await self._app(scope, receive, send_guarded)
+
+    def _has_key(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        scheme, _, key = given.partition(b" ")
+        # Every key is compared, in constant time: the duration tells nothing.
+        matches = [hmac.compare_digest(key.strip(), accepted) for accepted in self._keys]
+        return scheme.lower() == b"bearer" and any(matches)
+
+
+def accepted_keys(settings: Settings) -> list[bytes]:
+    """Return the keys that are accepted, and say loudly when there are none."""
+    keys = [key.encode() for key in settings.keys]
+    if not keys:
+        LOGGER.warning(
+            "NO AUTHENTICATION: everybody who reaches this service may use it. "
+            "Set MODEL_SERVICE_API_KEYS, or let a gateway check."
+        )
+    return keys
+
+
+async def _refuse(send: Send, status: int, refusal: Refusal, *headers: tuple[bytes, bytes]) -> None:
+    body = refusal.model_dump_json().encode()
+    length = (b"content-length", b"%d" % len(body))
+    start = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(b"content-type", b"application/json"), length, *headers],
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,61 @@
+"""The service as production runs it: the hot route first, BentoML behind it, workers supervised.
+
+BentoML's layers cost a prediction several times its own price, so POST /predict is answered in
+front of them; everything else is BentoML's. Gunicorn holds the socket, starts the workers from
+one process that has imported everything, and replaces those that die or hang.
+"""
+
+import os
+import shutil
+from typing import Any, cast
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..settings import Settings
+from .guard import Guard
+
+
+class Production(BaseApplication):  # type: ignore[misc]
+    """The service as Gunicorn runs it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the settings."""
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Tell Gunicorn how to run."""
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        options: dict[str, Any] = {
+            "bind": f"{host}:{self._settings.port}",
+            "workers": self._settings.workers,
+            "worker_class": "model_service.serving.worker.HttpWorker",
+            "preload_app": True,
+            "timeout": self._settings.hung_seconds,
+            "graceful_timeout": int(self._settings.drain_seconds) + 10,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "on_exit": forget_metrics,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> ASGIApp:
+        """Import the service; each worker is a copy of the process that did it."""
+        from .service import KEYS, ModelService, hot
+
+        bento: ASGIApp = cast(Any, ModelService).to_asgi()
+        guarded = {path: Guard(endpoint, KEYS) for path, endpoint in hot.items()}
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            endpoint = guarded.get(scope["path"]) if scope.get("method") == "POST" else None
+            await (endpoint or bento)(scope, receive, send)
+
+        return answer
+
+
+def forget_metrics(_: Arbiter) -> None:
+    """Remove the counts that the workers shared."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

@@ -1,0 +1,174 @@
+"""TensorFlow Serving's REST interface, which is KServe's first protocol too.
+
+Rows are `instances`, a list of objects, or `inputs`, an object of columns. Versions are integers
+there: the date and time in the name of ours, 20260131120000 for 20260131T120000Z-1f2e3d4c.
+
+https://www.tensorflow.org/tfx/serving/api_rest
+"""
+
+from typing import Annotated, Any, cast
+
+import msgspec
+from starlette.routing import Route
+from starlette.types import Scope
+
+from ...contract import FEATURES, OUTPUT, Rows, example_row
+from ..decode import check_rows
+from ..describe import COLUMNS, ROWS, SCHEMAS, Json, Part, media, predicts, schemas, shown, versions
+from ..endpoint import Answer, Endpoint
+from ..messages import INVALID, RefusedError
+from ..runtime import Runtime
+from ..scoring import Scored
+from .exchange import Write, answer_with, encode, page, read_json, status_of, to_message, to_rows
+
+MODEL, VERSION = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
+SIGNATURE = "serving_default"
+TYPES = {
+    "number": "DT_FLOAT",
+    "integer": "DT_INT64",
+    "boolean": "DT_BOOL",
+    "string": "DT_STRING",
+}
+
+
+Instances = Annotated[
+    list[Any],
+    msgspec.Meta(description="Rows; null and NaN are missing.", extra_json_schema=ROWS),
+]
+Inputs = Annotated[
+    dict[str, Any],
+    msgspec.Meta(description="Columns: a list of values by feature.", extra_json_schema=COLUMNS),
+]
+
+
+class PredictBody(msgspec.Struct):
+    """Rows to predict, as `instances` or as `inputs`."""
+
+    instances: Instances | msgspec.UnsetType = msgspec.UNSET
+    inputs: Inputs | msgspec.UnsetType = msgspec.UNSET
+    signature_name: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["", SIGNATURE]})] = (
+        SIGNATURE
+    )
+
+
+class RowPredictions(msgspec.Struct):
+    """The probability that the label is true, per instance."""
+
+    predictions: list[float]
+
+
+class ColumnPredictions(msgspec.Struct):
+    """The probability that the label is true, per row of the inputs."""
+
+    outputs: list[float]
+
+
+class PredictError(msgspec.Struct):
+    """Why a request was not answered."""
+
+    error: str
+
+
+def endpoints(runtime: Runtime) -> dict[str, Endpoint]:
+    """Return what answers requests for predictions, by the template of its path."""
+
+    def read(_: Scope, sent: bytes) -> tuple[Rows, Write]:
+        request = to_message(read_json(sent), PredictBody)
+        max_rows = runtime.settings.max_rows
+        if request.signature_name not in ("", SIGNATURE):
+            raise RefusedError(422, f"{INVALID} The only signature_name is {SIGNATURE}.")
+        if isinstance(request.instances, list) == isinstance(request.inputs, dict):
+            raise RefusedError(422, f"{INVALID} Send either instances or inputs.")
+        if isinstance(request.instances, list):
+            return check_rows(request.instances, max_rows), _write_rows
+        return check_rows(to_rows(cast(Json, request.inputs), max_rows), max_rows), _write_columns
+
+    handler = answer_with(runtime, read, number)
+    paths = (f"{MODEL}:predict", f"{VERSION}:predict")
+    return {path: Endpoint(runtime, path, handler, wording) for path in paths}
+
+
+def pages(runtime: Runtime) -> list[Route]:
+    """Return what answers GET; while it drains, the status of the model is 503."""
+
+    def show_status() -> Json:
+        kserve = {"name": runtime.settings.model_name, "ready": runtime.ready}
+        return {"model_version_status": [_status(runtime)], **kserve}
+
+    def show_metadata() -> Json:
+        return metadata(runtime.settings.model_name, number(runtime.scorer.model.version))
+
+    return [
+        *(
+            page(runtime, f"{path}/metadata", show_metadata, wording, number)
+            for path in (MODEL, VERSION)
+        ),
+        *(
+            page(runtime, path, show_status, wording, number, readiness=True)
+            for path in (MODEL, VERSION)
+        ),
+    ]
+
+
+def number(version: str) -> str:
+    """Return the integer, in digits, that stands for a version: its date and time."""
+    return "".join(filter(str.isdigit, version.partition("-")[0])) or "0"
+
+
+def wording(refused: RefusedError) -> Answer:
+    """Return a refusal in the words of the protocol."""
+    return Answer(encode(PredictError(refused.refusal.text)), status_of(refused))
+
+
+def _write_rows(scored: Scored) -> Answer:
+    return Answer(encode(RowPredictions(scored.probabilities)))
+
+
+def _write_columns(scored: Scored) -> Answer:
+    return Answer(encode(ColumnPredictions(scored.probabilities)))
+
+
+def metadata(name: str, version: str) -> Json:
+    """Return what the model takes and gives."""
+    inputs = {column.name: _tensor(column.name, TYPES[column.type]) for column in FEATURES}
+    signature = {
+        "inputs": inputs,
+        "outputs": {OUTPUT: _tensor(OUTPUT, "DT_FLOAT")},
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": version},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
+    }
+
+
+def _tensor(name: str, kind: str) -> Json:
+    shape = {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False}
+    return {"dtype": kind, "tensor_shape": shape, "name": f"{name}:0"}
+
+
+def _status(runtime: Runtime) -> Json:
+    return {
+        "version": number(runtime.scorer.model.version),
+        "state": "AVAILABLE" if runtime.ready else "UNLOADING",
+        "status": {"error_code": "OK", "error_message": ""},
+    }
+
+
+def part(name: str) -> Part:
+    """Return what the OpenAPI document says of the protocol."""
+    paths: Json = {}
+    content = media({"type": "object"})
+    sent = media("PredictBody", example={"instances": [example_row()]})
+    kinds = ("RowPredictions", "ColumnPredictions")
+    answered = media({"anyOf": [{"$ref": f"{SCHEMAS}{kind}"} for kind in kinds]})
+    error = "PredictError"
+    for path, suffix, pinned in versions(MODEL, VERSION, name):
+        status = shown(f"v1_status{suffix}", "The status.", content, pinned, True, error)
+        described = shown(
+            f"v1_metadata{suffix}", "What it takes and gives.", content, pinned, error=error
+        )
+        predicting = predicts(f"v1_predict{suffix}", [sent], [answered], error, pinned)
+        paths |= {path: status, f"{path}/metadata": described}
+        paths[f"{path}:predict"] = {"post": predicting}
+    return Part(paths, schemas(PredictBody, RowPredictions, ColumnPredictions, PredictError))

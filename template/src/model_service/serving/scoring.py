@@ -1,0 +1,242 @@
+"""From rows to probabilities: batches, time budget and fallback, one model call at a time.
+
+A lone request is answered at once. What arrives while the model is busy waits and is answered by
+the next call together: a call costs much more than a row in it. Calls that are known to be short
+run in the event loop, longer ones in a thread, where they can be given up.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from time import perf_counter
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..contract import Categorical, Numeric, Rows, Table, example_row, to_arrays, to_inputs, to_row
+from ..fallback import Fallback
+from ..monitoring.drift import DriftCounts
+
+LOGGER = logging.getLogger("model_service")
+MAX_BATCH_ROWS = 256
+INLINE_SECONDS = 0.002
+
+Probabilities = npt.NDArray[np.float32]
+
+
+class Predicts(Protocol):
+    """What the scorer needs of a predictor."""
+
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Probabilities:
+        """Return probabilities, shape (rows,)."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is served; without a predictor it is one that could not be loaded."""
+
+    version: str
+    predictor: Predicts | None
+    fallback: Fallback | None
+    inline_rows: int = 0
+    drift: DriftCounts | None = None
+
+
+class Scored(NamedTuple):
+    """Probabilities, one per row; `degraded` is why they are not the model's, or None."""
+
+    probabilities: list[float]
+    version: str
+    degraded: str | None = None
+
+
+class OverloadedError(Exception):
+    """More is waiting than can be answered in time."""
+
+
+class NoAnswerError(Exception):
+    """The model gave no answer and no fallback is declared."""
+
+    def __init__(self, reason: str) -> None:
+        """Take why."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Job(NamedTuple):
+    rows: Rows
+    answer: asyncio.Future[Scored]
+
+
+class _Failed(NamedTuple):
+    reason: str
+
+
+_Result = list[float] | _Failed
+
+
+def inline_rows(predictor: Predicts) -> int:
+    """Return how many rows the model answers within `INLINE_SECONDS`, a batch at most."""
+    numeric, categorical = to_arrays([to_row(example_row())])
+    count, fits = 1, 0
+    while count <= MAX_BATCH_ROWS:
+        rows = np.repeat(numeric, count, axis=0), np.repeat(categorical, count, axis=0)
+        # The best of three: at the start the CPU is busy with other things.
+        if min(_seconds(predictor, *rows) for _ in range(3)) > INLINE_SECONDS:
+            break
+        count, fits = count * 2, count
+    return fits
+
+
+def _seconds(predictor: Predicts, numeric: Numeric, categorical: Categorical) -> float:
+    start = perf_counter()
+    predictor.predict(numeric, categorical)
+    return perf_counter() - start
+
+
+class Scorer:
+    """Answers with the model that `use` was last given."""
+
+    def __init__(self, budget_seconds: float, max_waiting: int) -> None:
+        """Take the time of one call, and how many requests may wait."""
+        self._budget = budget_seconds
+        self._max_waiting = max_waiting
+        self._model = Model("none", None, None)
+        self._waiting: deque[_Job] = deque()
+        self._scheduled = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._call: asyncio.Future[list[_Result]] | None = None
+        self._late = False
+
+    @property
+    def model(self) -> Model:
+        """The model that answers the next request."""
+        return self._model
+
+    def use(self, model: Model) -> None:
+        """Answer with this model from the next call on."""
+        self._model = model
+
+    async def score(self, rows: Rows) -> Scored:
+        """Return the answer for the rows of one request, at least one.
+
+        Raises:
+            OverloadedError: too many requests wait already.
+            NoAnswerError: the model fails and there is no fallback.
+        """
+        if isinstance(rows, Table) and len(rows) > MAX_BATCH_ROWS:
+            return await self._score_in_turns(rows)
+        return await self._submit(rows)
+
+    async def _score_in_turns(self, table: Table) -> Scored:
+        """Return the answer for many rows, one batch after another: others are served in between.
+
+        One version answers all of them, and so does the fallback if the model fails on any.
+        """
+        model, probabilities = self._model, list[float]()
+        while len(probabilities) < len(table):
+            start = len(probabilities)
+            turn = await self._submit(table[start : start + MAX_BATCH_ROWS])
+            if turn.version != model.version:  # another model is served now
+                return await self._score_in_turns(table)
+            if turn.degraded and model.fallback:
+                return Scored(model.fallback.predict(table), model.version, turn.degraded)
+            probabilities += turn.probabilities
+        return Scored(probabilities, model.version)
+
+    def _submit(self, rows: Rows) -> asyncio.Future[Scored]:
+        if len(self._waiting) >= self._max_waiting:
+            raise OverloadedError
+        loop = asyncio.get_running_loop()
+        job = _Job(rows, loop.create_future())
+        self._waiting.append(job)
+        self._schedule(loop)
+        return job.answer
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve what waits after the callbacks that are ready now, which may bring more."""
+        if self._waiting and not self._scheduled and (self._call is None or self._late):
+            self._scheduled = True
+            loop.call_soon(self._serve, loop)
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        model, batch = self._model, self._next_batch()
+        if self._late:  # the thread is still with a call that was given up
+            self._answer(model, batch, [_Failed("slow")] * len(batch))
+        elif not model.predictor or sum(len(job.rows) for job in batch) <= model.inline_rows:
+            start = perf_counter()
+            self._answer(model, batch, self._run(model, batch))
+            if perf_counter() - start > self._budget:  # it was quick, and is not any more
+                self.use(replace(model, inline_rows=0))
+        else:
+            self._serve_in_thread(loop, model, batch)
+        self._schedule(loop)
+
+    def _next_batch(self) -> list[_Job]:
+        """Take the oldest requests, as many as fit into a batch and at least one."""
+        batch = [self._waiting.popleft()]
+        count = len(batch[0].rows)
+        while self._waiting and count + len(self._waiting[0].rows) <= MAX_BATCH_ROWS:
+            batch.append(self._waiting.popleft())
+            count += len(batch[-1].rows)
+        return batch
+
+    def _run(self, model: Model, batch: Sequence[_Job]) -> list[_Result]:
+        """Call the model; a request that it cannot answer does not take others with it."""
+        if model.predictor is None:
+            return [_Failed("no_model")] * len(batch)
+        try:
+            inputs = to_inputs([job.rows for job in batch])
+            probabilities = model.predictor.predict(*inputs)
+            problem = "" if np.isfinite(probabilities).all() else "not_finite"
+        except Exception:
+            LOGGER.exception("the model failed")
+            problem = "error"
+        if problem:
+            if len(batch) == 1:
+                return [_Failed(problem)]
+            return [result for job in batch for result in self._run(model, [job])]
+        if model.drift:
+            model.drift.add(*inputs, probabilities)
+        values, ends = probabilities.tolist(), accumulate(len(job.rows) for job in batch)
+        return [values[end - len(job.rows) : end] for job, end in zip(batch, ends, strict=True)]
+
+    def _serve_in_thread(
+        self, loop: asyncio.AbstractEventLoop, model: Model, batch: Sequence[_Job]
+    ) -> None:
+        self._call = loop.run_in_executor(self._thread, self._run, model, batch)
+        give_up = loop.call_later(self._budget, self._give_up, loop, model, batch)
+
+        def done(call: asyncio.Future[list[_Result]]) -> None:
+            give_up.cancel()
+            self._call, self._late = None, False
+            self._answer(model, batch, call.result())
+            self._schedule(loop)
+
+        self._call.add_done_callback(done)
+
+    def _give_up(
+        self, loop: asyncio.AbstractEventLoop, model: Model, batch: Sequence[_Job]
+    ) -> None:
+        self._late = True
+        LOGGER.error("the model took more than %g s", self._budget)
+        self._answer(model, batch, [_Failed("slow")] * len(batch))
+        self._schedule(loop)
+
+    def _answer(self, model: Model, batch: Sequence[_Job], results: Sequence[_Result]) -> None:
+        for job, result in zip(batch, results, strict=True):
+            if job.answer.done():  # given up, or the client has gone
+                continue
+            if not isinstance(result, _Failed):
+                job.answer.set_result(Scored(result, model.version))
+            elif model.fallback:
+                probabilities = model.fallback.predict(job.rows)
+                job.answer.set_result(Scored(probabilities, model.version, result.reason))
+            else:
+                job.answer.set_exception(NoAnswerError(result.reason))

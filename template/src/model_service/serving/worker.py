@@ -1,0 +1,71 @@
+"""A worker process: uvicorn, with bounds on clients that send slowly or without end.
+
+Uvicorn bounds neither the time nor the size of a request's headers, and waits for a client that
+does not read its answer: each such connection would stay open for as long as the client likes.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn_worker import UvicornWorker
+
+HEADER_SECONDS = 5.0
+MAX_HEADER_BYTES = 65_536
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection; it is closed when headers take too long or are too long."""
+
+    _waiting_since: float | None = None
+    _received = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for the first request."""
+        super().connection_made(transport)
+        self._waiting_since = self.loop.time()
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop looking."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read, and count while the headers are not whole."""
+        answered = self.cycle is None or self.cycle.response_complete
+        if answered and self._waiting_since is None:
+            self._waiting_since = self.loop.time()
+        super().data_received(data)
+        if self._waiting_since is not None:
+            self._received += len(data)
+            if self._received > MAX_HEADER_BYTES:
+                self.send_400_response("The headers are too long.")
+
+    def on_headers_complete(self) -> None:
+        """Stop waiting."""
+        self._waiting_since = None
+        self._received = 0
+        super().on_headers_complete()
+
+    def _look(self) -> None:
+        late = self.loop.time() - HEADER_SECONDS
+        waited = self._waiting_since is not None and self._waiting_since <= late
+        if waited or self.transport.is_closing():
+            self.transport.abort()
+        else:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
+
+
+class HttpWorker(UvicornWorker):  # type: ignore[misc]
+    """Runs the application on one event loop."""
+
+    CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - named by the parent class
+        "loop": "uvloop",
+        "http": BoundedProtocol,
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "server_header": False,
+        "date_header": False,
+    }

@@ -1,0 +1,101 @@
+"""What slo.yaml says, checked: what callers may expect of the service and what it may use."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import UserError, describe
+
+SLO = Path("slo.yaml")
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SloError(UserError):
+    """slo.yaml is missing or wrong."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Traffic(_Section):
+    """The traffic for which objectives and budget hold."""
+
+    requests_per_second: Annotated[
+        Positive, Field(description="Requests per second of the whole service.")
+    ]
+    rows_per_request: Annotated[
+        Count, Field(description="Rows in a request whose latency is judged.")
+    ]
+    large_share: Annotated[Share, Field(description="Share of the requests that are large.")]
+    large_rows: Annotated[Count, Field(description="Rows in a large request.")]
+
+
+class Objectives(_Section):
+    """What callers may expect."""
+
+    latency_p50_ms: Annotated[
+        Positive, Field(description="Milliseconds in which half of the requests are answered.")
+    ]
+    latency_p99_ms: Annotated[
+        Positive, Field(description="Milliseconds in which 99 of 100 requests are answered.")
+    ]
+    error_share: Annotated[
+        Share, Field(description="Share of requests answered 5xx or 429, or not at all.")
+    ]
+    degraded_share: Annotated[Share, Field(description="Share of answers that the fallback gives.")]
+    throughput_per_worker: Annotated[
+        Positive, Field(description="Requests per second that a worker sustains.")
+    ]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.latency_p99_ms < self.latency_p50_ms:
+            raise ValueError("latency_p99_ms must not be below latency_p50_ms")
+        return self
+
+
+class Budget(_Section):
+    """What the whole service may use."""
+
+    memory_mib: Annotated[
+        Count, Field(description="MiB of all processes: the limit of the container.")
+    ]
+    cpu_cores: Annotated[Positive, Field(description="Cores used on average: what is reserved.")]
+    cpu_cores_limit: Annotated[
+        Positive, Field(description="Cores used at any moment: the limit of the container.")
+    ]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.cpu_cores_limit < self.cpu_cores:
+            raise ValueError("cpu_cores_limit must not be below cpu_cores")
+        return self
+
+
+class Slo(_Section):
+    """The whole file."""
+
+    traffic: Traffic
+    objectives: Objectives
+    budget: Budget
+
+
+def read(path: Path = SLO) -> Slo:
+    """Read slo.yaml.
+
+    Raises:
+        SloError: the file is missing, is not YAML, or has a wrong key or value; the message names
+            the field.
+    """
+    try:
+        return Slo.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SloError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise SloError(f"{path}: {describe(error)}") from None

@@ -1,0 +1,82 @@
+"""Rows are counted in the bins that training chose."""
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from model_service.contract import CATEGORICAL, NUMERIC
+from model_service.monitoring.drift import (
+    LEVELS,
+    MAX_GATHERED_ROWS,
+    PREDICTION,
+    CategoricalBins,
+    DriftCounts,
+    NumericBins,
+    Reference,
+)
+
+TEN = np.arange(1, 11, dtype=np.float32)
+
+
+def test_training_fills_the_bins_of_a_number_alike() -> None:
+    bins = NumericBins.fit(np.repeat(TEN, 7))
+
+    assert bins.share[:-1] == pytest.approx([0.1] * 10)
+    assert bins.share[-1] == 0  # nothing was missing
+    assert len(bins.names) == len(set(bins.names)) == len(bins.share)
+
+
+def test_values_outside_and_missing_ones_have_a_bin() -> None:
+    bins = NumericBins.fit(TEN)
+
+    counts = bins.count(np.array([-1e9, 1e9, np.nan, np.nan], np.float32))
+
+    assert (counts[0], counts[-2], counts[-1]) == (1, 1, 2)
+    assert counts.sum() == 4
+
+
+@pytest.mark.parametrize("values", [[3.0] * 5, [np.nan] * 5])
+def test_a_number_that_never_changes_has_bins_too(values: list[float]) -> None:
+    bins = NumericBins.fit(np.array(values, np.float32))
+
+    assert sum(bins.share) == pytest.approx(1)
+    assert len(bins.names) == len(bins.share)
+
+
+def test_rare_and_missing_texts_have_a_bin() -> None:
+    frequent = [f"level {number}" for number in range(LEVELS)]
+    bins = CategoricalBins.fit([*frequent * 2, "rare", "other", ""])
+
+    counts = dict(zip(bins.names, bins.count(["level 3", "rare", "new", ""]), strict=True))
+
+    assert counts["= level 3"] == 1
+    assert counts["other"] == 2
+    assert counts["missing"] == 1
+    assert sum(bins.share) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("rows", [1, MAX_GATHERED_ROWS + 1])
+def test_what_was_answered_is_published(rows: int) -> None:
+    numeric = np.ones((rows, len(NUMERIC)), np.float32)
+    categorical = np.full((rows, len(CATEGORICAL)), "a", object)
+    prediction = np.full(rows, 0.5, np.float32)
+    version = f"v{rows}"
+    counts = DriftCounts(version, Reference.fit(numeric, categorical, prediction))
+    counts.publish()
+
+    counts.add(numeric, categorical, prediction)
+    counts.flush()
+    counts.flush()
+
+    def value(metric: str, feature: str, name: str) -> float | None:
+        labels = {"version": version, "feature": feature, "bin": name}
+        return REGISTRY.get_sample_value(f"model_service_feature_{metric}", labels)
+
+    for feature, name in [
+        (NUMERIC[0], "up to 1"),
+        (CATEGORICAL[0], "= a"),
+        (PREDICTION, "up to 0.5"),
+    ]:
+        assert value("bin_total", feature, name) == rows
+        assert value("reference_ratio", feature, name) == 1
+    assert value("bin_total", CATEGORICAL[0], "other") == 0

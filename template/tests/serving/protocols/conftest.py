@@ -1,0 +1,53 @@
+"""What is asked of every protocol."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from model_service.contract import example_row
+from model_service.serving.api import create_app, endpoints
+from model_service.serving.champion import load
+from model_service.serving.runtime import Runtime
+from model_service.serving.scoring import Model
+from model_service.settings import Settings
+from tests.conftest import Trained
+
+ROWS: list[dict[str, Any]] = [example_row(), {**example_row(), "origin": "LGA", "seats": None}]
+
+Post = Callable[[str, bytes, dict[str, str]], httpx.Response]
+
+
+@pytest.fixture
+def expected(client: httpx.Client) -> list[float]:
+    """Return what /predict says of `ROWS`."""
+    answer = client.post("/predict", json={"rows": ROWS}).raise_for_status().json()
+    predictions: list[float] = answer["predictions"]
+    return predictions
+
+
+@pytest.fixture(scope="session")
+def post(trained: Trained) -> Iterator[Post]:
+    """Return what posts to the interface in this process, thousands of times."""
+    with start_application(trained) as ask:
+        yield ask
+
+
+@contextmanager
+def start_application(
+    trained: Trained, model: Model | None = None, **changes: Any
+) -> Iterator[Post]:
+    """Run the interface in this process, with the champion or another model."""
+    runtime = Runtime(Settings(models_dir=trained.models, **changes))
+    runtime.scorer.use(model or load(trained.models, "champion"))
+    transport = httpx.ASGITransport(create_app(runtime, endpoints(runtime)))
+    client = httpx.AsyncClient(transport=transport, base_url="http://test")
+    with asyncio.Runner() as runner:
+
+        def ask(path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
+            return runner.run(client.post(path, content=body, headers=headers))
+
+        yield ask

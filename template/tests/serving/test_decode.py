@@ -1,0 +1,169 @@
+"""The fast reading of a request and Pydantic's come to the same verdict and the same rows."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from model_service.contract import (
+    CATEGORICAL,
+    FEATURES,
+    NUMERIC,
+    Column,
+    Row,
+    example_row,
+    to_row,
+)
+from model_service.schema import Features
+from model_service.serving import messages
+from model_service.serving.decode import _decode_fast, check_rows, decode
+
+ROW = example_row()
+
+
+def values(column: Column) -> st.SearchStrategy[Any]:
+    """Values of any kind, many of them at the bounds of the column."""
+    bounds = (column.minimum, column.maximum, column.above, column.below)
+    edges = [
+        bound + step for bound in bounds if bound is not None for step in (-1, -0.5, 0, 0.5, 1)
+    ]
+    whole = [int(edge) for edge in edges if edge == int(edge)]
+    texts = [*(column.choices or ()), "", "UA", "ua", "JFK", "JFK\n", "ÄÖ", "\x00", "x" * 300]
+    return st.one_of(
+        st.just(column.example),
+        st.sampled_from([None, True, False, [], {}, 10**30, -(10**30), 1e308, *edges, *whole]),
+        st.sampled_from(texts),
+        st.integers(-(2**70), 2**70),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=4),
+    )
+
+
+rows = st.fixed_dictionaries(
+    {}, optional={column.name: values(column) for column in FEATURES}
+).flatmap(lambda changes: st.sampled_from([{**ROW, **changes}, changes]))
+bodies = st.one_of(
+    st.fixed_dictionaries({"rows": st.lists(rows, max_size=3)}),
+    st.fixed_dictionaries({}, optional={"rows": rows, "more": st.none()}),
+).map(json.dumps)
+
+
+def by_pydantic(body: bytes) -> list[Row] | None:
+    try:
+        return [to_row(vars(row)) for row in messages.parse(body, max_rows=1_000)]
+    except messages.RefusedError:
+        return None
+
+
+@settings(max_examples=500, deadline=None)
+@given(bodies)
+@example(json.dumps({"rows": [ROW, ROW]}))
+@example('{"rows": [], "rows": [' + json.dumps(ROW) + "]}")
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "weekday": 1}]}')
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "weekday": 99}]}')
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "distance": 1e999}]}')
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "distance": 1E2}]}')
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "weekday": 1.0}]}')
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "weekday": -0}]}')
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "distance": NaN}]}')
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "carrier": "\\ud83d\\ude00"}]}')
+@example('{"rows": [' + json.dumps(ROW)[:-1] + ', "carrier": "\\ud800"}]}')
+def test_both_readings_agree(text: str) -> None:
+    body = text.encode()
+    fast, slow = _decode_fast(body), by_pydantic(body)
+
+    if fast:
+        assert fast == slow
+    elif slow is not None:
+        assert decode(body, max_rows=1_000) == slow
+
+
+@given(st.binary(max_size=200))
+@example(b'{"rows": [{"carrier": "\xff"}]}')
+@example(b'\xef\xbb\xbf{"rows": []}')
+@example(b"[" * 5_000)
+@example(b'{"rows":' * 5_000)
+def test_bytes_that_are_no_request_are_refused(body: bytes) -> None:
+    with pytest.raises(messages.RefusedError):
+        decode(body, max_rows=10)
+
+
+def test_a_good_request_takes_the_fast_way() -> None:
+    body = json.dumps({"rows": [ROW, {**ROW, "carrier": "ZZ"}]}).encode()
+
+    assert len(_decode_fast(body)) == 2
+    assert Features.model_validate(ROW)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(rows, max_size=3))
+def test_rows_of_other_protocols_come_to_the_same_verdict(sent: list[dict[str, Any]]) -> None:
+    body = json.dumps({"rows": sent}).encode()
+    try:
+        expected = decode(body, max_rows=10)
+    except messages.RefusedError as refused:
+        try:
+            checked = check_rows(sent, max_rows=10)
+        except messages.RefusedError as error:
+            assert error.refusal.problems[0].row == refused.refusal.problems[0].row
+        else:
+            assert_valid(checked)
+    else:
+        assert check_rows(sent, max_rows=10) == expected
+
+
+def assert_valid(rows: Sequence[Row]) -> None:
+    """Make sure that rows which only `check_rows` takes hold nothing that /predict refuses."""
+    names = (*NUMERIC, *CATEGORICAL)
+    again = [dict(zip(names, row, strict=True)) for row in rows]
+    assert decode(json.dumps({"rows": again}).encode(), max_rows=10) == rows
+
+
+@pytest.mark.parametrize(
+    ("field", "as_in_a_frame", "value"),
+    [
+        ("seats", 149.0, 149),
+        ("seats", math.nan, None),
+        ("wind_gust", math.nan, None),
+        ("weekday", [5], 5),
+        ("carrier", ["UA"], "UA"),
+    ],
+)
+def test_the_habits_of_data_frames_are_understood(
+    field: str, as_in_a_frame: Any, value: Any
+) -> None:
+    assert check_rows([ROW, {**ROW, field: as_in_a_frame}], 10) == [
+        to_row(ROW),
+        to_row({**ROW, field: value}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("distance", math.nan),
+        ("distance", math.inf),
+        ("weekday", 5.5),
+        ("weekday", True),
+        ("weekday", [5, 5]),
+        ("weekday", "5"),
+        ("carrier", math.nan),
+        ("invented", 1),
+    ],
+)
+def test_what_a_frame_cannot_mean_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(messages.RefusedError) as error:
+        check_rows([ROW, {**ROW, field: value}], 10)
+
+    (problem,) = error.value.refusal.problems
+    assert (problem.row, problem.field) == (1, field)
+
+
+@pytest.mark.parametrize("rows", [[], [1], [None], [[ROW]], [ROW] * 11], ids=str)
+def test_what_is_no_list_of_few_rows_is_refused(rows: list[Any]) -> None:
+    with pytest.raises(messages.RefusedError):
+        check_rows(rows, max_rows=10)

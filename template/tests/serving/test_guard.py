@@ -1,0 +1,110 @@
+"""Keys, headers, and what is not shown."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model_service.contract import example_row
+from tests.conftest import BENTOML, PRODUCTION, Service, Trained, free_port, start_service
+
+pytestmark = pytest.mark.slow
+
+BODY = {"rows": [example_row()]}
+OLD, NEW = "old-key-0123456789", "new-key-0123456789"
+
+
+@pytest.fixture(scope="module", params=[PRODUCTION, BENTOML], ids=["production", "bentoml"])
+def guarded(
+    request: pytest.FixtureRequest, trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, str]]:
+    """Run a service with two keys, and with its metrics on another port."""
+    port = str(free_port())
+    running = start_service(
+        trained.models,
+        tmp_path_factory.mktemp("guarded"),
+        request.param,
+        MODEL_SERVICE_API_KEYS=f"{OLD}, {NEW}",
+        MODEL_SERVICE_METRICS_PORT=port,
+    )
+    yield running, f"http://127.0.0.1:{port}"
+    running.process.terminate()
+    assert running.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("key", [OLD, NEW])
+def test_each_accepted_key_opens(guarded: tuple[Service, str], key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+
+    httpx.post(f"{guarded[0].url}/predict", json=BODY, headers=headers).raise_for_status()
+    httpx.get(f"{guarded[0].url}/docs.json", headers=headers).raise_for_status()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Bearer {OLD}x"},
+        {"Authorization": f"Bearer {OLD},"},
+        {"Authorization": f"Basic {OLD}"},
+        {"Authorization": OLD},
+        {"Authorization": b"Bearer \xff"},
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/predict"), ("GET", "/"), ("GET", "/docs.json")]
+)
+def test_without_a_valid_key_nothing_is_answered(
+    guarded: tuple[Service, str], method: str, path: str, headers: dict[str, str | bytes]
+) -> None:
+    answer = httpx.request(method, guarded[0].url + path, headers=httpx.Headers(headers))  # type: ignore[arg-type]
+
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert "error" in answer.json()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_need_no_key(guarded: tuple[Service, str], path: str) -> None:
+    httpx.get(guarded[0].url + path).raise_for_status()
+
+
+def test_metrics_are_on_their_own_port_only(guarded: tuple[Service, str]) -> None:
+    service, metrics = guarded
+    headers = {"Authorization": f"Bearer {NEW}"}
+
+    assert httpx.get(f"{service.url}/metrics", headers=headers).status_code == 404
+    counted = httpx.get(f"{metrics}/metrics").raise_for_status().text
+    assert "model_service_unauthorised_requests_total" in counted
+    assert NEW not in counted
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/predict"), ("GET", "/readyz"), ("GET", "/docs.json"), ("GET", "/nothing")],
+)
+def test_every_answer_forbids_sniffing_frames_and_caches(
+    client: httpx.Client, method: str, path: str
+) -> None:
+    headers = client.request(method, path, json=BODY).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/schema.json", "/static_content/index.html"])
+def test_pages_for_development_are_not_shown(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_a_service_without_keys_says_so_when_it_starts(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = start_service(trained.models, tmp_path)
+    service.process.terminate()
+    service.process.wait(timeout=30)
+
+    assert "NO AUTHENTICATION" in capfd.readouterr().err

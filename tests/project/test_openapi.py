@@ -1,0 +1,72 @@
+"""The OpenAPI document is true: a fuzzer finds nothing, and a generated client works."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from project.service import Running, make_serve
+from project.tools import run
+
+# Each has dozens of dependencies, so they get environments of their own.
+FUZZER = "schemathesis==4.32.5"
+GENERATOR = "openapi-python-client==0.29.1"
+# The protocols of other servers say more in words than in schemas.
+OWN_INTERFACE = "^/(predict|livez|readyz|metrics|docs.json)?$"
+CLIENT = """
+import json, sys
+from {package} import Client
+from {package}.api.default import predict
+from {package}.models import PredictRequest, Refusal
+
+row = json.loads(sys.argv[2])
+client = Client(base_url=sys.argv[1])
+answer = predict.sync(client=client, body=PredictRequest.from_dict({{"rows": [row, row]}}))
+assert len(answer.predictions) == len(answer.prediction_id) == 2, answer
+assert answer.model_version
+bad = PredictRequest.from_dict({{"rows": [row]}})
+bad.rows[0].distance = -1
+refused = predict.sync_detailed(client=client, body=bad)
+assert refused.status_code == 422 and isinstance(refused.parsed, Refusal), refused
+assert refused.parsed.problems[0].field == "distance", refused
+"""
+
+pytestmark = pytest.mark.xdist_group("tasks")
+
+
+@pytest.fixture(scope="module")
+def running(trained_project: Path, env: Mapping[str, str]) -> Iterator[Running]:
+    """Serve the default project."""
+    with make_serve(trained_project, env) as served:
+        yield served
+
+
+@pytest.fixture
+def url(running: Running) -> str:
+    """Return its address."""
+    return f"http://{running.service.address}"
+
+
+def test_a_fuzzer_finds_nothing(url: str, env: Mapping[str, str], tmp_path: Path) -> None:
+    options = ["--mode", "all", "--checks", "all", "--max-examples", "100", "--seed", "1"]
+    options += ["--include-path-regex", OWN_INTERFACE]
+    command = ["uv", "tool", "run", "--from", FUZZER, "schemathesis", "run", f"{url}/docs.json"]
+    done = run(tmp_path, *command, "--url", url, *options, env=env)
+    assert done.returncode == 0, done.stdout
+    assert "No issues found" in done.stdout
+
+
+def test_a_generated_client_works(
+    running: Running, url: str, env: Mapping[str, str], tmp_path: Path
+) -> None:
+    generate = ["openapi-python-client", "generate", "--url", f"{url}/docs.json", "--meta", "none"]
+    command = ["uv", "tool", "run", "--from", GENERATOR, *generate, "--output-path", "client"]
+    made = run(tmp_path, *command, env=env)
+    assert made.returncode == 0, made.stdout
+    script = tmp_path / "use.py"
+    script.write_text(CLIENT.format(package="client"))
+    needs = ["--with", "httpx", "--with", "attrs", "--with", "python-dateutil"]
+    row = json.dumps(running.service.example_row())
+    used = run(tmp_path, "uv", "run", "--no-project", *needs, "python", script, url, row, env=env)
+    assert used.returncode == 0, used.stdout
