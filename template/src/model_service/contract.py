@@ -131,8 +131,10 @@ def to_row(values: Mapping[str, Any]) -> Row:
 
 def to_arrays(rows: Sequence[Row]) -> tuple[Numeric, Categorical]:
     """Return the model's inputs for rows of raw values."""
-    table = np.array(rows, dtype=np.object_).reshape(len(rows), len(NUMERIC) + len(CATEGORICAL))
-    categorical = table[:, len(NUMERIC) :]
+    width = len(NUMERIC) + len(CATEGORICAL)
+    values = np.fromiter(chain.from_iterable(rows), np.object_, len(rows) * width)
+    table = values.reshape(len(rows), width)
+    categorical = np.ascontiguousarray(table[:, len(NUMERIC) :])
     if NULLABLE_TEXT:
         categorical = np.where(categorical == None, "", categorical)  # noqa: E711 - per element
     return table[:, : len(NUMERIC)].astype(np.float32), categorical

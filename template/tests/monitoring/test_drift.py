@@ -2,16 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from model_service.contract import CATEGORICAL, NUMERIC
 from model_service.monitoring.drift import (
     LEVELS,
     MAX_GATHERED_ROWS,
+    MAX_ROWS_PER_SECOND,
     PREDICTION,
     CategoricalBins,
     DriftCounts,
     NumericBins,
+    NumericTable,
     Reference,
 )
 
@@ -41,6 +45,24 @@ def test_a_number_that_never_changes_has_bins_too(values: list[float]) -> None:
 
     assert sum(bins.share) == pytest.approx(1)
     assert len(bins.names) == len(bins.share)
+
+
+NUMBERS = st.floats(width=32) | st.sampled_from(TEN.tolist())
+
+
+@given(st.lists(st.lists(NUMBERS, min_size=3, max_size=3), min_size=1, max_size=30))
+def test_a_table_is_counted_as_its_columns_are(rows: list[list[float]]) -> None:
+    columns = [
+        NumericBins.fit(TEN),
+        NumericBins.fit(np.full(5, np.nan, np.float32)),
+        NumericBins.fit(np.repeat(TEN[:2], 5)),
+    ]
+    table = np.array(rows, np.float32).T
+
+    counted = NumericTable(columns).count(table)
+
+    for bins, values, counts in zip(columns, table, counted, strict=True):
+        np.testing.assert_array_equal(counts, bins.count(values))
 
 
 def test_rare_and_missing_texts_have_a_bin() -> None:
@@ -80,3 +102,29 @@ def test_what_was_answered_is_published(rows: int) -> None:
         assert value("bin_total", feature, name) == rows
         assert value("reference_ratio", feature, name) == 1
     assert value("bin_total", CATEGORICAL[0], "other") == 0
+
+
+def test_of_very_many_rows_a_share_is_counted() -> None:
+    rows = 100
+    numeric = np.ones((rows, len(NUMERIC)), np.float32)
+    categorical = np.full((rows, len(CATEGORICAL)), "a", object)
+    prediction = np.full(rows, 0.5, np.float32)
+    counts = DriftCounts("busy", Reference.fit(numeric, categorical, prediction))
+    counts.publish()
+    labels = {"version": "busy", "feature": PREDICTION, "bin": "up to 0.5"}
+
+    def in_a_second(batches: int) -> float:
+        def value() -> float:
+            return REGISTRY.get_sample_value("model_service_feature_bin_total", labels) or 0
+
+        before = value()
+        for _ in range(batches):
+            counts.add(numeric, categorical, prediction)
+        counts.flush()
+        return value() - before
+
+    busy = 10 * MAX_ROWS_PER_SECOND // rows
+    assert in_a_second(busy) == busy * rows  # it was not known how many would come
+    assert in_a_second(busy) == pytest.approx(MAX_ROWS_PER_SECOND, rel=0.35)  # 5 deviations
+    assert in_a_second(5) <= 5 * rows
+    assert in_a_second(5) == 5 * rows

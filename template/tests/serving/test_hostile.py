@@ -112,6 +112,19 @@ def test_requests_in_one_packet_are_answered_in_order(production: Service) -> No
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"422", b"200", b"422"]
 
 
+def test_a_client_that_waits_for_leave_to_send_gets_it(production: Service) -> None:
+    with connect(production) as connection:
+        connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+        assert connection.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(BODY)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_head_is_answered_without_a_body(production: Service) -> None:
+    for _ in range(2):
+        assert httpx.head(f"{production.url}/readyz", timeout=2).content == b""
+
+
 def test_a_client_that_goes_away_in_the_middle_is_forgotten(production: Service) -> None:
     for _ in range(200):
         with connect(production) as connection:

@@ -22,6 +22,7 @@ from model_service.contract import (
 )
 from model_service.fallback import Fallback
 from model_service.serving.scoring import (
+    ALONE_ROWS,
     MAX_BATCH_ROWS,
     Model,
     NoAnswerError,
@@ -101,6 +102,14 @@ def test_each_request_gets_its_own_rows_back(inline: int) -> None:
 
     assert [answer.probabilities for answer in answers] == [[0.0], [1.0, 2.0, 3.0], [4.0, 5.0]]
     assert stub.calls == [6]
+
+
+def test_a_large_request_has_no_company() -> None:
+    stub = Stub()
+
+    serve(stub, lambda scorer: together(scorer, 1, ALONE_ROWS, 1))
+
+    assert stub.calls == [ALONE_ROWS, 2]
 
 
 def test_a_lone_request_is_answered_alone_and_at_once() -> None:

@@ -6,6 +6,8 @@ of all replicas meet. Counting each row when it comes would cost more than the p
 are gathered and counted together in the background.
 """
 
+import random
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,7 +24,8 @@ BINS = 10
 LEVELS = 20
 MISSING, OTHER = "missing", "other"
 PREDICTION = "(prediction)"  # no feature can have this name
-MAX_GATHERED_ROWS = 500  # more would stop the event loop for too long
+MAX_GATHERED_ROWS = 250  # more would stop the event loop for too long
+MAX_ROWS_PER_SECOND = 20_000  # in one process
 
 Values = npt.NDArray[np.float32]
 
@@ -116,19 +119,60 @@ class Reference(BaseModel):
         return {**self.numeric, **self.categorical, PREDICTION: self.prediction}
 
 
+class NumericTable:
+    """The bins of several numbers side by side, to count a table of them at once."""
+
+    def __init__(self, columns: Sequence[NumericBins]) -> None:
+        """Take the bins of each column."""
+        self._most = max(len(column.edges) for column in columns)
+        # Where a column has fewer edges than another, no value is above the rest.
+        self._edges = np.full((self._most, len(columns), 1), np.inf, np.float32)
+        for at, column in enumerate(columns):
+            self._edges[: len(column.edges), at, 0] = column.edges
+        self._sizes = [len(column.edges) + 1 for column in columns]
+        self._first = np.arange(len(columns))[:, np.newaxis] * (self._most + 2)
+
+    def count(self, table: Values) -> list[npt.NDArray[np.int64]]:
+        """Return the number of values per bin, of each column.
+
+        Args:
+            table: Shape (columns, rows).
+        """
+        position = np.zeros(table.shape, np.uint8)
+        flag = np.empty(table.shape, np.bool_)
+        for edge in self._edges:
+            np.greater(table, edge, out=flag)
+            np.add(position, flag.view(np.uint8), out=position)
+        position[np.isnan(table, out=flag)] = self._most + 1
+        bins = self._most + 2
+        counts = np.bincount((position + self._first).ravel(), minlength=len(self._sizes) * bins)
+        by_column = zip(counts.reshape(-1, bins), self._sizes, strict=True)
+        return [np.append(column[:size], column[-1]) for column, size in by_column]
+
+
 class DriftCounts:
-    """The rows that one version of the model answered in this process."""
+    """The rows that one version of the model answered in this process.
+
+    Of more than `MAX_ROWS_PER_SECOND` a random share is counted: their distribution is the same,
+    and a busy service has better things to do.
+    """
 
     def __init__(self, version: str, reference: Reference) -> None:
         """Take the bins of that version."""
         self._version = version
-        self._reference = reference
         self._bins = reference.bins
-        self._gathered: list[tuple[Numeric, Categorical, Values]] = []
-        self._rows = 0
+        self._categorical = reference.categorical
+        self._numbers = NumericTable([*reference.numeric.values(), reference.prediction])
         self._counts: dict[str, npt.NDArray[np.int64]] = {
             name: np.zeros(len(bins.names), np.int64) for name, bins in self._bins.items()
         }
+        # What is gathered, a feature in a row; the prediction is the last of the numbers.
+        self._values = np.empty((len(NUMERIC) + 1, MAX_GATHERED_ROWS), np.float32)
+        self._texts = np.empty((len(CATEGORICAL), MAX_GATHERED_ROWS), np.object_)
+        self._gathered = 0
+        self._offered = 0
+        self._share = 1.0
+        self._lock = threading.Lock()  # a slow model answers in a thread
 
     def publish(self) -> None:
         """Publish the reference, and every bin at zero: a series must begin before it grows."""
@@ -138,14 +182,22 @@ class DriftCounts:
 
     def add(self, numeric: Numeric, categorical: Categorical, prediction: Values) -> None:
         """Gather the rows of a batch, and count them when there are enough to be quick at it."""
-        self._gathered.append((numeric, categorical, prediction))
-        self._rows += len(prediction)
-        if self._rows >= MAX_GATHERED_ROWS:
-            self._count()
+        with self._lock:
+            self._offered += len(prediction)
+            if self._share < 1 and random.random() > self._share:  # noqa: S311 - no secret
+                return
+            start = 0
+            while start < len(prediction):
+                part = slice(start, start + MAX_GATHERED_ROWS - self._gathered)
+                self._gather(numeric[part], categorical[part], prediction[part])
+                start = part.stop
 
     def flush(self) -> None:
-        """Publish the counts of all rows so far."""
-        self._count()
+        """Publish the counts of all rows so far; is called every second."""
+        with self._lock:
+            self._count()
+            self._share = min(1.0, MAX_ROWS_PER_SECOND / max(self._offered, 1))
+            self._offered = 0
         for feature, bins in self._bins.items():
             counts = self._counts[feature].tolist()
             self._counts[feature][:] = 0
@@ -153,15 +205,19 @@ class DriftCounts:
                 if count:
                     metrics.count_bin(self._version, feature, name, count)
 
+    def _gather(self, numeric: Numeric, categorical: Categorical, prediction: Values) -> None:
+        place = slice(self._gathered, self._gathered + len(prediction))
+        self._values[:-1, place] = numeric.T
+        self._values[-1, place] = prediction
+        self._texts[:, place] = categorical.T
+        self._gathered = place.stop
+        if self._gathered == MAX_GATHERED_ROWS:
+            self._count()
+
     def _count(self) -> None:
-        gathered, self._gathered, self._rows = self._gathered, [], 0
-        if not gathered:
-            return
-        parts = zip(*gathered, strict=True)
-        numeric, categorical, prediction = (np.concatenate(part) for part in parts)
-        by_feature = np.ascontiguousarray(numeric.T)
-        for name, values in zip(NUMERIC, by_feature, strict=True):
-            self._counts[name] += self._reference.numeric[name].count(values)
-        for name, texts in zip(CATEGORICAL, categorical.T.tolist(), strict=True):
-            self._counts[name] += self._reference.categorical[name].count(texts)
-        self._counts[PREDICTION] += self._reference.prediction.count(prediction)
+        rows, self._gathered = self._gathered, 0
+        counted = self._numbers.count(self._values[:, :rows])
+        for name, counts in zip((*NUMERIC, PREDICTION), counted, strict=True):
+            self._counts[name] += counts
+        for name, texts in zip(CATEGORICAL, self._texts[:, :rows].tolist(), strict=True):
+            self._counts[name] += self._categorical[name].count(texts)

@@ -116,7 +116,7 @@ def create_app(runtime: Runtime, hot: dict[str, Endpoint]) -> Starlette:
     beside = [] if runtime.settings.metrics_port else [Route("/metrics", show_metrics)]
     return Starlette(
         routes=[
-            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in hot.items()),
+            *(Route(path, endpoint) for path, endpoint in hot.items()),
             Route("/", show_front_page),
             *beside,
             *protocols.routes(runtime),

@@ -146,7 +146,7 @@ def _convert(rows: list[Any]) -> list[Row]:
 
 def _to_rows(decoded: Iterable[msgspec.Struct]) -> list[Row]:
     """Return the rows, or none when a text does not match its pattern."""
-    rows = cast(list[Row], [msgspec.structs.astuple(row) for row in decoded])
+    rows: list[Row] = [msgspec.structs.astuple(row) for row in decoded]
     if all(known.has({row[position] for row in rows}) for position, known in _WITH_PATTERN):
         return rows
     return []

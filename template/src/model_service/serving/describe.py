@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from .messages import RequestRow
+
 JSON = "application/json"
 SCHEMAS = "#/components/schemas/"
 REFUSALS = {
@@ -18,8 +20,7 @@ REFUSALS = {
     "503": "The model gave no answer.",
     "504": "The model gave no answer in time.",
 }
-OTHER_VERSION = {"404": "Another version is served."}
-PROTOCOL_REFUSALS = REFUSALS | OTHER_VERSION | {"400": "The body or a row is not valid."}
+PROTOCOL_REFUSALS = REFUSALS | {"400": "The body or a row is not valid."}
 del PROTOCOL_REFUSALS["422"]  # is 400 in the protocols of other servers
 DEGRADED = {
     "degraded": {
@@ -29,11 +30,16 @@ DEGRADED = {
 }
 
 Json = dict[str, Any]
+_FEATURES: Json = RequestRow.model_json_schema()
 ROWS: Json = {"type": "array", "items": {"$ref": f"{SCHEMAS}Features"}, "minItems": 1}
 COLUMNS: Json = {
     "type": "object",
-    "additionalProperties": {"type": "array", "minItems": 1},
-    "minProperties": 1,
+    "properties": {
+        name: {"type": "array", "items": values, "minItems": 1}
+        for name, values in _FEATURES["properties"].items()
+    },
+    "required": _FEATURES["required"],
+    "additionalProperties": False,
 }
 TEXT: Json = {"text/plain": {"schema": {"type": "string"}}}
 
@@ -54,6 +60,11 @@ def media(schema: Json | str, media_type: str = JSON, **more: Any) -> Json:
     """Return one media type of a body, described by a schema or the name of one."""
     named = {"$ref": SCHEMAS + schema} if isinstance(schema, str) else schema
     return {media_type: {"schema": named, **more}}
+
+
+def any_of(*names: str) -> Json:
+    """Return what is described by one of the schemas."""
+    return {"anyOf": [{"$ref": SCHEMAS + name} for name in names]}
 
 
 def refusals(schema: str, meanings: Mapping[str, str]) -> Json:
@@ -77,13 +88,12 @@ def shown(
         content: The media types in which it is.
         parameters: What the path holds.
         probe: Whether it is answered with 503 while the service is not ready.
-        error: Schema of what is answered where the path names a version that is not served.
+        error: Schema of a refusal, where the path holds something.
     """
     responses = {"200": response(summary, content)}
     if probe:
         responses["503"] = response("Starting or stopping.", content)
-    if error:
-        responses |= refusals(error, OTHER_VERSION)
+    responses |= _not_found(error, parameters)
     return {
         "get": {
             "operationId": name,
@@ -116,18 +126,29 @@ def predicts(
         "summary": "Predict one or many rows.",
         "parameters": list(parameters),
         "requestBody": {"required": True, "content": _merged(sent)},
-        "responses": {"200": good, **refusals(error, PROTOCOL_REFUSALS)},
+        "responses": {
+            "200": good,
+            **refusals(error, PROTOCOL_REFUSALS),
+            **_not_found(error, parameters),
+        },
     }
 
 
-def parameter(name: str, place: str, description: str, kind: str = "string") -> Json:
+def _not_found(error: str, parameters: Sequence[Json]) -> Json:
+    if not any(each["in"] == "path" for each in parameters):
+        return {}
+    meaning = "Another version is served; in plain text, that there can be no such path."
+    return {"404": response(meaning, media(error), TEXT)}
+
+
+def parameter(name: str, place: str, description: str, **schema: Any) -> Json:
     """Return a parameter in the path, the query or a header."""
     return {
         "name": name,
         "in": place,
         "required": place == "path",
         "description": description,
-        "schema": {"type": kind},
+        "schema": schema,
     }
 
 
@@ -142,7 +163,9 @@ def versions(model: str, version: str, name: str) -> Iterator[tuple[str, str, li
         name: Name of the model.
     """
     yield model.format(name=name), "", []
-    pinned = parameter("version", "path", "A version; others than the one served are refused.")
+    pinned = parameter(
+        "version", "path", "A version; others than the one served are refused.", type="string"
+    )
     yield version.format(name=name, version="{version}"), "_version", [pinned]
 
 

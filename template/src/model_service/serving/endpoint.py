@@ -1,4 +1,4 @@
-"""One POST route as a bare ASGI application: what every request for predictions goes through.
+"""One route as a bare ASGI application: what every request for predictions goes through.
 
 It bounds what is read, turns every outcome into an answer and counts it. There are no request and
 response objects in between: for a small model they would cost more than the prediction.
@@ -6,9 +6,9 @@ response objects in between: for a small model they would cost more than the pre
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
@@ -18,10 +18,11 @@ from .runtime import Runtime
 from .scoring import NoAnswerError, OverloadedError
 
 BODY_SECONDS = 5
+LARGE_BYTES = 8192
 TOO_SLOW = f"Send the body within {BODY_SECONDS} seconds."
 RETRY_SECONDS = 1
 BUSY = {429, 503}
-UNREAD = {408, 413}
+UNREAD = {405, 408, 413}
 """Refused before the body was read; what else the client sends is of no use."""
 
 Header = tuple[bytes, bytes]
@@ -53,13 +54,19 @@ class Endpoint:
     """Reads a request, lets the handler answer it, and answers for the handler when it fails."""
 
     def __init__(
-        self, runtime: Runtime, route: str, handler: Handler, wording: Wording = own_wording
+        self,
+        runtime: Runtime,
+        route: str,
+        handler: Handler,
+        wording: Wording = own_wording,
+        methods: Sequence[str] = ("POST",),
     ) -> None:
         """Take the route under which requests are counted, and how a refusal is worded."""
         self._runtime = runtime
         self._route = route
         self._handler = handler
         self._wording = wording
+        self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,13 +79,19 @@ class Endpoint:
         ]
         if self._runtime.drain.active or answer.status in UNREAD:
             headers.append((b"connection", b"close"))
+        if answer.status == 405:
+            headers.append((b"allow", ", ".join(self._methods).encode()))
         metrics.count_request(self._route, answer.status, perf_counter() - start)
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
+            if scope["method"] not in self._methods:
+                raise RefusedError(405, f"Ask with {' or '.join(self._methods)}.")
             body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
+            if len(body) > LARGE_BYTES:
+                await self._runtime.turns.wait(len(body))
             return await self._handler(scope, body)
         except DisconnectedError:
             return Answer(b"", 499)  # nobody is there to read it
@@ -112,7 +125,8 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     """Return a header of a request."""
     for given, value in scope["headers"]:
         if given == name:
-            return cast(bytes, value)
+            found: bytes = value
+            return found
     return None
 
 
@@ -135,9 +149,11 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 
 async def _read_in_time(receive: Receive, limit: int) -> bytes:
-    task = cast(asyncio.Task[None], asyncio.current_task())
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task(loop)
+    assert task is not None  # noqa: S101 - for mypy; a coroutine runs in a task
     # What asyncio.timeout does, at a quarter of its cost.
-    timer = asyncio.get_running_loop().call_later(BODY_SECONDS, task.cancel, TOO_SLOW)
+    timer = loop.call_later(BODY_SECONDS, task.cancel, TOO_SLOW)
     try:
         return await _read(receive, limit)
     except asyncio.CancelledError as error:

@@ -1,7 +1,5 @@
 """The model in memory: raw values in, probabilities out."""
 
-from typing import cast
-
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
@@ -54,7 +52,8 @@ class Predictor:
         """
         values = {NUMERIC_INPUT: numeric, CATEGORICAL_INPUT: categorical}
         inputs = {name: values[name] for name in self._inputs}
-        return cast(npt.NDArray[np.float32], self._session.run([OUTPUT], inputs)[0])
+        probabilities: npt.NDArray[np.float32] = self._session.run([OUTPUT], inputs)[0]
+        return probabilities
 
     def _check(self) -> None:
         widths = {NUMERIC_INPUT: [len(NUMERIC)], CATEGORICAL_INPUT: [len(CATEGORICAL)]}

@@ -5,6 +5,7 @@ front of them; everything else is BentoML's. Gunicorn holds the socket, starts t
 one process that has imported everything, and replaces those that die or hang.
 """
 
+import gc
 import os
 import shutil
 from typing import Any, cast
@@ -37,6 +38,7 @@ class Production(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": int(self._settings.drain_seconds) + 10,
             "loglevel": "warning",
             "control_socket_disable": True,
+            "worker_tmp_dir": os.environ["PROMETHEUS_MULTIPROC_DIR"],
             "on_exit": forget_metrics,
         }
         for name, value in options.items():
@@ -47,6 +49,7 @@ class Production(BaseApplication):  # type: ignore[misc]
         from .service import KEYS, ModelService, hot
 
         bento: ASGIApp = cast(Any, ModelService).to_asgi()
+        gc.freeze()  # or each worker, looking for garbage, would make copies of what they share
         guarded = {path: Guard(endpoint, KEYS) for path, endpoint in hot.items()}
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:

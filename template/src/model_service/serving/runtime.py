@@ -12,6 +12,7 @@ from ..settings import Settings
 from .champion import Reloader
 from .drain import Drain
 from .scoring import Scorer
+from .turns import Turns
 
 LOGGER = logging.getLogger("model_service")
 TICK_SECONDS = 1.0
@@ -25,6 +26,7 @@ class Runtime:
         self.settings = settings
         self.drain = Drain(settings.drain_seconds)
         self.scorer = Scorer(settings.model_seconds, settings.max_waiting)
+        self.turns = Turns(settings.max_waiting)
         self._reloader: Reloader | None = None
         self._ticks: asyncio.Task[None] | None = None
         self._exporter: Exporter | None = None
@@ -47,6 +49,7 @@ class Runtime:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
+        gc.enable()
 
     async def start(self) -> None:
         """Begin what is done beside the requests."""

@@ -24,6 +24,8 @@ from ..monitoring.drift import DriftCounts
 
 LOGGER = logging.getLogger("model_service")
 MAX_BATCH_ROWS = 256
+ALONE_ROWS = 64
+"""A request of so many rows gains nothing from company, and loses while it leaves the caches."""
 INLINE_SECONDS = 0.002
 
 Probabilities = npt.NDArray[np.float32]
@@ -45,6 +47,10 @@ class Model:
     fallback: Fallback | None
     inline_rows: int = 0
     drift: DriftCounts | None = None
+
+    def is_quick(self, rows: int) -> bool:
+        """Return whether the event loop may wait for the answer for so many rows."""
+        return self.predictor is None or rows <= self.inline_rows
 
 
 class Scored(NamedTuple):
@@ -131,6 +137,10 @@ class Scorer:
         """
         if isinstance(rows, Table) and len(rows) > MAX_BATCH_ROWS:
             return await self._score_in_turns(rows)
+        if len(rows) >= ALONE_ROWS and self._call is None and self._model.is_quick(len(rows)):
+            job = _Job(rows, asyncio.get_running_loop().create_future())
+            self._serve_at_once(self._model, [job])
+            return await job.answer
         return await self._submit(rows)
 
     async def _score_in_turns(self, table: Table) -> Scored:
@@ -169,14 +179,17 @@ class Scorer:
         model, batch = self._model, self._next_batch()
         if self._late:  # the thread is still with a call that was given up
             self._answer(model, batch, [_Failed("slow")] * len(batch))
-        elif not model.predictor or sum(len(job.rows) for job in batch) <= model.inline_rows:
-            start = perf_counter()
-            self._answer(model, batch, self._run(model, batch))
-            if perf_counter() - start > self._budget:  # it was quick, and is not any more
-                self.use(replace(model, inline_rows=0))
+        elif model.is_quick(sum(len(job.rows) for job in batch)):
+            self._serve_at_once(model, batch)
         else:
             self._serve_in_thread(loop, model, batch)
         self._schedule(loop)
+
+    def _serve_at_once(self, model: Model, batch: Sequence[_Job]) -> None:
+        start = perf_counter()
+        self._answer(model, batch, self._run(model, batch))
+        if perf_counter() - start > self._budget:  # it was quick, and is not any more
+            self.use(replace(model, inline_rows=0))
 
     def _next_batch(self) -> list[_Job]:
         """Take the oldest requests, as many as fit into a batch and at least one."""

@@ -1,17 +1,51 @@
 """A worker process: uvicorn, with bounds on clients that send slowly or without end.
 
 Uvicorn bounds neither the time nor the size of a request's headers, and waits for a client that
-does not read its answer: each such connection would stay open for as long as the client likes.
+does not read its answer: each such connection would stay open for as long as the client likes. It
+also sends the head and the body of an answer each with a system call of its own, which costs more
+than to decode the request.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
 HEADER_SECONDS = 5.0
 MAX_HEADER_BYTES = 65_536
+HEAD = tuple(b"HTTP/1.1 %d" % digit for digit in (2, 3, 4, 5))
+"""How the last answer to a request begins; 100 Continue, which is none, is never kept waiting."""
+
+
+class Joined:
+    """A transport that sends the head of an answer with its body."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        """Take the transport, which does everything else."""
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep the head of an answer until more of it comes."""
+        if data.startswith(HEAD) and not self._head:
+            self._head = data
+        else:
+            data, self._head = self._head + data, b""
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send the head that is kept."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Send what is kept, then close."""
+        self.flush()
+        self._transport.close()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -22,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Joined(transport)))
         self._waiting_since = self.loop.time()
         self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
 
@@ -47,6 +81,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._waiting_since = None
         self._received = 0
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Send the head of an answer that has no body."""
+        cast(Joined, self.transport).flush()
+        super().on_response_complete()
 
     def _look(self) -> None:
         late = self.loop.time() - HEADER_SECONDS

@@ -170,6 +170,18 @@ def test_a_body_that_is_too_long_is_refused_in_the_words_of_the_protocol(
     assert "bytes at most" in (response.json().get("error") or response.json()["message"])
 
 
+@pytest.mark.parametrize("path", sorted({request.path for request in REQUESTS.values()}))
+def test_another_method_is_refused_in_the_words_of_the_protocol(
+    client: httpx.Client, path: str
+) -> None:
+    allowed = "POST, PUT" if path.startswith("/predictions") else "POST"
+    for method in ("GET", "DELETE", "OPTIONS"):
+        response = client.request(method, path)
+
+        assert (response.status_code, response.headers["allow"]) == (405, allowed)
+        assert "Ask with POST" in (response.json().get("error") or response.json()["message"])
+
+
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 def test_the_fallback_says_that_it_answered(trained: Trained, request_: Request) -> None:
     model = replace(load(trained.models, "champion"), predictor=None)

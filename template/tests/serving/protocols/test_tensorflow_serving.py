@@ -126,7 +126,7 @@ def columns(**changes: Any) -> dict[str, Any]:
         ({"instances": [ROW] * 1_001}, "1000 rows at most"),
         ({"instances": [ROW], "inputs": COLUMNS}, "either instances or inputs"),
         ({}, "either instances or inputs"),
-        ([], "Expected `object`"),
+        ([], "either instances or inputs"),
         ({**instances(), "signature_name": "other"}, "signature_name is serving_default"),
         ({**instances(), "signature_name": 1}, "Expected `str`"),
     ],

@@ -26,7 +26,7 @@ def routes(runtime: Runtime) -> list[Route]:
     found: list[Route] = []
     for protocol in PROTOCOLS:
         for path, endpoint in protocol.endpoints(runtime).items():
-            found.append(Route(path, endpoint, methods=["POST"]))
+            found.append(Route(path, endpoint))
         found += protocol.pages(runtime)
     return found
 

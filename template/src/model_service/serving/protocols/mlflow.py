@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.h
 
 import csv
 import io
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
@@ -65,7 +65,7 @@ class SplitFrame(msgspec.Struct):
     """A data frame as pandas' `to_dict(orient="split")` gives it; the index is not read."""
 
     columns: list[str]
-    data: list[list[Any]]
+    data: list[Annotated[list[Any], msgspec.Meta(extra_json_schema={"items": {}})]]
 
 
 class InvocationAnswer(msgspec.Struct):
@@ -199,6 +199,6 @@ def _invocations() -> Json:
     ]
     sent = [
         media({"anyOf": frames}, example={"dataframe_records": [example_row()]}),
-        media({"type": "string", "description": "A header, then a line per row."}, CSV),
+        media({"description": "A header, then a line per row."}, CSV),
     ]
     return predicts("invocations", sent, [media("InvocationAnswer")], "InvocationError")

@@ -231,7 +231,11 @@ def _flag(name: str) -> Json:
 def _infer(name: str, parameters: list[Json]) -> Json:
     behind = media({"description": "The JSON, and behind it the data of tensors."}, BINARY)
     length = parameter(
-        LENGTH.decode(), "header", "Bytes of the JSON, where data follow it.", "integer"
+        LENGTH.decode(),
+        "header",
+        "Bytes of the JSON, where data follow it.",
+        type="integer",
+        minimum=1,
     )
     sent = [media("InferRequest", example=_example()), behind]
     answered = [media("InferResponse"), behind]

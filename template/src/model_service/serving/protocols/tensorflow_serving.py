@@ -6,7 +6,7 @@ there: the date and time in the name of ours, 20260131120000 for 20260131T120000
 https://www.tensorflow.org/tfx/serving/api_rest
 """
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 from starlette.routing import Route
@@ -14,7 +14,18 @@ from starlette.types import Scope
 
 from ...contract import FEATURES, OUTPUT, Rows, example_row
 from ..decode import check_rows
-from ..describe import COLUMNS, ROWS, SCHEMAS, Json, Part, media, predicts, schemas, shown, versions
+from ..describe import (
+    COLUMNS,
+    ROWS,
+    Json,
+    Part,
+    any_of,
+    media,
+    predicts,
+    schemas,
+    shown,
+    versions,
+)
 from ..endpoint import Answer, Endpoint
 from ..messages import INVALID, RefusedError
 from ..runtime import Runtime
@@ -23,6 +34,7 @@ from .exchange import Write, answer_with, encode, page, read_json, status_of, to
 
 MODEL, VERSION = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
 SIGNATURE = "serving_default"
+FORMATS = {"instances", "inputs"}
 TYPES = {
     "number": "DT_FLOAT",
     "integer": "DT_INT64",
@@ -31,6 +43,7 @@ TYPES = {
 }
 
 
+SignatureName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["", SIGNATURE]})]
 Instances = Annotated[
     list[Any],
     msgspec.Meta(description="Rows; null and NaN are missing.", extra_json_schema=ROWS),
@@ -41,14 +54,18 @@ Inputs = Annotated[
 ]
 
 
-class PredictBody(msgspec.Struct):
-    """Rows to predict, as `instances` or as `inputs`."""
+class RowsBody(msgspec.Struct):
+    """Rows to predict."""
 
-    instances: Instances | msgspec.UnsetType = msgspec.UNSET
-    inputs: Inputs | msgspec.UnsetType = msgspec.UNSET
-    signature_name: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["", SIGNATURE]})] = (
-        SIGNATURE
-    )
+    instances: Instances
+    signature_name: SignatureName = SIGNATURE
+
+
+class ColumnsBody(msgspec.Struct):
+    """Rows to predict, as columns."""
+
+    inputs: Inputs
+    signature_name: SignatureName = SIGNATURE
 
 
 class RowPredictions(msgspec.Struct):
@@ -73,15 +90,17 @@ def endpoints(runtime: Runtime) -> dict[str, Endpoint]:
     """Return what answers requests for predictions, by the template of its path."""
 
     def read(_: Scope, sent: bytes) -> tuple[Rows, Write]:
-        request = to_message(read_json(sent), PredictBody)
+        body = read_json(sent)
         max_rows = runtime.settings.max_rows
-        if request.signature_name not in ("", SIGNATURE):
-            raise RefusedError(422, f"{INVALID} The only signature_name is {SIGNATURE}.")
-        if isinstance(request.instances, list) == isinstance(request.inputs, dict):
+        if not isinstance(body, dict) or len(FORMATS & body.keys()) != 1:
             raise RefusedError(422, f"{INVALID} Send either instances or inputs.")
-        if isinstance(request.instances, list):
-            return check_rows(request.instances, max_rows), _write_rows
-        return check_rows(to_rows(cast(Json, request.inputs), max_rows), max_rows), _write_columns
+        if "instances" in body:
+            by_rows = to_message(body, RowsBody)
+            _require_signature(by_rows.signature_name)
+            return check_rows(by_rows.instances, max_rows), _write_rows
+        by_columns = to_message(body, ColumnsBody)
+        _require_signature(by_columns.signature_name)
+        return check_rows(to_rows(by_columns.inputs, max_rows), max_rows), _write_columns
 
     handler = answer_with(runtime, read, number)
     paths = (f"{MODEL}:predict", f"{VERSION}:predict")
@@ -118,6 +137,11 @@ def number(version: str) -> str:
 def wording(refused: RefusedError) -> Answer:
     """Return a refusal in the words of the protocol."""
     return Answer(encode(PredictError(refused.refusal.text)), status_of(refused))
+
+
+def _require_signature(name: str) -> None:
+    if name not in ("", SIGNATURE):
+        raise RefusedError(422, f"{INVALID} The only signature_name is {SIGNATURE}.")
 
 
 def _write_rows(scored: Scored) -> Answer:
@@ -159,9 +183,8 @@ def part(name: str) -> Part:
     """Return what the OpenAPI document says of the protocol."""
     paths: Json = {}
     content = media({"type": "object"})
-    sent = media("PredictBody", example={"instances": [example_row()]})
-    kinds = ("RowPredictions", "ColumnPredictions")
-    answered = media({"anyOf": [{"$ref": f"{SCHEMAS}{kind}"} for kind in kinds]})
+    sent = media(any_of("RowsBody", "ColumnsBody"), example={"instances": [example_row()]})
+    answered = media(any_of("RowPredictions", "ColumnPredictions"))
     error = "PredictError"
     for path, suffix, pinned in versions(MODEL, VERSION, name):
         status = shown(f"v1_status{suffix}", "The status.", content, pinned, True, error)
@@ -171,4 +194,5 @@ def part(name: str) -> Part:
         predicting = predicts(f"v1_predict{suffix}", [sent], [answered], error, pinned)
         paths |= {path: status, f"{path}/metadata": described}
         paths[f"{path}:predict"] = {"post": predicting}
-    return Part(paths, schemas(PredictBody, RowPredictions, ColumnPredictions, PredictError))
+    messages = (RowsBody, ColumnsBody, RowPredictions, ColumnPredictions, PredictError)
+    return Part(paths, schemas(*messages))

@@ -30,11 +30,19 @@ _IN_JSON: dict[str, set[type]] = {
 _NULLABLE = {column.name for column in FEATURES if column.nullable}
 
 
+Values = Annotated[list[Any], msgspec.Meta(extra_json_schema={"items": {}})]
+
+
 class InferInput(msgspec.Struct):
     """One feature of all rows."""
 
     name: Annotated[str, msgspec.Meta(description="Name of the feature.")]
-    shape: Annotated[list[int], msgspec.Meta(description="[rows] or [rows, 1].")]
+    shape: Annotated[
+        list[int],
+        msgspec.Meta(
+            description="[rows] or [rows, 1].", extra_json_schema={"minItems": 1, "maxItems": 2}
+        ),
+    ]
     datatype: Annotated[
         str,
         msgspec.Meta(
@@ -47,7 +55,7 @@ class InferInput(msgspec.Struct):
         msgspec.Meta(description="binary_data_size: bytes behind the JSON, instead of data."),
     ] = {}
     data: Annotated[
-        list[Any] | None,
+        Values | None,
         msgspec.Meta(description='The values; NaN, null or, as text, "" where one is missing.'),
     ] = None
 

@@ -24,6 +24,8 @@ from .exchange import Write, answer_with, encode, page, read_json, status_of
 
 PREDICTIONS, PREDICTIONS_OF_VERSION = "/predictions/{name}", "/predictions/{name}/{version}"
 MODEL, VERSION = "/models/{name}", "/models/{name}/{version}"
+METHODS = ("POST", "PUT")
+"""PUT is what `curl -T` sends."""
 WRAPPERS = {"rows", "instances"}
 EXCEPTIONS = {
     404: "ModelNotFoundException",
@@ -52,11 +54,11 @@ def endpoints(runtime: Runtime) -> dict[str, Endpoint]:
 
     handler = answer_with(runtime, read)
     paths = (PREDICTIONS, PREDICTIONS_OF_VERSION)
-    return {path: Endpoint(runtime, path, handler, wording) for path in paths}
+    return {path: Endpoint(runtime, path, handler, wording, METHODS) for path in paths}
 
 
 def pages(runtime: Runtime) -> list[Route]:
-    """Return what answers GET, and PUT, which `curl -T` sends to ask for predictions."""
+    """Return what answers GET."""
 
     def show_models() -> Json:
         return {"models": [{"modelName": runtime.settings.model_name, "modelUrl": MODEL_FILE}]}
@@ -68,7 +70,6 @@ def pages(runtime: Runtime) -> list[Route]:
         return {"status": "Healthy" if runtime.ready else "Unhealthy"}
 
     return [
-        *(Route(path, put, methods=["PUT"]) for path, put in endpoints(runtime).items()),
         page(runtime, "/ping", show_health, wording, readiness=True),
         page(runtime, "/models", show_models, wording),
         *(page(runtime, path, show_model, wording) for path in (MODEL, f"{MODEL}/all", VERSION)),
