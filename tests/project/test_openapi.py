@@ -15,10 +15,8 @@ FUZZER = "schemathesis==4.32.5"
 GENERATOR = "openapi-python-client==0.29.1"
 TENSORFLOW = "/v1/models/model"
 FUZZER_CONFIG = Path(__file__).with_name("schemathesis.toml")
-# Media types that the generator does not know, and what they are to it.
-UNKNOWN = dict.fromkeys(
-    ["text/csv", "application/vnd.apache.arrow.stream"], "application/octet-stream"
-)
+# Media types of which the generator makes code that does not run.
+UNKNOWN = ("text/csv", "application/vnd.apache.arrow.stream")
 CLIENT = """
 import json, sys
 from {package} import Client
@@ -70,11 +68,14 @@ def test_a_fuzzer_finds_nothing(
 def test_a_generated_client_works(
     running: Running, url: str, env: Mapping[str, str], tmp_path: Path
 ) -> None:
-    config = tmp_path / "generator.yaml"
-    config.write_text(json.dumps({"content_type_overrides": UNKNOWN}))
-    generate = ["openapi-python-client", "generate", "--url", f"{url}/docs.json", "--meta", "none"]
-    options = ["--fail-on-warning", "--config", config, "--output-path", "client"]
-    command = ["uv", "tool", "run", "--from", GENERATOR, *generate, *options]
+    document = running.service.get("/docs.json").body
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        for media_type in UNKNOWN:
+            operation.get("requestBody", {"content": {}})["content"].pop(media_type, None)
+    (tmp_path / "docs.json").write_text(json.dumps(document))
+    generate = ["openapi-python-client", "generate", "--path", "docs.json", "--meta", "none"]
+    command = ["uv", "tool", "run", "--from", GENERATOR, *generate]
+    command += ["--fail-on-warning", "--output-path", "client"]
     made = run(tmp_path, *command, env=env)
     assert made.returncode == 0, made.stdout
     script = tmp_path / "use.py"
