@@ -22,7 +22,7 @@ class Process(NamedTuple):
 
 
 def family(root: int) -> dict[int, Process]:
-    """Return a process and all its descendants, by their ids."""
+    """Return a process and then all its descendants, by their ids."""
     every = {
         int(path.name): process
         for path in Path("/proc").glob("[0-9]*")
