@@ -197,8 +197,8 @@ def render(results: Results) -> str:
         "Of all processes of the server.",
         by_load(results, "cpu_us"),
         "## Start and memory",
-        "Resident memory after the last slice; the process that was started comes first, and shared "
-        "pages count in each process.",
+        "Resident memory after the last slice, of the process that was started and of its "
+        "descendants; shared pages count in each.",
         table(("", "first prediction after, s", "processes, MB", "sum, MB"), resources(results)),
         "## Two workers",
         two_workers(results),
