@@ -1,5 +1,6 @@
 """Which model a running service answers with, when models come, go and break."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ import pytest
 
 from model_service import registry
 from model_service.contract import example_row
+from model_service.serving import champion
+from model_service.serving.champion import Reloader
+from model_service.serving.scoring import Model, Scorer
 from tests.conftest import Service, Trained, start_service
 
 pytestmark = pytest.mark.slow
@@ -107,6 +111,43 @@ def test_a_damaged_promotion_changes_nothing(
     time.sleep(2)
 
     assert predict(service)["model_version"] == good
+
+
+def test_an_alias_that_names_only_a_damaged_version_changes_nothing(
+    models: Path, trained: Trained, start: Callable[[Path], Service]
+) -> None:
+    service = start(models)
+    good = predict(service)["model_version"]
+    time.sleep(1.1)
+    bad = copy(models, trained)
+    tamper(models, bad)
+    (models / "champion").write_text(bad)
+    time.sleep(2)
+
+    answer = predict(service)
+
+    assert answer["model_version"] == good
+    assert "degraded" not in answer
+
+
+def test_files_that_cannot_be_read_for_a_while_are_read_later(
+    models: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Scorer(1, 1)
+    reloader = Reloader(scorer, models, "champion")
+    time.sleep(1.1)
+    new = copy(models, trained)
+    registry.promote(models, new)
+
+    def fail(*_: object) -> Model:
+        raise OSError("stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(champion, "load", fail)
+        asyncio.run(reloader.check())
+        assert scorer.model.version != new
+    asyncio.run(reloader.check())
+    assert scorer.model.version == new
 
 
 def test_a_service_that_starts_with_a_damaged_champion_serves_the_one_before(

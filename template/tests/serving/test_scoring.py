@@ -21,6 +21,7 @@ from model_service.contract import (
     to_row,
 )
 from model_service.fallback import Fallback
+from model_service.monitoring.drift import DriftCounts
 from model_service.serving.scoring import (
     ALONE_ROWS,
     MAX_BATCH_ROWS,
@@ -177,6 +178,33 @@ def test_a_request_that_fails_does_not_take_others_with_it() -> None:
     answers = serve(stub, lambda scorer: together(scorer, 1, 2, 1))
 
     assert [answer.degraded for answer in answers] == [None, "error", None]
+
+
+def test_a_failure_beside_the_answer_does_not_take_it_away() -> None:
+    class Broken(DriftCounts):
+        def __init__(self) -> None:
+            pass
+
+        def add(self, *_: object) -> None:
+            raise RuntimeError("no counts")
+
+    async def run() -> Scored:
+        scorer = Scorer(BUDGET, 10)
+        scorer.use(Model("v1", Stub(), None, MAX_BATCH_ROWS, Broken()))
+        return await asyncio.wait_for(scorer.score([ROW]), 1)
+
+    assert asyncio.run(run()).probabilities == [0.5]
+
+
+@pytest.mark.parametrize("inline", [MAX_BATCH_ROWS, 0], ids=["in the loop", "in a thread"])
+def test_a_fallback_that_fails_is_an_error_and_not_silence(inline: int) -> None:
+    unknown = Fallback(group_by="gone", share={}, otherwise=0.25)
+
+    async def requests(scorer: Scorer) -> None:
+        with pytest.raises(ValueError, match="not in tuple"):
+            await asyncio.wait_for(scorer.score([ROW]), 1)
+
+    serve(Stub(fail), requests, inline, unknown)
 
 
 def test_a_slow_model_is_given_up_and_taken_back() -> None:

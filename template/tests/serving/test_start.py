@@ -71,3 +71,23 @@ def test_the_cpu_limit_of_a_container_counts(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
 
     assert main.available_cpus() == (cpus or 8)
+
+
+def test_a_start_that_fails_leaves_no_folder_behind(tmp_path: Path) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    script = "import sys; import model_service.serving.__main__ as it;"
+    script += "it.SHARED_MEMORY = sys.argv[1]; it.main()"
+    settings = {"MODEL_SERVICE_MODELS_DIR": str(tmp_path), "BENTOML_HOME": str(tmp_path)}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(memory)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert_told(ended, "make train")
+    assert list(memory.iterdir()) == []

@@ -163,9 +163,7 @@ class DriftCounts:
         self._bins = reference.bins
         self._categorical = reference.categorical
         self._numbers = NumericTable([*reference.numeric.values(), reference.prediction])
-        self._counts: dict[str, npt.NDArray[np.int64]] = {
-            name: np.zeros(len(bins.names), np.int64) for name, bins in self._bins.items()
-        }
+        self._counts = self._no_counts()
         # What is gathered, a feature in a row; the prediction is the last of the numbers.
         self._values = np.empty((len(NUMERIC) + 1, MAX_GATHERED_ROWS), np.float32)
         self._texts = np.empty((len(CATEGORICAL), MAX_GATHERED_ROWS), np.object_)
@@ -198,12 +196,14 @@ class DriftCounts:
             self._count()
             self._share = min(1.0, MAX_ROWS_PER_SECOND / max(self._offered, 1))
             self._offered = 0
+            counted, self._counts = self._counts, self._no_counts()
         for feature, bins in self._bins.items():
-            counts = self._counts[feature].tolist()
-            self._counts[feature][:] = 0
-            for name, count in zip(bins.names, counts, strict=True):
+            for name, count in zip(bins.names, counted[feature].tolist(), strict=True):
                 if count:
                     metrics.count_bin(self._version, feature, name, count)
+
+    def _no_counts(self) -> dict[str, npt.NDArray[np.int64]]:
+        return {name: np.zeros(len(bins.names), np.int64) for name, bins in self._bins.items()}
 
     def _gather(self, numeric: Numeric, categorical: Categorical, prediction: Values) -> None:
         place = slice(self._gathered, self._gathered + len(prediction))

@@ -51,7 +51,7 @@ PROBLEMS = Counter(
 UNAUTHORISED = Counter("model_service_unauthorised_requests", "Requests without a valid key.")
 BINS = Counter(
     "model_service_feature_bin",
-    "Rows predicted, by version, feature and bin of its value.",
+    "Rows predicted, or a random share where they are very many, by version, feature and bin.",
     ["version", "feature", "bin"],
 )
 REFERENCE = Gauge(

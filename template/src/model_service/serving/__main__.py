@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -32,11 +33,17 @@ def main() -> None:
     # The workers share their counts in a folder, which the metrics library looks for on import.
     # On a disk, each count would now and then wait for it.
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp("", "model-service-metrics-", memory)
+    counts = tempfile.mkdtemp("", "model-service-metrics-", memory)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
     gc.disable()  # what is imported stays; to search it for garbage takes a tenth of the start
-    from .production import Production
+    supervisor = os.getpid()
+    try:
+        from .production import Production
 
-    Production(configured).run()
+        Production(configured).run()
+    finally:
+        if os.getpid() == supervisor:  # a worker leaves through here as well
+            shutil.rmtree(counts, ignore_errors=True)
 
 
 def available_cpus() -> float:

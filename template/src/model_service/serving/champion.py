@@ -38,6 +38,7 @@ def load(root: Path, name: str) -> Model:
             drift = DriftCounts(version, manifest.reference)
             return Model(version, predictor, manifest.fallback, inline_rows(predictor), drift)
     manifest = registry.read_manifest(root, versions[0])
+    registry.require_schema(manifest)
     if manifest.fallback is None:
         raise RegistryError(f"{versions[0]} cannot be loaded and declares no fallback.")
     return Model(versions[0], None, manifest.fallback)
@@ -62,10 +63,17 @@ class Reloader:
             named = registry.history(self._root, self._name)
             if named == self._seen:
                 return
-            self._seen = named
             model = await asyncio.to_thread(load, self._root, self._name)
-        except (RegistryError, OSError) as error:
+        except RegistryError as error:
+            self._seen = named
             LOGGER.error("the model stays as it is: %s", error)
+            return
+        except OSError as error:  # it may pass
+            LOGGER.error("the model stays as it is, and is looked for again: %s", error)
+            return
+        self._seen = named
+        if model.predictor is None and self._scorer.model.predictor:
+            LOGGER.error("the model stays as it is: %s has only a fallback", model.version)
             return
         self._use(model)
         LOGGER.warning("model %s is served now", model.version)

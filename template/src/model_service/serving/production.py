@@ -7,11 +7,9 @@ one process that has imported everything, and replaces those that die or hang.
 
 import gc
 import os
-import shutil
 from typing import Any, cast
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..settings import Settings
@@ -39,7 +37,6 @@ class Production(BaseApplication):  # type: ignore[misc]
             "loglevel": "warning",
             "control_socket_disable": True,
             "worker_tmp_dir": os.environ["PROMETHEUS_MULTIPROC_DIR"],
-            "on_exit": forget_metrics,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
@@ -57,8 +54,3 @@ class Production(BaseApplication):  # type: ignore[misc]
             await (endpoint or bento)(scope, receive, send)
 
         return answer
-
-
-def forget_metrics(_: Arbiter) -> None:
-    """Remove the counts that the workers shared."""
-    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

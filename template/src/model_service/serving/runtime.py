@@ -77,10 +77,13 @@ class Runtime:
             await asyncio.sleep(TICK_SECONDS)
             try:
                 self._count_drift()
+            except Exception:
+                LOGGER.exception("drift was not counted; it is tried again")
+            try:
                 if self._reloader:
                     await self._reloader.check()
             except Exception:
-                LOGGER.exception("work beside the requests failed; it is tried again")
+                LOGGER.exception("no other model was looked for; it is tried again")
             if os.getppid() != self._supervisor:  # it was killed: do not outlive it
                 signal.raise_signal(signal.SIGTERM)
 

@@ -25,7 +25,7 @@ from ..monitoring.drift import DriftCounts
 LOGGER = logging.getLogger("model_service")
 MAX_BATCH_ROWS = 256
 ALONE_ROWS = 64
-"""A request of so many rows gains nothing from company, and loses while it leaves the caches."""
+"""From so many rows on, sharing a call saves nothing, and to wait for it costs the CPU's caches."""
 INLINE_SECONDS = 0.002
 
 Probabilities = npt.NDArray[np.float32]
@@ -188,7 +188,8 @@ class Scorer:
     def _serve_at_once(self, model: Model, batch: Sequence[_Job]) -> None:
         start = perf_counter()
         self._answer(model, batch, self._run(model, batch))
-        if perf_counter() - start > self._budget:  # it was quick, and is not any more
+        if perf_counter() - start > self._budget:
+            LOGGER.warning("the model took long; from now on it is called in a thread")
             self.use(replace(model, inline_rows=0))
 
     def _next_batch(self) -> list[_Job]:
@@ -216,7 +217,10 @@ class Scorer:
                 return [_Failed(problem)]
             return [result for job in batch for result in self._run(model, [job])]
         if model.drift:
-            model.drift.add(*inputs, probabilities)
+            try:
+                model.drift.add(*inputs, probabilities)
+            except Exception:  # the answer matters more
+                LOGGER.exception("rows were not counted for drift")
         values, ends = probabilities.tolist(), accumulate(len(job.rows) for job in batch)
         return [values[end - len(job.rows) : end] for job, end in zip(batch, ends, strict=True)]
 
@@ -244,12 +248,22 @@ class Scorer:
 
     def _answer(self, model: Model, batch: Sequence[_Job], results: Sequence[_Result]) -> None:
         for job, result in zip(batch, results, strict=True):
-            if job.answer.done():  # given up, or the client has gone
+            if job.answer.done():  # given up
                 continue
-            if not isinstance(result, _Failed):
-                job.answer.set_result(Scored(result, model.version))
-            elif model.fallback:
-                probabilities = model.fallback.predict(job.rows)
-                job.answer.set_result(Scored(probabilities, model.version, result.reason))
-            else:
-                job.answer.set_exception(NoAnswerError(result.reason))
+            try:
+                job.answer.set_result(_to_answer(model, job.rows, result))
+            except Exception as error:
+                job.answer.set_exception(error)
+
+
+def _to_answer(model: Model, rows: Rows, result: _Result) -> Scored:
+    """Return what answers the rows of one request.
+
+    Raises:
+        NoAnswerError: the model failed and there is no fallback.
+    """
+    if not isinstance(result, _Failed):
+        return Scored(result, model.version)
+    if model.fallback is None:
+        raise NoAnswerError(result.reason)
+    return Scored(model.fallback.predict(rows), model.version, result.reason)

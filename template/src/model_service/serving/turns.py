@@ -52,6 +52,6 @@ class Turns:
             loop.call_soon(self._begin, loop)
         while self._waiting and self._left > 0:
             size, turn = self._waiting.popleft()
-            if not turn.done():  # the client may have gone
+            if not turn.done():  # given up
                 turn.set_result(None)
                 self._left -= size

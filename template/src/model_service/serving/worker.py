@@ -53,6 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _waiting_since: float | None = None
     _received = 0
+    _was_closing = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
@@ -90,9 +91,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         late = self.loop.time() - HEADER_SECONDS
         waited = self._waiting_since is not None and self._waiting_since <= late
-        if waited or self.transport.is_closing():
+        closing = self.transport.is_closing()
+        if waited or (closing and self._was_closing):  # the rest of the answer is not read
             self.transport.abort()
         else:
+            self._was_closing = closing
             self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
 
 
