@@ -1,10 +1,12 @@
 """YOURS: routes of your own, a FastAPI application under /api; its document is /api/docs.
 
-A route predicts in this process, with `predict`. As an example, POST /api/flights takes what an
-airline knows of a flight, completes it with the weather now, and answers how likely it is late.
+A route predicts in this process, with `predict`; a body has 64 KiB at most. As an example, POST
+/api/flights takes what an airline knows of a flight, completes it with the weather now, and answers
+how likely it is late.
 
 With features of your own, replace the example. To do without: delete this file, `sources/` and the
-tests of both, and take `create_web` out of `serving/service.py`.
+tests of both, and take `create_web` out of `serving/service.py`, and `weather_url` out of
+`settings.py` and docs/sizing.md.
 """
 
 from collections.abc import AsyncIterator

@@ -1,5 +1,8 @@
 """Keys, headers, and what is not shown."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +42,26 @@ def test_each_accepted_key_opens(guarded: tuple[Service, str], key: str) -> None
 
     httpx.post(f"{guarded[0].url}/predict", json=BODY, headers=headers).raise_for_status()
     httpx.get(f"{guarded[0].url}/docs.json", headers=headers).raise_for_status()
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "said"),
+    [(f"{NEW}, {OLD}", 0, "predictions"), ("", 1, "401"), ("short", 2, "16 characters")],
+)
+def test_the_example_is_sent_with_the_first_key(
+    guarded: tuple[Service, str], keys: str, code: int, said: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "model_service.serving.example", guarded[0].url],
+        env={**os.environ, "MODEL_SERVICE_API_KEYS": keys},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == code
+    assert said in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

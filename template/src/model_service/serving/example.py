@@ -1,4 +1,4 @@
-"""Send the example row to a running service: `make predict`.
+"""Send the example row to a running service, with the first key that is set: `make predict`.
 
 Usage: python -m model_service.serving.example http://localhost:3000
 """
@@ -10,6 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from .. import settings
 from ..contract import example_row
 
 
@@ -19,11 +20,17 @@ def main() -> int:
     if urlsplit(url).scheme not in {"http", "https"}:
         print(f"Give the address of the service, such as http://localhost:3000, not {url}.")
         return 2
+    headers = {"Content-Type": "application/json"}
+    try:
+        keys = settings.read().keys
+    except settings.SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if keys:
+        headers["Authorization"] = f"Bearer {keys[0]}"
     body = json.dumps({"rows": [example_row()]})
     print(f"POST {url}/predict\n{body}\n")
-    request = Request(  # noqa: S310 - the scheme was checked
-        f"{url}/predict", body.encode(), {"Content-Type": "application/json"}
-    )
+    request = Request(f"{url}/predict", body.encode(), headers)  # noqa: S310 - it was checked
     try:
         with urlopen(request, timeout=10) as response:  # noqa: S310
             print(response.read().decode())
