@@ -42,9 +42,10 @@ def predict(runtime: Runtime) -> Handler:
             rows = decode(body, runtime.settings.max_rows)
         scored = await runtime.scorer.score(rows)
         metrics.count_predictions(scored.version, scored.degraded, len(rows))
-        if wants_table:
-            return await asyncio.to_thread(_write_table, scored, next(ids))
-        return _write_json(scored, next(ids))
+        write = _write_table if wants_table else _write_json
+        if is_table or wants_table:
+            return await asyncio.to_thread(write, scored, next(ids))
+        return write(scored, next(ids))
 
     return answer
 

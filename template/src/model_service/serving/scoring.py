@@ -136,14 +136,14 @@ class Scorer:
             NoAnswerError: the model fails and there is no fallback.
         """
         if isinstance(rows, Table) and len(rows) > MAX_BATCH_ROWS:
-            return await self._score_in_turns(rows)
+            return await self._score_in_parts(rows)
         if len(rows) >= ALONE_ROWS and self._call is None and self._model.is_quick(len(rows)):
             job = _Job(rows, asyncio.get_running_loop().create_future())
             self._serve_at_once(self._model, [job])
             return await job.answer
         return await self._submit(rows)
 
-    async def _score_in_turns(self, table: Table) -> Scored:
+    async def _score_in_parts(self, table: Table) -> Scored:
         """Return the answer for many rows, one batch after another: others are served in between.
 
         One version answers all of them, and so does the fallback if the model fails on any.
@@ -151,12 +151,12 @@ class Scorer:
         model, probabilities = self._model, list[float]()
         while len(probabilities) < len(table):
             start = len(probabilities)
-            turn = await self._submit(table[start : start + MAX_BATCH_ROWS])
-            if turn.version != model.version:  # another model is served now
-                return await self._score_in_turns(table)
-            if turn.degraded and model.fallback:
-                return Scored(model.fallback.predict(table), model.version, turn.degraded)
-            probabilities += turn.probabilities
+            part = await self._submit(table[start : start + MAX_BATCH_ROWS])
+            if part.version != model.version:  # another model is served now
+                return await self._score_in_parts(table)
+            if part.degraded and model.fallback:
+                return Scored(model.fallback.predict(table), model.version, part.degraded)
+            probabilities += part.probabilities
         return Scored(probabilities, model.version)
 
     def _submit(self, rows: Rows) -> asyncio.Future[Scored]:
