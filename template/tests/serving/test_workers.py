@@ -36,10 +36,17 @@ def is_alive(pid: int) -> bool:
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def start_two(trained: Trained, home: Path) -> Service:
+    """Start a service with two workers; one may answer before the other is there."""
+    service = start_service(trained.models, home, MODEL_SERVICE_WORKERS="2")
+    wait_for(lambda: len(workers(service)) == 2)
+    return service
+
+
 def test_clients_with_one_retry_see_nothing_of_killed_workers(
     trained: Trained, tmp_path: Path
 ) -> None:
-    service = start_service(trained.models, tmp_path, MODEL_SERVICE_WORKERS="2")
+    service = start_two(trained, tmp_path)
     stop, answered, failures = threading.Event(), [], []
 
     def ask() -> None:
@@ -85,8 +92,7 @@ def test_a_worker_that_hangs_is_replaced(trained: Trained, tmp_path: Path) -> No
 
 
 def test_no_worker_outlives_its_supervisor(trained: Trained, tmp_path: Path) -> None:
-    service = start_service(trained.models, tmp_path, MODEL_SERVICE_WORKERS="2")
-    wait_for(lambda: len(workers(service)) == 2)  # one may answer before the other is there
+    service = start_two(trained, tmp_path)
     started = workers(service)
 
     service.process.kill()
