@@ -72,18 +72,13 @@ class Endpoint:
         """Answer one request."""
         start = perf_counter()
         answer = await self._answer(scope, receive)
-        headers = [
-            (b"content-type", answer.media_type),
-            (b"content-length", b"%d" % len(answer.body)),
-            *answer.headers,
-        ]
+        more: list[Header] = []
         if self._runtime.drain.active or answer.status in UNREAD:
-            headers.append((b"connection", b"close"))
+            more.append((b"connection", b"close"))
         if answer.status == 405:
-            headers.append((b"allow", ", ".join(self._methods).encode()))
+            more.append((b"allow", ", ".join(self._methods).encode()))
         metrics.count_request(self._route, answer.status, perf_counter() - start)
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send_answer(answer, send, more)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
@@ -98,6 +93,14 @@ class Endpoint:
         except Exception as error:
             # Not kept: a kept error would keep the body with it.
             return refuse(error, self._route, self._wording)
+
+
+async def send_answer(answer: Answer, send: Send, more: Iterable[Header] = ()) -> None:
+    """Send a whole answer, with more headers than its own."""
+    length = (b"content-length", b"%d" % len(answer.body))
+    headers = [(b"content-type", answer.media_type), length, *answer.headers, *more]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 def refuse(error: Exception, route: str, wording: Wording = own_wording) -> Answer:

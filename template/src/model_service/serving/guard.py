@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..monitoring import metrics
 from ..settings import Settings
+from .endpoint import Answer, Header, send_answer
 from .messages import Refusal
 
 LOGGER = logging.getLogger("model_service")
@@ -71,13 +72,5 @@ def accepted_keys(settings: Settings) -> list[bytes]:
     return keys
 
 
-async def _refuse(send: Send, status: int, refusal: Refusal, *headers: tuple[bytes, bytes]) -> None:
-    body = refusal.model_dump_json().encode()
-    length = (b"content-length", b"%d" % len(body))
-    start = {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [(b"content-type", b"application/json"), length, *headers],
-    }
-    await send(start)
-    await send({"type": "http.response.body", "body": body})
+async def _refuse(send: Send, status: int, refusal: Refusal, *headers: Header) -> None:
+    await send_answer(Answer(refusal.model_dump_json().encode(), status, headers), send)

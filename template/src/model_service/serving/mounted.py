@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..contract import to_row
 from ..monitoring import metrics
 from ..schema import Features
-from .endpoint import UNREAD, Answer, DisconnectedError, read_body, refuse
+from .endpoint import UNREAD, Answer, DisconnectedError, read_body, refuse, send_answer
 from .messages import MAX_PROBLEMS, Refusal, explain_all
 from .runtime import Runtime
 from .scoring import Scored
@@ -111,20 +111,13 @@ class _Front:
             body = await read_body(scope, receive, limit)
             await self._app(scope, _replay(body, receive), send_noted)
         except DisconnectedError:
-            await _send(Answer(b"", 499), send_noted)  # nobody is there to read it
+            await send_answer(Answer(b"", 499), send_noted)  # nobody is there to read it
         except Exception as error:
             if status:  # too late for another answer
                 raise
-            await _send(refuse(error, _route(scope)), send_noted)
+            await send_answer(refuse(error, _route(scope)), send_noted)
         finally:  # no status: given up at BentoML's time limit
             metrics.count_request(_route(scope), status or 504, perf_counter() - start)
-
-
-async def _send(answer: Answer, send: Send) -> None:
-    length = (b"content-length", b"%d" % len(answer.body))
-    headers = [(b"content-type", answer.media_type), length, *answer.headers]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
