@@ -5,20 +5,27 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, NamedTuple
 
+Format = Literal["JSON", "Arrow"]
+
 
 class Load(NamedTuple):
     """Rows in a request, and clients that each send one when their last one is answered."""
 
     rows: int
     clients: int
+    format: Format = "JSON"  # of the requests and of the answers
 
     def __str__(self) -> str:
         """Say it in words."""
         words = [(self.rows, "row"), (self.clients, "client")]
-        return ", ".join(f"{count} {word}{'s' * (count > 1)}" for count, word in words)
+        text = ", ".join(f"{count:,} {word}{'s' * (count > 1)}" for count, word in words)
+        return text if self.format == "JSON" else f"{text}, {self.format}"
 
 
+FORMATS: tuple[Format, ...] = ("Arrow", "JSON")
 LOADS = [Load(*load) for load in product((1, 100), (1, 16, 64))]
+# What only the generated service is asked, to compare the formats that it takes.
+TABLES = [Load(*load) for load in product((100, 1000), (1, 16), FORMATS)]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Runs in the environment and the folder of the generated project: python fit.py FOLDER
 """
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
 ROWS = 1000
-SIZES = (1, 100)  # rows in one request
+SIZES = (1, 100, 1000)  # rows in one request
 TOLERANCE = 1e-4
 
 
@@ -59,8 +60,9 @@ def main() -> None:
     (folder / "expected.json").write_text(json.dumps(expected[chosen].tolist()))
     for size in SIZES:
         parts = [rows[start : start + size] for start in range(0, ROWS, size)]
-        write(folder / f"rows-{size}.jsonl", [{"rows": part} for part in parts])
-        write(folder / f"tensors-{size}.jsonl", [tensors(part) for part in parts])
+        write(folder / f"rows-{size}-JSON", [as_json({"rows": part}) for part in parts])
+        write(folder / f"rows-{size}-Arrow", [arrow(part) for part in parts])
+        write(folder / f"tensors-{size}-JSON", [as_json(tensors(part)) for part in parts])
 
 
 def fit(train: Dataset, seed: int, parameters: dict[str, Any]) -> Pipeline:
@@ -99,9 +101,21 @@ def tensor(
     return {"name": name, "datatype": datatype, "shape": [len(rows), len(columns)], "data": values}
 
 
-def write(path: Path, requests: list[dict[str, Any]]) -> None:
-    """Write one request per line."""
-    path.write_text("".join(json.dumps(request) + "\n" for request in requests))
+def as_json(request: dict[str, Any]) -> bytes:
+    """Return a request as most clients write it."""
+    return json.dumps(request).encode()
+
+
+def arrow(rows: list[dict[str, Any]]) -> bytes:
+    """Return rows as the Arrow stream that a data frame writes."""
+    stream = io.BytesIO()
+    pl.DataFrame(rows).write_ipc_stream(stream)
+    return stream.getvalue()
+
+
+def write(path: Path, requests: list[bytes]) -> None:
+    """Write one request per line, in hexadecimal digits, since Arrow may hold any byte."""
+    path.write_text("".join(request.hex() + "\n" for request in requests))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from . import processes
 from .build import BUILD, HERE, MODEL, PROJECT, environment
-from .contestants import Contestant, Load
+from .contestants import Contestant, Format, Load
 from .report import Slice
 
 START_SECONDS = 60
@@ -23,6 +24,10 @@ WARM_UP_SECONDS = 1  # wrk takes whole seconds
 SETTLE_SECONDS = 20
 TOLERANCE = 1e-4
 CHECKED = 110  # requests: more than there are of the large ones
+MEDIA: dict[Format, str] = {
+    "JSON": "application/json",
+    "Arrow": "application/vnd.apache.arrow.stream",
+}
 
 
 class BenchmarkError(Exception):
@@ -90,12 +95,12 @@ def wait_for_prediction(
     Raises:
         BenchmarkError: there is none in time, or the server has ended.
     """
-    body = payload(contestant, 1).read_bytes().splitlines()[0]
+    body = bodies(contestant, Load(1, 1))[0]
     give_up = time.monotonic() + START_SECONDS
     while time.monotonic() < give_up and process.poll() is None:
         connection = HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
         try:
-            if post(connection, contestant.path, body)[0] == 200:
+            if post(connection, contestant.path, body, "JSON")[0] == 200:
                 return
         except (OSError, HTTPException):
             pass  # not yet
@@ -105,19 +110,24 @@ def wait_for_prediction(
     raise BenchmarkError(f"{contestant.title} does not start:\n{log.read_text()[-2000:]}")
 
 
-def payload(contestant: Contestant, rows: int) -> Path:
-    """Return the file of requests, one in a line."""
-    return MODEL / f"{contestant.payload}-{rows}.jsonl"
+def payload(contestant: Contestant, load: Load) -> Path:
+    """Return the file of requests, one in a line and in hexadecimal digits."""
+    return MODEL / f"{contestant.payload}-{load.rows}-{load.format}"
 
 
-def post(connection: HTTPConnection, path: str, body: bytes) -> tuple[int, bytes]:
-    """Return status and body of the answer."""
-    connection.request("POST", path, body, {"Content-Type": "application/json"})
+def bodies(contestant: Contestant, load: Load) -> list[bytes]:
+    """Return the requests."""
+    return [bytes.fromhex(line) for line in payload(contestant, load).read_text().splitlines()]
+
+
+def post(connection: HTTPConnection, path: str, body: bytes, format_: Format) -> tuple[int, bytes]:
+    """Return status and body of the answer, which is in JSON."""
+    connection.request("POST", path, body, {"Content-Type": MEDIA[format_]})
     response = connection.getresponse()
     return response.status, response.read()
 
 
-def check_answers(server: Server, rows: int) -> None:
+def check_answers(server: Server, load: Load) -> None:
     """Make sure that a server answers as the others do.
 
     Raises:
@@ -125,8 +135,8 @@ def check_answers(server: Server, rows: int) -> None:
     """
     expected = iter(json.loads((MODEL / "expected.json").read_text()))
     connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
-    for body in payload(server.contestant, rows).read_bytes().splitlines()[:CHECKED]:
-        status, answer = post(connection, server.contestant.path, body)
+    for body in bodies(server.contestant, load)[:CHECKED]:
+        status, answer = post(connection, server.contestant.path, body, load.format)
         if status != 200:
             raise BenchmarkError(f"{server.contestant.title} answers {status}: {answer[:500]!r}")
         for value in predictions(answer):
@@ -164,6 +174,7 @@ def measure(server: Server, load: Load, seconds: int, turn: int) -> Slice:
         server=server.name,
         rows=load.rows,
         clients=load.clients,
+        format=load.format,
         round=turn,
         requests=seen["requests"],
         requests_per_second=round(seen["requests"] / seen["seconds"], 2),
@@ -171,6 +182,7 @@ def measure(server: Server, load: Load, seconds: int, turn: int) -> Slice:
         p99_ms=seen["p99_ms"],
         errors=seen["errors"] + count_degraded(server) - degraded,
         cpu_us=round(1e6 * cpu / max(seen["requests"], 1), 2),
+        request_bytes=round(fmean(len(body) for body in bodies(server.contestant, load))),
         generator_cores=round(generator / seen["seconds"], 3),
         other_cores=round(max(machine - cpu - generator, 0) / seen["seconds"], 3),
     )
@@ -186,7 +198,7 @@ def generate(server: Server, load: Load, seconds: int) -> dict[str, Any]:
         *("wrk", "--threads=1", f"--connections={load.clients}", f"--duration={seconds}s"),
         *("--timeout=60s", f"--script={HERE / 'post.lua'}"),
         *(f"http://127.0.0.1:{server.port}{server.contestant.path}", "--"),
-        str(payload(server.contestant, load.rows)),
+        *(str(payload(server.contestant, load)), MEDIA[load.format]),
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:

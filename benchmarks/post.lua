@@ -1,11 +1,14 @@
--- wrk -s post.lua URL -- BODIES: post the lines of a file in turn, print one line of JSON at the end
+-- wrk -s post.lua URL -- BODIES TYPE: post the lines of a file, which are in hexadecimal digits, in
+-- turn; print one line of JSON at the end
 local requests, turn = {}, 0
 
 function init(arguments)
   wrk.method = "POST"
-  wrk.headers["Content-Type"] = "application/json"
+  wrk.headers["Content-Type"] = arguments[2]
+  wrk.headers["Accept"] = arguments[2]
   for line in io.lines(arguments[1]) do
-    requests[#requests + 1] = wrk.format(nil, nil, nil, line)
+    local body = line:gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end)
+    requests[#requests + 1] = wrk.format(nil, nil, nil, body)
   end
 end
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal, TypedDict
 
-from .contestants import LOADS, Load
+from .contestants import LOADS, TABLES, Format, Load
 
 
 class Slice(TypedDict):
@@ -20,6 +20,7 @@ class Slice(TypedDict):
     server: str
     rows: int
     clients: int
+    format: Format
     round: int
     requests: int
     requests_per_second: float
@@ -27,6 +28,7 @@ class Slice(TypedDict):
     p99_ms: float
     errors: int
     cpu_us: float  # CPU time of all processes of the server, per request
+    request_bytes: int
     generator_cores: float  # CPU time of wrk per second
     other_cores: float  # of everything else on the machine
 
@@ -44,7 +46,9 @@ class Results(TypedDict):
     slices: list[Slice]
 
 
-Measure = Literal["requests_per_second", "p50_ms", "p99_ms", "cpu_us", "generator_cores"]
+Measure = Literal[
+    "requests_per_second", "p50_ms", "p99_ms", "cpu_us", "request_bytes", "generator_cores"
+]
 BUSY_CORES = 0.1
 ONE, MANY = Load(1, 64), Load(100, 64)
 
@@ -86,7 +90,7 @@ def slices_of(results: Results, server: str, load: Load) -> list[Slice]:
     found = [
         one
         for one in results["slices"]
-        if one["server"] == server and (one["rows"], one["clients"]) == load
+        if one["server"] == server and (one["rows"], one["clients"], one["format"]) == load
     ]
     return sorted(found, key=lambda one: one["round"])
 
@@ -196,6 +200,12 @@ def render(results: Results) -> str:
         "## CPU time per request, µs",
         "Of all processes of the server.",
         by_load(results, "cpu_us"),
+        "## Arrow and JSON",
+        "The generated service, answers in the format of the requests; bytes of a request.",
+        table(
+            ("", "bytes", "rows per second", "p50, ms", "p99, ms", "CPU time per row, µs"),
+            (tables(results, load) for load in sorted(TABLES)),
+        ),
         "## Start and memory",
         "Resident memory after the last slice, of the process that was started and of its "
         "descendants; shared pages count in each.",
@@ -246,6 +256,20 @@ def cell(slices: list[Slice], measure: Measure) -> str:
     if len(numbers) == 1:
         return short(middle)
     return f"{short(middle)} ±{(max(numbers) - min(numbers)) / 2 / middle:.0%}"
+
+
+def tables(results: Results, load: Load) -> list[str]:
+    """Return the line of one load of many rows: bytes, rows per second, latency, CPU per row."""
+    slices = slices_of(results, "ours", load)
+    if reason := problem(slices):
+        return [str(load), *[reason] * 5]
+    per_row = [
+        median(one["requests_per_second"] for one in slices) * load.rows,
+        *(median(one[measure] for one in slices) for measure in ("p50_ms", "p99_ms")),
+        median(one["cpu_us"] for one in slices) / load.rows,
+    ]
+    size = f"{slices[0]['request_bytes']:,}"
+    return [str(load), size, *map(short, per_row)]
 
 
 def resources(results: Results) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from benchmarks import processes, report
-from benchmarks.contestants import CONTESTANTS, LOADS, Load
+from benchmarks.contestants import CONTESTANTS, LOADS, TABLES, Load
 
 LOAD = Load(1, 64)
 
@@ -26,7 +26,7 @@ def results_of(**given: list[float]) -> report.Results:
             slice_of(name, load, turn, speed)
             for name, numbers in speeds.items()
             for turn, speed in enumerate(numbers)
-            for load in LOADS
+            for load in sorted({*LOADS, *TABLES})
         ],
     }
 
@@ -36,6 +36,7 @@ def slice_of(server: str, load: Load, turn: int, speed: float) -> report.Slice:
         "server": server,
         "rows": load.rows,
         "clients": load.clients,
+        "format": load.format,
         "round": turn,
         "requests": int(speed),
         "requests_per_second": speed,
@@ -43,6 +44,7 @@ def slice_of(server: str, load: Load, turn: int, speed: float) -> report.Slice:
         "p99_ms": 1000 / speed,
         "errors": 0,
         "cpu_us": 1e6 / speed,
+        "request_bytes": 20_000 if load.format == "Arrow" else 50_000,
         "generator_cores": 0.25,
         "other_cores": 0.0,
     }
@@ -120,6 +122,11 @@ def test_what_was_not_measured_is_shown() -> None:
     page = report.render(results_of(ours=[100] * 3))
     assert "Could not be installed here: MLServer + ONNX Runtime." in page
     assert f"| MLServer + ONNX Runtime |{' not measured |' * len(LOADS)}" in page
+
+
+def test_tables_are_compared_by_row() -> None:
+    line = report.tables(results_of(ours=[1000, 500, 100]), Load(100, 16, "Arrow"))
+    assert line == ["100 rows, 16 clients, Arrow", "20,000", "50,000", "1.00", "2.00", "20.0"]
 
 
 def test_a_busy_machine_is_told() -> None:
