@@ -13,7 +13,6 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from ..contract import Rows, Table
-from ..monitoring import metrics
 from ..monitoring.exporter import show_metrics
 from . import arrow_reader, protocols
 from .arrow_reader import read_stream
@@ -41,7 +40,6 @@ def predict(runtime: Runtime) -> Handler:
         else:
             rows = decode(body, runtime.settings.max_rows)
         scored = await runtime.scorer.score(rows)
-        metrics.count_predictions(scored.version, scored.degraded, len(rows))
         write = _write_table if wants_table else _write_json
         if is_table or wants_table:
             return await asyncio.to_thread(write, scored, next(ids))

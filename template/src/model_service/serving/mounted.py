@@ -50,9 +50,7 @@ def predictor(runtime: Runtime) -> Predict:
     """
 
     async def predict(rows: Sequence[Features]) -> Scored:
-        scored = await runtime.scorer.score([to_row(vars(row)) for row in rows])
-        metrics.count_predictions(scored.version, scored.degraded, len(rows))
-        return scored
+        return await runtime.scorer.score([to_row(vars(row)) for row in rows])
 
     return predict
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from ..contract import Categorical, Numeric, Rows, Table, example_row, to_arrays, to_inputs, to_row
 from ..fallback import Fallback
+from ..monitoring import metrics
 from ..monitoring.drift import DriftCounts
 
 LOGGER = logging.getLogger("model_service")
@@ -129,19 +130,22 @@ class Scorer:
         self._model = model
 
     async def score(self, rows: Rows) -> Scored:
-        """Return the answer for the rows of one request, at least one.
+        """Return the answer for the rows of one request, at least one, and count them.
 
         Raises:
             OverloadedError: too many requests wait already.
             NoAnswerError: the model fails and there is no fallback.
         """
         if isinstance(rows, Table) and len(rows) > MAX_BATCH_ROWS:
-            return await self._score_in_parts(rows)
-        if len(rows) >= ALONE_ROWS and self._call is None and self._model.is_quick(len(rows)):
+            scored = await self._score_in_parts(rows)
+        elif len(rows) >= ALONE_ROWS and self._call is None and self._model.is_quick(len(rows)):
             job = _Job(rows, asyncio.get_running_loop().create_future())
             self._serve_at_once(self._model, [job])
-            return await job.answer
-        return await self._submit(rows)
+            scored = await job.answer
+        else:
+            scored = await self._submit(rows)
+        metrics.count_predictions(scored.version, scored.degraded, len(rows))
+        return scored
 
     async def _score_in_parts(self, table: Table) -> Scored:
         """Return the answer for many rows, one batch after another: others are served in between.

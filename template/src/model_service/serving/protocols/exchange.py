@@ -11,7 +11,6 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from ...contract import Rows
-from ...monitoring import metrics
 from ..endpoint import Answer, Handler, Wording
 from ..messages import INVALID, Problem, RefusedError, require_few
 from ..runtime import Runtime
@@ -36,7 +35,6 @@ def answer_with(runtime: Runtime, read: Read, version: Version = str) -> Handler
         rows, write = read(scope, body)
         scored = await runtime.scorer.score(rows)
         require(runtime, target, version(scored.version))  # another model may have come meanwhile
-        metrics.count_predictions(scored.version, scored.degraded, len(rows))
         written = write(scored)
         if scored.degraded:
             degraded = (b"degraded", scored.degraded.encode())
