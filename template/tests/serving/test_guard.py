@@ -1,5 +1,6 @@
 """Keys, headers, and what is not shown."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
 from model_service.contract import example_row
+from model_service.serving.guard import Guard
 from tests.conftest import BENTOML, PRODUCTION, Service, Trained, free_port, start_service
 
 pytestmark = pytest.mark.slow
@@ -94,6 +97,14 @@ def test_probes_need_no_key(guarded: tuple[Service, str], path: str) -> None:
     httpx.get(guarded[0].url + path).raise_for_status()
 
 
+def test_the_document_says_what_needs_a_key(guarded: tuple[Service, str]) -> None:
+    url, headers = guarded[0].url, {"Authorization": f"Bearer {NEW}"}
+    for path, operations in httpx.get(f"{url}/docs.json", headers=headers).json()["paths"].items():
+        for method, operation in operations.items():
+            answer = httpx.request(method, url + path)
+            assert (answer.status_code == 401) == ("401" in operation["responses"]), path
+
+
 def test_metrics_are_on_their_own_port_only(guarded: tuple[Service, str]) -> None:
     service, metrics = guarded
     headers = {"Authorization": f"Bearer {NEW}"}
@@ -116,6 +127,20 @@ def test_every_answer_forbids_sniffing_frames_and_caches(
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"] == "frame-ancestors 'none'"
     assert headers["cache-control"] == "no-store"
+
+
+def test_a_route_may_say_what_caches_may_do() -> None:
+    route = PlainTextResponse("kept", headers={"Cache-Control": "max-age=60"})
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(Guard(route, keys=[]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get("/")
+
+    headers = asyncio.run(ask()).headers
+
+    assert headers["cache-control"] == "max-age=60"
+    assert headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", ["/schema.json", "/static_content/index.html"])

@@ -43,6 +43,20 @@ def start_two(trained: Trained, home: Path) -> Service:
     return service
 
 
+def count_files(service: Service) -> set[str]:
+    """Return whose files are in the folder of the counts."""
+    mapped = Path(f"/proc/{service.process.pid}/maps").read_text().splitlines()
+    (folder,) = {Path(line.split()[-1]).parent for line in mapped if line.endswith(".db")}
+    return {path.stem.rpartition("_")[2] for path in folder.glob("*.db")}
+
+
+def count_answers(service: Service) -> float:
+    """Return how many answers to POST /predict all workers together have counted."""
+    lines = httpx.get(f"{service.url}/metrics").text.splitlines()
+    found = 'model_service_requests_total{route="/predict",status="200"}'
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(found))
+
+
 def test_clients_with_one_retry_see_nothing_of_killed_workers(
     trained: Trained, tmp_path: Path
 ) -> None:
@@ -72,11 +86,14 @@ def test_clients_with_one_retry_see_nothing_of_killed_workers(
     stop.set()
     for client in clients:
         client.join()
+    alive, counts, counted = workers(service), count_files(service), count_answers(service)
     service.process.terminate()
 
     assert failures == []
     assert set(answered) == {200}
     assert len(answered) > 100
+    assert counted >= len(answered)
+    assert counts == {*map(str, [service.process.pid, *alive]), "ended"}
     assert service.process.wait(timeout=30) == 0
 
 

@@ -1,8 +1,12 @@
 """The metrics of the service: every name is here and nowhere else."""
 
+import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import (
@@ -16,6 +20,7 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import MultiProcessValue
 
@@ -23,11 +28,14 @@ from ..contract import FEATURES
 
 LOGGER = logging.getLogger("model_service")
 
-if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable that names the folder in which worker processes share their counts."""
+
+if FOLDER in os.environ:
     # By default each count asks the system for the process id, which costs more than the count.
     _process = {"id": os.getpid()}
     os.register_at_fork(after_in_child=lambda: _process.update(id=os.getpid()))
-    values.ValueClass = MultiProcessValue(lambda: _process["id"])  # type: ignore[no-untyped-call]
+    values.ValueClass = MultiProcessValue(lambda: _process["id"])
 
 REQUESTS = Counter(
     "model_service_requests", "Requests answered, by route and HTTP status.", ["route", "status"]
@@ -139,8 +147,34 @@ def count_impossible_value(source: str, field: str) -> None:
 
 def render() -> tuple[bytes, str]:
     """Return all metrics, summed over the worker processes, and their content type."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+    if FOLDER not in os.environ:
+        return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    with _alone(Path(os.environ[FOLDER])):
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def add_up_ended(pid: int) -> None:
+    """Add what a worker that ended has counted to what all of them have.
+
+    Its own files would stay, and fill the memory if workers went on dying.
+    """
+    folder = Path(os.environ[FOLDER])
+    with _alone(folder):
+        for path in folder.glob(f"*_{pid}.db"):
+            kind = path.name.partition("_")[0]
+            if kind != "gauge":  # those tell of workers that live
+                sums = MmapedDict(str(folder / f"{kind}_ended.db"))
+                for key, value, *_ in MmapedDict.read_all_values_from_file(str(path)):
+                    sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
+                sums.close()
+            path.unlink()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no other process read the counts while they are moved: none must be missing or double."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

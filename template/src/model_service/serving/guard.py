@@ -17,7 +17,7 @@ OPEN = {"/livez", "/readyz", "/healthz", "/health", "/ping", "/v2/health/live", 
 """Probes have no key."""
 HIDDEN = ("/schema.json", "/static_content")
 """BentoML's own pages for development."""
-HEADERS = [
+HEADERS: list[Header] = [  # unless the route says otherwise
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
@@ -42,7 +42,10 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *HEADERS]
+                headers = message["headers"]
+                given = {name for name, _ in headers}
+                missing = [header for header in HEADERS if header[0] not in given]
+                message["headers"] = [*headers, *missing]
             await send(message)
 
         if scope["path"].startswith(HIDDEN):

@@ -7,8 +7,14 @@ from ..settings import Settings
 from . import protocols
 from .arrow_reader import ARROW
 from .describe import DEGRADED, REFUSALS, SCHEMAS, TEXT, Json, media, refusals, response, shown
+from .guard import OPEN
 from .messages import PredictRequest, PredictResponse, Refusal
 
+KEY: Json = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "Asked for if MODEL_SERVICE_API_KEYS is set.",
+}
 DEFAULT_NAME: str = Settings.model_fields["model_name"].default
 
 
@@ -37,11 +43,15 @@ def document(name: str = DEFAULT_NAME) -> Json:
     for part in protocols.parts(name):
         paths |= part.paths
         schemas |= part.schemas
+    for path, operations in paths.items():
+        if path not in OPEN:
+            for operation in operations.values():
+                _ask_for_key(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "model_service", "version": "1"},
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {"key": KEY}},
     }
 
 
@@ -62,6 +72,12 @@ def _predict() -> Json:
         "requestBody": {"required": True, "content": {**request, **media(columns, ARROW)}},
         "responses": {"200": good, **refusals("Refusal", REFUSALS)},
     }
+
+
+def _ask_for_key(operation: Json) -> None:
+    operation["security"] = [{}, {"key": []}]  # a service may have no keys
+    refused = {"401": response("The key is missing or wrong.", media("Refusal"))}
+    operation["responses"] = dict(sorted({**operation["responses"], **refused}.items()))
 
 
 def _front_page() -> Json:

@@ -12,6 +12,7 @@ from typing import Any, cast
 from gunicorn.app.base import BaseApplication
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..monitoring import metrics
 from ..settings import Settings
 from .guard import Guard
 
@@ -36,7 +37,8 @@ class Production(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": int(self._settings.drain_seconds) + 10,
             "loglevel": "warning",
             "control_socket_disable": True,
-            "worker_tmp_dir": os.environ["PROMETHEUS_MULTIPROC_DIR"],
+            "worker_tmp_dir": os.environ[metrics.FOLDER],
+            "child_exit": lambda _, worker: metrics.add_up_ended(worker.pid),
         }
         for name, value in options.items():
             self.cfg.set(name, value)
