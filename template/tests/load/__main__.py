@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    options.report.write_text(report.page(stated, load, verdicts), encoding="utf-8")
+    options.report.write_text(report.render(stated, load, verdicts), encoding="utf-8")
     return _tell(verdicts, notes(load), options.report)
 
 

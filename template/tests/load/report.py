@@ -1,10 +1,10 @@
-"""The report: one page of HTML that needs nothing beside it and can be read on a phone."""
+"""The report of a load test."""
 
 import math
 import os
 import platform
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from html import escape
 from importlib.metadata import version
@@ -12,40 +12,34 @@ from pathlib import Path
 
 import psutil
 
+from model_service.reports.chart import Axis, Mark, Series, draw, reach, reach_log
+from model_service.reports.page import charts, page, state, table
 from model_service.slo import Slo
 
-from .chart import Axis, Mark, Series, draw, reach, reach_log
 from .drive import Outcome
 from .judge import Load, Verdict, lateness, milliseconds, notes, percentile
 
-STYLE = Path(__file__).with_name("report.css")
 POINTS, MIN_POINT_SECONDS = 60, 0.25
 BINS_PER_POWER = 8
 PERCENTS = (50, 90, 99, 99.9, 100)
 PACKAGES = ("bentoml", "onnxruntime", "uvicorn", "aiohttp")
 
 
-def page(slo: Slo, load: Load, verdicts: Sequence[Verdict]) -> str:
+def render(slo: Slo, load: Load, verdicts: Sequence[Verdict]) -> str:
     """Return the report of a load test."""
     missed = [verdict for verdict in verdicts if verdict.met is False]
     title = f"Load test: {len(missed)} of {len(verdicts)} missed" if missed else "Load test: met"
     parts = [
-        f'<h1 class="{"missed" if missed else "met"}">{title}</h1>',
         f"<p>{escape(_about(slo, load))}</p>",
         *(f'<p class="note">{escape(note)}</p>' for note in notes(load)),
-        _table(["objective", "stated", "measured", ""], map(_verdict, verdicts)),
-        f'<div class="charts">{"".join(_charts(slo, load))}</div>',
+        table(["objective", "stated", "measured", ""], map(_verdict, verdicts)),
+        charts(_charts(slo, load)),
         "<h2>Latency, ms</h2>",
-        _table(["requests", "answered", *(_percent(each) for each in PERCENTS)], _latencies(load)),
+        table(["requests", "answered", *(_percent(each) for each in PERCENTS)], _latencies(load)),
         "<h2>Machine and versions</h2>",
-        _table([], _machine(load)),
+        table([], _machine(load)),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
-        f"<body>{''.join(parts)}</body></html>\n"
-    )
+    return page(title, not missed, parts)
 
 
 def _about(slo: Slo, load: Load) -> str:
@@ -60,13 +54,11 @@ def _about(slo: Slo, load: Load) -> str:
 
 def _verdict(verdict: Verdict) -> list[str]:
     """Return a row of the first table."""
-    state = {True: "met", False: "missed", None: "unknown"}[verdict.met]
-    word = {True: "met", False: "MISSED", None: "not measured"}[verdict.met]
     return [
         f"<code>{verdict.name}</code>",
         escape(verdict.limit),
         f"<b>{escape(verdict.found)}</b>",
-        f'<span class="state {state}">{word}</span>',
+        state(verdict.met),
     ]
 
 
@@ -195,14 +187,3 @@ def _number(value: float) -> str:
     return (
         f"{value:.3g}" if value < 1000 else ("no answer" if math.isinf(value) else f"{value:.0f}")
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are HTML already."""
-    lines = [_row(head, "th")] if head else []
-    lines += [_row(row, "td") for row in rows]
-    return f'<div class="table"><table>{"".join(lines)}</table></div>'
-
-
-def _row(cells: Sequence[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"

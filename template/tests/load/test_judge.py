@@ -10,7 +10,7 @@ from model_service import slo
 from model_service.slo import Slo
 from tests.load.drive import Outcome
 from tests.load.judge import UNITS, Load, is_spoilt, judge, notes, percentile
-from tests.load.report import page
+from tests.load.report import render
 from tests.load.targets import Usage
 
 STATED = Slo.model_validate(
@@ -114,7 +114,7 @@ def test_a_service_that_answers_nothing_misses_what_callers_expect() -> None:
         "error_share",
         "throughput_per_worker",
     ]
-    assert "no answer" in page(STATED, nothing, judge(STATED, nothing))
+    assert "no answer" in render(STATED, nothing, judge(STATED, nothing))
 
 
 LATE = [outcome(0)._replace(sent=0.011, done=0.06) for _ in range(20)]

@@ -1,0 +1,1 @@
+"""Pages of HTML that a person reads: no script, no network, fit for a phone."""
