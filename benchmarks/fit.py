@@ -12,17 +12,13 @@ from typing import Any
 import joblib
 import numpy as np
 import polars as pl
-from model_service import registry
+from model_service import registry, settings
 from model_service.contract import CATEGORICAL, NUMERIC
-from model_service.data.clean import clean
-from model_service.data.extract import extract
-from model_service.data.features import build
-from model_service.schema import LabelledFeatures
+from model_service.data.store import open_store
 from model_service.serving.predictor import Predictor
 from model_service.training.config import read
 from model_service.training.dataset import split_by_time
 from model_service.training.estimator import Dataset
-from model_service.training.train import CONFIG, RAW
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
@@ -37,8 +33,9 @@ TOLERANCE = 1e-4
 def main() -> None:
     """Write everything into the folder."""
     folder = Path(sys.argv[1])
-    config = read(CONFIG)
-    frame = clean(build(extract(RAW)), LabelledFeatures).valid
+    config = read()
+    with open_store(settings.read()) as store:
+        frame = store.features()
     train, test = split_by_time(frame, config.test_from)
 
     graph, _ = registry.load(Path("models"))
@@ -53,7 +50,7 @@ def main() -> None:
 
     # scikit-learn compares 1017.8 as it is, ONNX Runtime as float32, and a few thresholds lie in
     # between: leave out those rows, so that all servers must answer the same.
-    later = frame[-len(test) :].select(*NUMERIC, *CATEGORICAL).to_native()
+    later = frame[-len(test) :].select(*NUMERIC, *CATEGORICAL)
     equal = np.abs(pipeline.predict_proba(later)[:, 1] - expected) < TOLERANCE
     chosen = np.flatnonzero(equal)[:: equal.sum() // ROWS][:ROWS]
     rows = later[chosen].to_dicts()

@@ -12,9 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from model_service.data.raw import TABLES
+from model_service.data.store import Store
 from model_service.registry import Manifest
 from model_service.training.config import read
-from model_service.training.train import CONFIG, RAW, train
+from model_service.training.train import train
 
 PRODUCTION = ("model_service.serving",)
 BENTOML = ("bentoml", "serve", "--port", "{port}")
@@ -23,20 +25,21 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Trained:
-    """A registry with one champion."""
+    """A registry with one champion, and the database that it was trained from."""
 
     models: Path
     manifest: Manifest
-    quarantine: Path
+    store: Store
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     """Train as `make train` does, into a folder of its own."""
     folder = tmp_path_factory.mktemp("trained")
-    quarantine = folder / "quarantine.csv"
-    manifest = train(read(CONFIG), RAW, quarantine, folder / "models")
-    return Trained(folder / "models", manifest, quarantine)
+    store = Store(f"sqlite:///{folder}/service.db", TABLES)
+    manifest = train(read(), store, folder / "models")
+    yield Trained(folder / "models", manifest, store)
+    store.close()
 
 
 @dataclass(frozen=True)

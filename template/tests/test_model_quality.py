@@ -5,24 +5,18 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from model_service import registry
-from model_service.data.clean import clean
-from model_service.data.extract import extract
-from model_service.data.features import build
-from model_service.schema import LabelledFeatures
 from model_service.serving.predictor import Predictor
 from model_service.training.config import read
 from model_service.training.dataset import split_by_time
 from model_service.training.estimator import Dataset, Probability
-from model_service.training.train import CONFIG, RAW
 from tests.conftest import Trained
 
-GATES = read(CONFIG).gates
+GATES = read().gates
 
 
 @pytest.fixture(scope="module")
-def rows() -> tuple[Dataset, Dataset]:
-    valid = clean(build(extract(RAW)), LabelledFeatures).valid
-    return split_by_time(valid, read(CONFIG).test_from)
+def rows(trained: Trained) -> tuple[Dataset, Dataset]:
+    return split_by_time(trained.store.features(), read().test_from)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from . import slo
 from .contract import FEATURES, LABEL, LABELLED, Column, example_row
 from .errors import UserError
@@ -29,7 +31,7 @@ def data_contract() -> str:
             f"{Features.__doc__} Declared in `src/model_service/schema.py`.",
             "",
             "The service refuses a request with a row that breaks this contract, and names row and",
-            "field; training puts such a row into quarantine with the reason.",
+            "field; `make data` puts such a row into [quarantine](data.md) with the reason.",
             "",
             *_table("feature", FEATURES),
             "",
@@ -129,7 +131,8 @@ def _literal(value: object) -> str:
 
 
 def _default(value: object) -> str:
-    return f"`{value}`" if str(value) else "none"
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return "none" if text in {"", "{}"} else f"`{text}`"
 
 
 def _allowed(column: Column) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as NotJsonError
 
 from .errors import UserError, describe
 
@@ -26,6 +27,17 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65_535, description="Port to listen on.")] = 3000
     workers: Annotated[int, Field(ge=1, description="Processes that answer requests.")] = 1
     models_dir: Annotated[Path, Field(description="Folder of the model registry.")] = Path("models")
+    database_url: Annotated[
+        SecretStr,
+        Field(description="Database of `make data`: `sqlite:///FILE`, `postgresql+psycopg://...`."),
+    ] = SecretStr("sqlite:///data/service.db")
+    sources: Annotated[
+        dict[str, SecretStr],
+        Field(
+            description="Addresses of raw tables instead of those in `data/raw.py`, as JSON: "
+            '`{"weather": "https://..."}`.'
+        ),
+    ] = {}
     alias: Annotated[str, Field(description="Alias or version of the model to serve.")] = "champion"
     model_name: Annotated[
         str,
@@ -76,6 +88,11 @@ class Settings(BaseSettings):
         """The accepted keys."""
         return [key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip()]
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The addresses of raw tables that are not those in data/raw.py."""
+        return {name: address.get_secret_value() for name, address in self.sources.items()}
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if any(len(key) < MIN_KEY_LENGTH or not key.isascii() for key in self.keys):
@@ -97,5 +114,7 @@ def read() -> Settings:
         raise SettingsError(f"There is no setting {', '.join(unknown)}; see docs/settings.md.")
     try:
         return Settings()
+    except NotJsonError as error:
+        raise SettingsError(f"Settings {PREFIX}*: {error}: it is not JSON.") from None
     except ValidationError as error:
         raise SettingsError(f"Settings {PREFIX}*: {describe(error)}") from None

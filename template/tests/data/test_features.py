@@ -1,6 +1,5 @@
 """Features hold only what was known at the decision."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,82 +7,73 @@ import polars as pl
 import pytest
 
 from model_service.contract import FEATURES, LABEL
-from model_service.data import DataError
-from model_service.data.extract import RawTables, extract
 from model_service.data.features import KEYS, build
-from model_service.training.train import RAW
+from model_service.data.raw import TABLES
+from tests.conftest import Trained
 
-AFTER_DEPARTURE = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
+Tables = dict[str, pl.DataFrame]
 
 
 @pytest.fixture(scope="module")
-def tables() -> RawTables:
-    return extract(RAW)
+def tables(trained: Trained) -> Tables:
+    return {table.name: trained.store.raw(table) for table in TABLES}
 
 
-def built(tables: RawTables) -> pl.DataFrame:
+def built(tables: Tables) -> pl.DataFrame:
     frame: pl.DataFrame = build(tables).collect().to_native()
     return frame
 
 
-def test_every_flight_becomes_one_row(tables: RawTables) -> None:
+def test_every_flight_becomes_one_row(tables: Tables) -> None:
     rows = built(tables)
 
-    assert rows.height == tables.flights.height
+    assert rows.height == tables["flights"].height
     assert set(rows.columns) == {*KEYS, LABEL, *(column.name for column in FEATURES)}
 
 
-def test_the_order_of_the_raw_rows_does_not_matter(tables: RawTables) -> None:
-    def shuffle(table: pl.DataFrame) -> pl.DataFrame:
-        return table.sample(fraction=1, shuffle=True, seed=1)
-
-    shuffled = replace(
-        tables,
-        flights=shuffle(tables.flights),
-        planes=shuffle(tables.planes),
-        weather=shuffle(tables.weather),
-    )
+def test_the_order_of_the_raw_rows_does_not_matter(tables: Tables) -> None:
+    shuffled = {
+        name: table.sample(fraction=1, shuffle=True, seed=1) for name, table in tables.items()
+    }
 
     assert built(shuffled).equals(built(tables))
 
 
-@pytest.mark.parametrize("column", AFTER_DEPARTURE)
-def test_what_happened_later_changes_no_feature(tables: RawTables, column: str) -> None:
-    changed = tables.flights.with_columns(pl.col(column) + 1_000)
+def test_what_happened_later_changes_no_feature(tables: Tables) -> None:
+    changed = tables["flights"].with_columns(pl.col("dep_delay") + 1_000)
 
-    after = built(replace(tables, flights=changed))
+    after = built({**tables, "flights": changed})
 
     assert after.drop(LABEL).equals(built(tables).drop(LABEL))
 
 
-def test_weather_after_the_decision_changes_nothing(tables: RawTables) -> None:
-    flight = tables.flights.head(1)
+def test_weather_after_the_decision_changes_nothing(tables: Tables) -> None:
+    flight = tables["flights"].head(1)
     # The record of an hour holds what was observed until that hour ends.
     decision = flight["time_hour"].dt.offset_by("-2h").item()
     ends = pl.col("time_hour").dt.offset_by("1h")
-    known = replace(tables, flights=flight, weather=tables.weather.filter(ends <= decision))
+    known = {**tables, "flights": flight, "weather": tables["weather"].filter(ends <= decision)}
 
-    assert built(known).equals(built(replace(tables, flights=flight)))
+    assert built(known).equals(built({**tables, "flights": flight}))
     assert built(known)["temperature"].is_not_null().all()
 
 
 @pytest.mark.parametrize(("delay", "late"), [(15, False), (16, True), (None, None), (-5, False)])
-def test_late_is_more_than_15_minutes(tables: RawTables, delay: int | None, late: Any) -> None:
-    flight = tables.flights.head(1).with_columns(dep_delay=pl.lit(delay, pl.Int64))
+def test_late_is_more_than_15_minutes(tables: Tables, delay: int | None, late: Any) -> None:
+    flight = tables["flights"].head(1).with_columns(dep_delay=pl.lit(delay, pl.Int64))
 
-    assert built(replace(tables, flights=flight))[LABEL].to_list() == [late]
+    assert built({**tables, "flights": flight})[LABEL].to_list() == [late]
 
 
-def test_the_weekday_is_local(tables: RawTables) -> None:
+def test_the_weekday_is_local(tables: Tables) -> None:
     # 2013-03-10 was a Sunday in New York when it was Monday, 01:00, in UTC.
     hour = datetime(2013, 3, 11, 1, tzinfo=UTC)
-    flight = tables.flights.head(1).with_columns(
-        month=pl.lit(3), day=pl.lit(10), time_hour=pl.lit(hour, pl.Datetime("us", "UTC"))
+    flight = (
+        tables["flights"]
+        .head(1)
+        .with_columns(
+            month=pl.lit(3), day=pl.lit(10), time_hour=pl.lit(hour, pl.Datetime("us", "UTC"))
+        )
     )
 
-    assert built(replace(tables, flights=flight))["weekday"].to_list() == [7]
-
-
-def test_missing_tables_are_named(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with pytest.raises(DataError, match=r"flights\.parquet"):
-        extract(tmp_path_factory.mktemp("empty"))
+    assert built({**tables, "flights": flight})["weekday"].to_list() == [7]

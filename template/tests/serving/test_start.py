@@ -36,6 +36,7 @@ def assert_told(ended: subprocess.CompletedProcess[str], said: str) -> None:
         ("MODEL_SERVICE_DRAIN_SECONDS", "inf", "drain_seconds"),
         ("MODEL_SERVICE_WORKRES", "4", "There is no setting MODEL_SERVICE_WORKRES"),
         ("MODEL_SERVICE_ALIAS", "nobody", "No model 'nobody'"),
+        ("MODEL_SERVICE_SOURCES", "{flights", "sources"),
         ("MODEL_SERVICE_MODELS_DIR", "pyproject.toml", "make train"),
     ],
 )

@@ -1,6 +1,5 @@
 """From raw tables to a champion, or to nothing at all."""
 
-import csv
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -13,13 +12,12 @@ import pytest
 
 from model_service import registry
 from model_service.contract import CATEGORICAL, LABEL, NUMERIC, Categorical, Numeric
-from model_service.data.clean import REASON
 from model_service.training import estimator
 from model_service.training.config import ConfigError, TrainingConfig, read
 from model_service.training.dataset import SplitError
 from model_service.training.estimator import Dataset, FittedModel, Probability
 from model_service.training.export import export, parity_difference
-from model_service.training.train import CONFIG, RAW, GateError, train
+from model_service.training.train import GateError, train
 from tests.conftest import Trained
 
 
@@ -38,7 +36,7 @@ def fit(config: TrainingConfig, rows: Dataset) -> FittedModel:
 
 @pytest.fixture(scope="module")
 def config() -> TrainingConfig:
-    return read(CONFIG)
+    return read()
 
 
 @pytest.fixture(scope="module")
@@ -57,27 +55,23 @@ def test_the_champion_is_whole_and_says_where_it_came_from(
     assert manifest.metrics["parity_difference"] <= limit
 
 
-def test_refused_rows_are_kept_with_their_reason(trained: Trained) -> None:
-    with trained.quarantine.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-
-    assert len(rows) == trained.manifest.rows["quarantined"]
-    assert all(row[REASON] for row in rows)
-
-
-def test_a_model_below_a_gate_is_not_registered(tmp_path: Path, config: TrainingConfig) -> None:
+def test_a_model_below_a_gate_is_not_registered(
+    trained: Trained, tmp_path: Path, config: TrainingConfig
+) -> None:
     strict = config.gates.model_copy(update={"minimum_auc": 0.99})
 
     with pytest.raises(GateError, match="AUC"):
-        train(config.model_copy(update={"gates": strict}), RAW, tmp_path / "q.csv", tmp_path / "m")
+        train(config.model_copy(update={"gates": strict}), trained.store, tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
 
-def test_a_split_without_test_rows_is_refused(tmp_path: Path, config: TrainingConfig) -> None:
+def test_a_split_without_test_rows_is_refused(
+    trained: Trained, tmp_path: Path, config: TrainingConfig
+) -> None:
     later = config.model_copy(update={"test_from": date(9999, 1, 1)})
 
     with pytest.raises(SplitError, match=f"both classes of '{LABEL}'"):
-        train(later, RAW, tmp_path / "q.csv", tmp_path / "m")
+        train(later, trained.store, tmp_path / "m")
 
 
 def test_the_same_data_gives_the_same_graph(config: TrainingConfig) -> None:

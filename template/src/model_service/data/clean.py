@@ -43,7 +43,7 @@ def clean(frame: nw.LazyFrame[Any], model: type[BaseModel]) -> Cleaned:
     reason = nw.concat_str(*problems, separator="; ", ignore_nulls=True).alias(REASON)
     try:
         _require_columns(frame.collect_schema(), declared)
-        checked = frame.with_columns(reason).collect()
+        checked = frame.with_columns(reason).collect("polars")
     except (NarwhalsError, PolarsError) as error:
         raise DataError(f"The features cannot be built from the raw tables: {error}") from error
     refused = nw.col(REASON) != ""

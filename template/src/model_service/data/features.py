@@ -6,12 +6,11 @@ the flight went. A record of the weather sums up the hour that begins at its tim
 that is whole by the decision began three hours before departure.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import narwhals.stable.v2 as nw
 from narwhals.stable.v2.typing import IntoFrame
-
-from .extract import RawTables
 
 TIME = "scheduled_hour"
 """The column by which rows are split into training and evaluation."""
@@ -33,18 +32,19 @@ OBSERVATIONS = {
 }
 
 
-def build(tables: RawTables) -> nw.LazyFrame[Any]:
+def build(tables: Mapping[str, IntoFrame]) -> nw.LazyFrame[Any]:
     """Join the raw tables into rows with the keys, the features and the label.
 
     Every flight becomes one row, in the order of time. What is unknown is null, the label of a
-    flight that never left included.
+    flight that never left included. What happens after the time of a row must not change it:
+    when raw rows come late, only the rows from their time on are built again.
     """
     return (
-        nw.from_native(tables.flights)
+        nw.from_native(tables["flights"])
         .lazy()
         .with_columns(observed_hour=nw.col("time_hour").dt.offset_by("-3h"))
-        .join(_observed(tables.weather), on=["origin", "observed_hour"], how="left")
-        .join(_fleet(tables.planes), on="tailnum", how="left")
+        .join(_observed(tables["weather"]), on=["origin", "observed_hour"], how="left")
+        .join(_fleet(tables["planes"]), on="tailnum", how="left")
         .select(
             nw.col("time_hour").alias(TIME),
             nw.col("tailnum").alias("tail_number"),

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..contract import CATEGORICAL
 from ..errors import UserError, describe
 
+CONFIG = Path("training.toml")
+
 
 class ConfigError(UserError):
     """training.toml is missing or wrong."""
@@ -47,7 +49,7 @@ class TrainingConfig(BaseModel):
     gates: Gates
 
 
-def read(path: Path) -> TrainingConfig:
+def read(path: Path = CONFIG) -> TrainingConfig:
     """Read training.toml.
 
     Raises:

@@ -1,10 +1,10 @@
 """Clean rows to the arrays that a model takes, split by time."""
 
+import hashlib
 from datetime import UTC, date, datetime
-from typing import Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
+import polars as pl
 
 from ..contract import LABEL, to_arrays, to_row
 from ..data.features import TIME
@@ -16,7 +16,7 @@ class SplitError(UserError):
     """One side of the split holds no rows, or only one class."""
 
 
-def split_by_time(frame: nw.DataFrame[Any], test_from: date) -> tuple[Dataset, Dataset]:
+def split_by_time(frame: pl.DataFrame, test_from: date) -> tuple[Dataset, Dataset]:
     """Return what happened before a day (UTC), for training, and the rest, for evaluation.
 
     Raises:
@@ -24,8 +24,8 @@ def split_by_time(frame: nw.DataFrame[Any], test_from: date) -> tuple[Dataset, D
     """
     start = datetime(test_from.year, test_from.month, test_from.day, tzinfo=UTC)
     sides = {
-        f"before {test_from}": to_dataset(frame.filter(nw.col(TIME) < start)),
-        f"from {test_from} on": to_dataset(frame.filter(nw.col(TIME) >= start)),
+        f"before {test_from}": to_dataset(frame.filter(pl.col(TIME) < start)),
+        f"from {test_from} on": to_dataset(frame.filter(pl.col(TIME) >= start)),
     }
     for name, side in sides.items():
         if len(np.unique(side.label)) < 2:
@@ -37,7 +37,12 @@ def split_by_time(frame: nw.DataFrame[Any], test_from: date) -> tuple[Dataset, D
     return train, test
 
 
-def to_dataset(frame: nw.DataFrame[Any]) -> Dataset:
+def to_dataset(frame: pl.DataFrame) -> Dataset:
     """Return the rows of a frame as arrays, in order."""
     numeric, categorical = to_arrays([to_row(row) for row in frame.iter_rows(named=True)])
     return Dataset(numeric, categorical, frame[LABEL].to_numpy().astype(bool))
+
+
+def fingerprint(frame: pl.DataFrame) -> str:
+    """Return what is equal for equal rows, on every machine."""
+    return hashlib.sha256(frame.write_csv().encode()).hexdigest()

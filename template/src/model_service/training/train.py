@@ -1,29 +1,25 @@
-"""Clean, split, fit, evaluate, export, prove and register: the whole of `make train`."""
+"""Update the data, split, fit, evaluate, export, prove and register: all of `make train`."""
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from .. import registry, settings
 from ..contract import schema_hash
-from ..data.clean import clean
-from ..data.extract import extract
-from ..data.features import build
+from ..data.pipeline import say, update
+from ..data.store import Store, open_store
 from ..errors import UserError
 from ..fallback import Fallback
 from ..monitoring.drift import Reference
-from ..schema import LabelledFeatures
 from . import estimator
-from .config import TrainingConfig, read
-from .dataset import split_by_time
+from .config import CONFIG, TrainingConfig, read
+from .dataset import fingerprint, split_by_time
 from .estimator import Dataset
 from .evaluate import Gate, evaluate, judge
 from .export import export, parity_difference
 
-CONFIG = Path("training.toml")
-RAW = Path("data/raw")
-QUARANTINE = Path("data/quarantine.csv")
 PACKAGES = ("numpy", "onnx", "onnxruntime", "polars")
 
 
@@ -34,7 +30,9 @@ class GateError(UserError):
 def main() -> int:
     """Train, and promote the model when it meets every gate; return the exit code."""
     try:
-        manifest = train(read(CONFIG), RAW, QUARANTINE, settings.read().models_dir)
+        configured = settings.read()
+        with open_store(configured) as store:
+            manifest = train(read(), store, configured.models_dir, configured.addresses)
     except UserError as error:
         print(f"\nNothing was registered. {error}", file=sys.stderr)
         return 1
@@ -42,32 +40,31 @@ def main() -> int:
     return 0
 
 
-def train(config: TrainingConfig, raw: Path, quarantine: Path, models: Path) -> registry.Manifest:
+def train(
+    config: TrainingConfig, store: Store, models: Path, sources: Mapping[str, str] | None = None
+) -> registry.Manifest:
     """Run all steps and return the manifest of the new champion.
 
     Args:
         config: What training.toml says.
-        raw: Folder of the raw tables.
-        quarantine: CSV file that takes the refused rows, each with its reason.
+        store: The database that takes the rows, and the refused ones with their reasons.
         models: Folder of the registry.
+        sources: Addresses of raw tables instead of those in data/raw.py.
 
     Raises:
         ConfigError: there is no such estimator, or a parameter is wrong.
-        DataError: the raw tables cannot be read or do not give the features.
+        DataError: a source cannot be read or does not give the features.
         SplitError: a side of the split cannot be used.
         GateError: the model does not meet a gate.
     """
     module, parameters = estimator.load(config)
 
-    _step(1, f"read the raw tables in {raw}")
-    tables = extract(raw)
+    _step(1, "read what is new")
+    say(update(store, sources))
 
-    _step(2, "build the features and quarantine bad rows")
-    cleaned = clean(build(tables), LabelledFeatures)
-    cleaned.quarantined.write_csv(quarantine)
-    refused = len(cleaned.quarantined)
-    print(f"      {len(cleaned.valid)} rows; {refused} refused, see why in {quarantine}")
-    train_rows, test_rows = split_by_time(cleaned.valid, config.test_from)
+    _step(2, f"split the rows at {config.test_from}")
+    rows, refused = store.features(), store.refused_shares()
+    train_rows, test_rows = split_by_time(rows, config.test_from)
 
     _step(3, f"fit {config.estimator} on {len(train_rows)} rows before {config.test_from}")
     model = module.fit(train_rows, parameters, config.seed)
@@ -79,19 +76,18 @@ def train(config: TrainingConfig, raw: Path, quarantine: Path, models: Path) -> 
     _step(5, "export to ONNX and compare")
     graph = export(model)
     difference = parity_difference(model, graph, test_rows)
-    refused_share = refused / max(refused + len(cleaned.valid), 1)
-    _require(judge(refused_share, metrics, difference, config.gates))
+    _require(judge(max(refused.values()), metrics, difference, config.gates))
 
     _step(6, f"register in {models}")
     manifest = registry.register(
         models,
         graph,
         schema_sha256=schema_hash(),
-        data_sha256=tables.sha256,
+        data_sha256=fingerprint(rows),
         code_version=_code_version(),
         estimator=config.estimator,
         parameters=config.parameters,
-        rows={"train": len(train_rows), "test": len(test_rows), "quarantined": refused},
+        rows={"train": len(train_rows), "test": len(test_rows)},
         metrics={**metrics, "parity_difference": difference},
         fallback=_fallback(config, train_rows),
         reference=Reference.fit(

@@ -1,0 +1,118 @@
+"""From raw tables to rows with features: read what is new, merge it, build what it concerns."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from ..contract import LABELLED, schema_hash
+from ..schema import LabelledFeatures
+from . import DataError, raw
+from .clean import REASON, clean
+from .features import KEYS, TIME, build
+from .parse import parse
+from .sources import POSITION, read, to_rows
+from .store import Store
+from .tables import RawTable
+
+COLUMNS = (*KEYS, *(column.name for column in LABELLED if column.name not in KEYS))
+
+
+@dataclass
+class Update:
+    """What one run did.
+
+    Attributes:
+        read: Origins that were read, each with how many rows were good and how many refused.
+        merged: How many raw rows were new or changed.
+        built: How many rows with features were built.
+        since: From which time on; None for all.
+    """
+
+    read: dict[str, tuple[int, int]] = field(default_factory=dict)
+    merged: int = 0
+    built: int = 0
+    since: datetime | None = None
+
+
+def update(store: Store, sources: Mapping[str, str] | None = None, replay: bool = False) -> Update:
+    """Bring the rows with features up to date; do nothing where nothing is new.
+
+    Raw rows in quarantine are tried again when the code that read them has changed.
+
+    Args:
+        store: The database.
+        sources: Addresses by raw table, instead of those in data/raw.py.
+        replay: Try them again in any case: somebody has repaired them in the database.
+
+    Raises:
+        DataError: a source cannot be read, or does not give the features.
+    """
+    addresses = {table.name: table.address for table in raw.TABLES} | dict(sources or {})
+    if unknown := sorted(addresses.keys() - {table.name for table in raw.TABLES}):
+        raise DataError(f"There is no raw table {', '.join(unknown)}; see data/raw.py.")
+    done = Update()
+    replay = store.take_code(code_fingerprint()) or replay
+    for table in raw.TABLES:
+        _read(store, table, addresses[table.name], done)
+        if replay:
+            _replay(store, table, done)
+    while change := store.change():
+        valid, refused = _build(store, change.since)
+        if store.put_features(change, valid, refused):
+            done.built, done.since = valid.height + refused.height, change.since
+    return done
+
+
+def say(done: Update) -> None:
+    """Print what was done."""
+    for origin, (rows, refused) in done.read.items():
+        print(f"      {origin}: {rows} rows" + (f", {refused} refused" if refused else ""))
+    if not done.read:
+        print("      nothing")
+    if done.built:
+        since = f" from {done.since:%Y-%m-%d %H:%M} UTC on" if done.since else ""
+        print(f"      {done.built} rows with features were built{since}")
+
+
+def code_fingerprint() -> str:
+    """Return what changes whenever rows might be read or built in another way."""
+    digest = hashlib.sha256(schema_hash().encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(store: Store, table: RawTable, address: str, done: Update) -> None:
+    for chunk in read(address, store.fingerprints(table.name)):
+        try:
+            parsed = parse(chunk.rows, table, chunk.sparse)
+        except DataError as error:
+            raise DataError(f"{chunk.origin}: {error}") from None
+        done.merged += store.add(table, chunk, parsed)
+        refused = len(parsed.refused) + len(chunk.broken)
+        done.read[chunk.origin] = (chunk.rows.height - len(parsed.refused), refused)
+
+
+def _replay(store: Store, table: RawTable, done: Update) -> None:
+    for origin, rows in store.refused(table.name).items():
+        frame, _ = to_rows((row.position, row.content) for row in rows)
+        parsed = parse(frame, table, sparse=True)
+        done.merged += store.replay(table, origin, parsed, frame[POSITION])
+
+
+def _build(store: Store, since: datetime | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows with features from a time on, and those of them that break the schema."""
+    start = since - raw.LOOKBACK if since else None
+    tables = {table.name: store.raw(table, start) for table in raw.TABLES}
+    cleaned = clean(build(tables), LabelledFeatures)
+    valid, refused = (
+        half.to_native().with_columns(pl.col(TIME).dt.replace_time_zone(None))
+        for half in (cleaned.valid, cleaned.quarantined)
+    )
+    if since:
+        valid, refused = (half.filter(pl.col(TIME) >= since) for half in (valid, refused))
+    return valid.select(COLUMNS), refused.select(*COLUMNS, REASON)

@@ -1,0 +1,436 @@
+"""The database: raw rows by their key, rows with features, and the quarantine.
+
+SQLite in a file unless a URL names another, such as PostgreSQL. A person may query all of it:
+
+    SELECT reason, count(*) FROM quarantine GROUP BY reason
+"""
+
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import polars as pl
+import polars.selectors as cs
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..settings import Settings
+from . import DataError
+from .clean import REASON
+from .features import KEYS, TIME
+from .parse import DTYPES, Parsed
+from .raw import TABLES
+from .sources import Broken, Chunk, hide_password
+from .tables import RawTable, Type
+
+SQL: dict[Type, type[sa.types.TypeEngine[Any]]] = {
+    str: sa.Text,
+    int: sa.BigInteger,
+    float: sa.Double,
+    bool: sa.Boolean,
+    datetime: sa.DateTime,
+}
+CHANGE, CODE = "change", "code"
+"""In `state`: what the features do not know yet, and what they were built with."""
+Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
+INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+FEATURES = "features"
+"""In the quarantine's column `source`: the row could be read, and breaks schema.py."""
+
+METADATA = sa.MetaData()
+QUARANTINE = sa.Table(
+    "quarantine",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False, index=True, comment="raw table, or features"),
+    sa.Column("origin", sa.Text, nullable=False, comment="file, table or page"),
+    sa.Column("position", sa.BigInteger, comment="row within its origin, from 1"),
+    sa.Column("time", sa.DateTime, index=True, comment="of the row, in UTC"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False, comment="the row as JSON, or as it came"),
+    sa.Column("found_at", sa.DateTime, nullable=False),
+)
+ORIGINS = sa.Table(
+    "origins",
+    METADATA,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("refused", sa.BigInteger, nullable=False),
+    sa.Column("read_at", sa.DateTime, nullable=False),
+)
+STATE = sa.Table(
+    "state",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+
+class Change(NamedTuple):
+    """Raw rows that came since the features were built.
+
+    Attributes:
+        since: The time of the earliest; None where any row may be concerned.
+        token: Another one whenever rows come.
+    """
+
+    since: datetime | None
+    token: str
+
+
+class Store:
+    """The database of one project; what a method changes it changes whole or not at all."""
+
+    def __init__(self, url: str, tables: Iterable[RawTable]) -> None:
+        """Open the database, and make the tables that it does not have.
+
+        Raises:
+            DataError: it cannot be opened.
+        """
+        try:
+            parsed = sa.make_url(url)
+            if parsed.get_backend_name() not in INSERTS:
+                raise DataError(
+                    f"{hide_password(url)}: use sqlite:///FILE or postgresql+psycopg://."
+                )
+            if parsed.database and parsed.get_backend_name() == "sqlite":
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self._engine = sa.create_engine(parsed)
+            METADATA.create_all(self._engine)
+        except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+            raise DataError(f"{hide_password(url)}: cannot be opened: {error}") from error
+        self._raw = {table.name: self._declare(table) for table in tables}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    # ---- raw rows
+
+    def fingerprints(self, source: str) -> dict[str, str]:
+        """Return the fingerprint of each origin of a raw table that was read."""
+        chosen = sa.select(ORIGINS.c.origin, ORIGINS.c.fingerprint).where(
+            ORIGINS.c.source == source
+        )
+        with self._begin() as connection:
+            return {row.origin: row.fingerprint for row in connection.execute(chosen)}
+
+    def add(self, table: RawTable, chunk: Chunk, parsed: Parsed) -> int:
+        """Merge the rows of a chunk by their key; return how many are new or changed.
+
+        What was refused of the same origin before is forgotten: it has just been read again.
+        """
+        refused = [*chunk.broken, *parsed.refused]
+        with self._begin() as connection:
+            new = self._merge(connection, table, parsed.rows)
+            origin = {"source": table.name, "origin": chunk.origin}
+            found = [{**each._asdict(), "found_at": _now()} for each in refused]
+            _replace(connection, QUARANTINE, origin, found)
+            counts = {"rows": parsed.rows.height, "refused": len(refused), "read_at": _now()}
+            _replace(connection, ORIGINS, origin, [{"fingerprint": chunk.fingerprint, **counts}])
+        return new
+
+    def refused(self, source: str) -> dict[str, list[Broken]]:
+        """Return what of a raw table is in quarantine, by origin."""
+        columns = (QUARANTINE.c[name] for name in ("origin", *Broken._fields))
+        chosen = sa.select(*columns).where(QUARANTINE.c.source == source).order_by(QUARANTINE.c.id)
+        found = defaultdict[str, list[Broken]](list)
+        with self._begin() as connection:
+            for origin, *rest in connection.execute(chosen):
+                found[origin].append(Broken(*rest))
+        return found
+
+    def replay(self, table: RawTable, origin: str, parsed: Parsed, tried: Iterable[int]) -> int:
+        """Take out of quarantine what can be read now; return how many rows are new or changed.
+
+        Args:
+            table: The raw table.
+            origin: Where the rows came from.
+            parsed: What was made of them now.
+            tried: Their positions.
+        """
+        accepted = set(tried) - {each.position for each in parsed.refused}
+        if not accepted:
+            return 0
+        one = sa.delete(QUARANTINE).where(
+            QUARANTINE.c.source == table.name,
+            QUARANTINE.c.origin == origin,
+            QUARANTINE.c.position == sa.bindparam("at"),
+        )
+        with self._begin() as connection:
+            connection.execute(one, [{"at": position} for position in accepted])
+            return self._merge(connection, table, parsed.rows)
+
+    def raw(self, table: RawTable, since: datetime | None = None) -> pl.DataFrame:
+        """Return the rows of a raw table, from a time on if it knows times; times are in UTC."""
+        stored = self._raw[table.name]
+        chosen = sa.select(stored).order_by(*(stored.c[name] for name in table.key))
+        if since and table.time:
+            chosen = chosen.where(stored.c[table.time] >= since)
+        with self._begin() as connection:
+            return _in_utc(_read(connection, chosen, table.columns))
+
+    def _merge(self, connection: sa.Connection, table: RawTable, rows: pl.DataFrame) -> int:
+        stored = self._raw[table.name]
+        known = sa.select(stored)
+        if table.time and rows.height:
+            times = rows[table.time]
+            known = known.where(stored.c[table.time].between(times.min(), times.max()))
+        before = _read(connection, known, table.columns)
+        new = rows.join(before, on=list(table.columns), how="anti", nulls_equal=True)
+        if new.height:
+            insert = INSERTS[connection.dialect.name](stored)
+            others = {
+                name: insert.excluded[name] for name in table.columns if name not in table.key
+            }
+            # Where all columns are the key, what is known already is not new.
+            upsert = insert.on_conflict_do_update(index_elements=list(table.key), set_=others)
+            connection.execute(upsert if others else insert, new.to_dicts())
+            self._mark(connection, _earliest(new, table))
+        return new.height
+
+    def _declare(self, table: RawTable) -> sa.Table:
+        """Make the table of a raw table; of one declared otherwise before, keep what still fits.
+
+        Its origins are then read again, for what the declaration did not ask for before.
+        """
+        declared = {name: kind.__name__ for name, kind in table.columns.items()}
+        new = _raw_table(table, table.columns)
+        with self._begin() as connection:
+            text = _state(connection, f"columns of {table.name}")
+            before: dict[str, str] = json.loads(text) if text else {}
+            if before != declared:
+                same = {
+                    name: kind
+                    for name, kind in table.columns.items()
+                    if before.get(name) == declared[name]
+                }
+                kept = pl.DataFrame()
+                if same.keys() >= set(table.key):
+                    old = _raw_table(table, same)
+                    kept = _read(connection, sa.select(old), same)
+                    kept = kept.unique(table.key, keep="last", maintain_order=True)
+                sa.Table(new.name, sa.MetaData()).drop(connection, checkfirst=True)
+                new.create(connection)
+                if kept.height:
+                    connection.execute(sa.insert(new), kept.to_dicts())
+                connection.execute(sa.delete(ORIGINS).where(ORIGINS.c.source == table.name))
+                _set_state(connection, f"columns of {table.name}", json.dumps(declared))
+                self._mark(connection, None)
+        return new
+
+    # ---- features
+
+    def change(self) -> Change | None:
+        """Return what the features do not know yet, or None."""
+        with self._begin() as connection:
+            return _change(connection)
+
+    def take_code(self, fingerprint: str) -> bool:
+        """Return whether the code that reads and builds rows is another than the last time.
+
+        All features are then to be built again.
+        """
+        with self._begin() as connection:
+            if _state(connection, CODE) == fingerprint:
+                return False
+            _set_state(connection, CODE, fingerprint)
+            self._mark(connection, None)
+        return True
+
+    def put_features(self, change: Change, valid: pl.DataFrame, refused: pl.DataFrame) -> bool:
+        """Replace the rows with features, from the time of a change on.
+
+        Args:
+            change: What they were built for.
+            valid: The columns of the table `features`.
+            refused: The same with the column of the reason.
+
+        Returns:
+            Whether that was done; not if other raw rows came meanwhile: then build again.
+        """
+        rows = _features_table(valid)
+        with self._begin() as connection:
+            # An update waits for others who write, and sees what they have written.
+            seen = sa.update(STATE).where(STATE.c.name == CHANGE, STATE.c.value == _as_text(change))
+            if connection.execute(seen.values(value=STATE.c.value)).rowcount != 1:
+                return False
+            in_quarantine = sa.delete(QUARANTINE).where(QUARANTINE.c.source == FEATURES)
+            if change.since is None:
+                rows.drop(connection, checkfirst=True)
+                rows.create(connection)
+                connection.execute(in_quarantine)
+            else:
+                connection.execute(sa.delete(rows).where(rows.c[TIME] >= change.since))
+                connection.execute(in_quarantine.where(QUARANTINE.c.time >= change.since))
+            if valid.height:
+                connection.execute(sa.insert(rows), valid.to_dicts())
+            if refused.height:
+                connection.execute(
+                    sa.insert(QUARANTINE), [_refused(row) for row in refused.to_dicts()]
+                )
+            connection.execute(sa.delete(STATE).where(STATE.c.name == CHANGE))
+        return True
+
+    def features(self) -> pl.DataFrame:
+        """Return all rows with keys, features and label, in the order of time.
+
+        Raises:
+            DataError: nothing was built yet.
+        """
+        with self._begin() as connection:
+            if not sa.inspect(connection).has_table(FEATURES):
+                raise DataError("There are no rows yet: make data.")
+            stored = sa.Table(FEATURES, sa.MetaData(), autoload_with=connection)
+            kinds: dict[str, Type] = {each.name: each.type.python_type for each in stored.columns}
+            found = _read(connection, sa.select(stored), kinds)
+        # By all columns: equal rows have equal places, however they came.
+        return _in_utc(found.sort(TIME, *kinds, nulls_last=True))
+
+    def refused_shares(self) -> dict[str, float]:
+        """Return which share of the rows of each raw table, and of the features, was refused."""
+        origins = sa.select(ORIGINS.c.source, sa.func.sum(ORIGINS.c.rows).label("rows"))
+        refused = sa.select(QUARANTINE.c.source, sa.func.count().label("rows"))
+        with self._begin() as connection:
+            good = {
+                row.source: int(row.rows) for row in connection.execute(origins.group_by("source"))
+            }
+            good[FEATURES] = connection.scalar(
+                sa.select(sa.func.count()).select_from(sa.table(FEATURES))
+            )
+            bad = {row.source: row.rows for row in connection.execute(refused.group_by("source"))}
+        return {
+            source: bad.get(source, 0) / max(rows + bad.get(source, 0), 1)
+            for source, rows in good.items()
+        }
+
+    def query(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+        """Return the rows of a query."""
+        with self._begin() as connection:
+            return [dict(row._mapping) for row in connection.execute(statement)]
+
+    def _mark(self, connection: sa.Connection, since: datetime | None) -> None:
+        before = _change(connection)
+        if before and (before.since is None or since is None):
+            since = None
+        elif before and since:
+            since = min(since, before.since or since)
+        _set_state(connection, CHANGE, _as_text(Change(since, uuid.uuid4().hex)))
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            raise DataError(f"The database failed: {error}") from error
+
+
+def _earliest(rows: pl.DataFrame, table: RawTable) -> datetime | None:
+    return cast(datetime, rows[table.time].min()) if table.time else None
+
+
+def _raw_table(table: RawTable, columns: Mapping[str, Type]) -> sa.Table:
+    return sa.Table(
+        f"raw_{table.name}",
+        sa.MetaData(),
+        *(
+            sa.Column(name, SQL[kind], primary_key=name in table.key, autoincrement=False)
+            for name, kind in columns.items()
+        ),
+    )
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator[Store]:
+    """Yield the database that the settings name.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    store = Store(settings.database_url.get_secret_value(), TABLES)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _features_table(frame: pl.DataFrame) -> sa.Table:
+    kinds = {name: _kind(dtype) for name, dtype in frame.schema.items()}
+    columns = (sa.Column(name, SQL[kind], index=name == TIME) for name, kind in kinds.items())
+    return sa.Table(FEATURES, sa.MetaData(), *columns)
+
+
+def _kind(dtype: pl.DataType) -> Type:
+    if dtype.is_integer():
+        return int
+    if dtype.is_float():
+        return float
+    return {pl.Boolean(): bool, pl.Datetime("us"): datetime}.get(dtype, str)
+
+
+def _refused(row: dict[str, Any]) -> dict[str, Any]:
+    reason = row.pop(REASON)
+    return {
+        "source": FEATURES,
+        "origin": ", ".join(f"{key} {row[key]}" for key in KEYS),
+        "time": row[TIME],
+        "reason": reason,
+        "content": json.dumps(row, default=str, ensure_ascii=False),
+        "found_at": _now(),
+    }
+
+
+def _read(
+    connection: sa.Connection, chosen: sa.Select[Any], kinds: Mapping[str, Type]
+) -> pl.DataFrame:
+    rows = connection.execute(
+        chosen.with_only_columns(*(chosen.selected_columns[name] for name in kinds))
+    )
+    schema = {name: DTYPES[kind] for name, kind in kinds.items()}
+    return pl.DataFrame([tuple(row) for row in rows], schema, orient="row")
+
+
+def _in_utc(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(cs.datetime().dt.replace_time_zone("UTC"))
+
+
+def _replace(
+    connection: sa.Connection, table: sa.Table, which: dict[str, Any], rows: list[dict[str, Any]]
+) -> None:
+    """Put rows in the place of those that have the same values in some columns."""
+    same = (table.c[name] == value for name, value in which.items())
+    connection.execute(sa.delete(table).where(*same))
+    if rows:
+        connection.execute(sa.insert(table), [{**which, **row} for row in rows])
+
+
+def _state(connection: sa.Connection, name: str) -> str | None:
+    return connection.scalar(sa.select(STATE.c.value).where(STATE.c.name == name))
+
+
+def _set_state(connection: sa.Connection, name: str, value: str) -> None:
+    _replace(connection, STATE, {"name": name}, [{"value": value}])
+
+
+def _change(connection: sa.Connection) -> Change | None:
+    text = _state(connection, CHANGE)
+    if text is None:
+        return None
+    since, _, token = text.partition(" ")
+    return Change(datetime.fromisoformat(since) if since else None, token)
+
+
+def _as_text(change: Change) -> str:
+    return f"{change.since.isoformat() if change.since else ''} {change.token}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
