@@ -98,3 +98,35 @@ def test_a_model_of_another_schema_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(RegistryError, match="another schema"):
         registry.require_schema(manifest)
+    with pytest.raises(RegistryError, match="another schema"):
+        registry.promote(tmp_path, manifest.version)
+
+
+def test_a_rollback_to_another_schema_changes_nothing(tmp_path: Path) -> None:
+    old = registry.register(tmp_path, b"old", **FACTS)
+    new = registry.register(tmp_path, b"new", **FACTS)
+    for manifest in (old, new):
+        registry.promote(tmp_path, manifest.version)
+    changed = old.model_copy(update={"schema_sha256": "another"})
+    (tmp_path / old.version / registry.MANIFEST_FILE).write_text(changed.model_dump_json())
+
+    with pytest.raises(RegistryError, match="another schema"):
+        registry.rollback(tmp_path)
+    assert registry.history(tmp_path) == [new.version, old.version]
+
+
+@pytest.mark.parametrize("name", ["champion", "{version}/", "../x", "unknown"])
+def test_only_a_version_is_promoted(tmp_path: Path, name: str) -> None:
+    version = registry.register(tmp_path, b"model", **FACTS).version
+    registry.promote(tmp_path, version)
+
+    with pytest.raises(RegistryError, match=f"only {version}"):
+        registry.promote(tmp_path, name.format(version=version))
+    assert registry.history(tmp_path) == [version]
+
+
+def test_versions_are_listed_with_the_newest_first(tmp_path: Path) -> None:
+    registered = {registry.register(tmp_path, model, **FACTS).version for model in (b"1", b"2")}
+    registry.promote(tmp_path, min(registered))
+
+    assert registry.versions(tmp_path) == sorted(registered, reverse=True)

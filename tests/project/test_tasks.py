@@ -100,7 +100,9 @@ def test_a_model_is_promoted_and_rolled_back(project: Path, env: dict[str, str])
     assert f"{second} is the champion now" in make(project, env, "promote", f"VERSION={second}")
     unknown = run(project, "make", "promote", "VERSION=unknown", env=env)
     assert unknown.returncode != 0
-    assert "Nothing was changed. No model 'unknown'" in unknown.stdout
+    assert f"no version 'unknown' in models, only {second}" in unknown.stdout
+    assert f"{second}  AUC" in make(project, env, "models")
+    assert "Say which version" in run(project, "make", "promote", env=env).stdout
 
 
 def test_the_example_row_is_predicted(project: Path, env: dict[str, str]) -> None:

@@ -15,6 +15,9 @@ from typing import Any, Literal
 import jsoncompat
 
 from .serving.openapi import document
+from .serving.runtime import Runtime
+from .settings import Settings
+from .web import create_web
 
 CONTRACT = Path("docs/openapi.json")
 METHODS = {"get", "put", "post", "delete", "patch"}
@@ -47,7 +50,7 @@ def main() -> int:
 
 def interface() -> Schema:
     """Return the OpenAPI document of a service with default settings."""
-    return document()
+    return document(web=create_web(Runtime(Settings.model_construct())))
 
 
 def breaking_changes(old: Schema, new: Schema) -> Iterator[str]:

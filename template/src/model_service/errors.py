@@ -7,9 +7,20 @@ class UserError(Exception):
     """Something that a person can repair; the message says what and how."""
 
 
-def describe(error: ValidationError) -> str:
-    """Return what is wrong with which field, without the values, which may be secret."""
+def describe(error: ValidationError, prefix: str = "") -> str:
+    """Return what is wrong with which field, without the values, which may be secret.
+
+    Args:
+        error: What Pydantic found.
+        prefix: Of environment variables, where the fields are such.
+    """
     return "; ".join(
-        f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+        _describe(".".join(map(str, detail["loc"])), detail["msg"], prefix)
         for detail in error.errors(include_url=False, include_input=False)
     )
+
+
+def _describe(name: str, message: str, prefix: str) -> str:
+    message = message.removeprefix("Value error, ")
+    name = f"{prefix}{name.upper()}" if name and prefix else name
+    return f"{name}: {message}" if name else message

@@ -9,6 +9,7 @@ either.
 
 import argparse
 import hashlib
+import re
 import secrets
 import shutil
 import sys
@@ -28,6 +29,7 @@ from .monitoring.drift import Reference
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 MAX_HISTORY = 10
+VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 class RegistryError(UserError):
@@ -88,9 +90,13 @@ def promote(root: Path, version: str, alias: str = "champion") -> None:
     """Point an alias at a version, in one step; it remembers the versions before.
 
     Raises:
-        RegistryError: there is no such version, or it is damaged.
+        RegistryError: there is no such version, it is damaged, or of another schema.
     """
-    load(root, version)
+    if version not in (known := versions(root)):
+        raise RegistryError(
+            f"There is no version {version!r} in {root}, only {', '.join(known) or 'none'}."
+        )
+    require_schema(load(root, version)[1])
     before = history(root, alias) if (root / alias).is_file() else []
     _point(root, alias, [version, *(old for old in before if old != version)])
 
@@ -99,19 +105,25 @@ def rollback(root: Path, alias: str = "champion") -> str:
     """Point an alias at the version that it named before the last promotion, and return that.
 
     Raises:
-        RegistryError: there is no version before, or it is damaged.
+        RegistryError: there is no version before, it is damaged, or of another schema.
     """
-    versions = history(root, alias)
-    if len(versions) < 2:
-        raise RegistryError(f"No version was {alias!r} before {versions[0]}.")
-    load(root, versions[1])
-    _point(root, alias, versions[1:])
-    return versions[1]
+    now, *before = history(root, alias)
+    if not before:
+        raise RegistryError(f"No version was {alias!r} before {now}.")
+    require_schema(load(root, before[0])[1])
+    _point(root, alias, before)
+    return before[0]
 
 
-def _point(root: Path, alias: str, versions: list[str]) -> None:
+def versions(root: Path) -> list[str]:
+    """Return all versions, the newest first."""
+    found = root.iterdir() if root.is_dir() else []
+    return sorted((path.name for path in found if VERSION.fullmatch(path.name)), reverse=True)
+
+
+def _point(root: Path, alias: str, named: list[str]) -> None:
     incoming = root / f".{alias}.{secrets.token_hex(4)}"
-    incoming.write_text("\n".join(versions[:MAX_HISTORY]) + "\n", encoding="utf-8")
+    incoming.write_text("\n".join(named[:MAX_HISTORY]) + "\n", encoding="utf-8")
     incoming.replace(root / alias)
 
 
@@ -124,8 +136,8 @@ def history(root: Path, name: str = "champion") -> list[str]:
     with suppress(FileNotFoundError, NotADirectoryError):
         if (root / name).is_dir():
             return [name]
-        if versions := (root / name).read_text(encoding="utf-8").split():
-            return versions
+        if named := (root / name).read_text(encoding="utf-8").split():
+            return named
     raise RegistryError(f"No model {name!r} in {root}: train one with `make train`.")
 
 
@@ -178,24 +190,42 @@ def require_schema(manifest: Manifest) -> None:
 
 
 def main() -> int:
-    """Promote a version or roll back: `make promote`, `make rollback`; return the exit code."""
+    """List, promote or roll back: `make models`, `promote`, `rollback`; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m model_service.registry")
     commands = parser.add_subparsers(required=True, dest="command")
-    commands.add_parser("promote", help="serve a version").add_argument("version")
+    commands.add_parser("list", help="show every version")
+    commands.add_parser("promote", help="serve a version").add_argument("version", nargs="?")
     commands.add_parser("rollback", help="serve the version before")
     arguments = parser.parse_args()
     try:
         root = settings.read().models_dir
-        if arguments.command == "promote":
+        if arguments.command == "list":
+            return _list(root)
+        if arguments.command == "rollback":
+            rollback(root)
+        elif arguments.version:
             promote(root, arguments.version)
         else:
-            rollback(root)
+            raise RegistryError("Say which version: make promote VERSION=... (make models)")
     except UserError as error:
         print(f"Nothing was changed. {error}", file=sys.stderr)
         return 1
     champion, *before = history(root)
     print(f"{champion} is the champion now. Running services take it within two seconds.")
     print(f"Before it: {', '.join(before) or 'nothing'}")
+    return 0
+
+
+def _list(root: Path) -> int:
+    champions = history(root) if (root / "champion").is_file() else []
+    for version in versions(root):
+        manifest = read_manifest(root, version)
+        place = {0: "champion", 1: "before it"}.get(
+            champions.index(version) if version in champions else -1, ""
+        )
+        schema = "" if manifest.schema_sha256 == schema_hash() else "another schema"
+        quality = f"AUC {manifest.metrics.get('auc', float('nan')):.4f}"
+        print(f"{version}  {quality}  {manifest.estimator}  {place}{schema}".rstrip())
     return 0
 
 

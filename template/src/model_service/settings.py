@@ -96,9 +96,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if any(len(key) < MIN_KEY_LENGTH or not key.isascii() for key in self.keys):
-            raise ValueError(f"api_keys: give ASCII keys of {MIN_KEY_LENGTH} characters or more")
+            raise ValueError(
+                f"{PREFIX}API_KEYS: give ASCII keys of {MIN_KEY_LENGTH} characters or more"
+            )
         if self.metrics_port == self.port:
-            raise ValueError("metrics_port: give another port than port, or 0")
+            raise ValueError(f"{PREFIX}METRICS_PORT: give another port than {PREFIX}PORT, or 0")
         return self
 
 
@@ -109,12 +111,13 @@ def read() -> Settings:
         SettingsError: a variable is unknown or cannot be used; the message names it.
     """
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    given = (name for name in os.environ if name.upper().startswith(PREFIX))
+    unknown = sorted(name for name in given if name.upper() not in known)
     if unknown:
         raise SettingsError(f"There is no setting {', '.join(unknown)}; see docs/settings.md.")
     try:
         return Settings()
     except NotJsonError as error:
-        raise SettingsError(f"Settings {PREFIX}*: {error}: it is not JSON.") from None
+        raise SettingsError(f"{PREFIX}*: {error}: it is not JSON.") from None
     except ValidationError as error:
-        raise SettingsError(f"Settings {PREFIX}*: {describe(error)}") from None
+        raise SettingsError(f"{describe(error, PREFIX)}.") from None

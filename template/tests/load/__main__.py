@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from model_service import settings, slo
@@ -81,15 +81,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError("give 1 to 86400 seconds")
-    return seconds
+    with suppress(ValueError):
+        if 1 <= (seconds := float(text)) <= 86_400:
+            return seconds
+    raise argparse.ArgumentTypeError(f"give 1 to 86400 seconds, not {text}")
 
 
 def _target(options: argparse.Namespace, configured: Settings) -> AbstractContextManager[Target]:
     if options.url:
-        return running_service(options.url, configured.workers)
+        return running_service(options.url, configured.keys)
     log = options.report.with_name("service.log")
     if options.image:
         return started_image(options.image, log)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import psutil
 
 from model_service.errors import UserError
@@ -137,8 +138,20 @@ def started_image(image: str, log: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def running_service(url: str, workers: int) -> Iterator[Target]:
-    """Take a service that somebody runs."""
+def running_service(url: str, keys: Sequence[str]) -> Iterator[Target]:
+    """Take a service that somebody runs, with as many workers as it says it has.
+
+    Raises:
+        UserError: there is none.
+    """
+    headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
+    try:
+        answer = httpx.get(url, headers=headers, timeout=START_SECONDS).raise_for_status()
+        workers = int(answer.json()["workers"])
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UserError(f"No service at {url}: {error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"No service at {url}: another one answers.") from None
     yield Target(url.rstrip("/"), url, workers)
 
 

@@ -82,9 +82,10 @@ def test_the_service_is_started_and_what_it_misses_is_named(
 @pytest.mark.parametrize(
     ("option", "setting", "said"),
     [
-        ("--url=http://127.0.0.1:9", {}, "No service at http://127.0.0.1:9/predict"),
+        ("--url=http://127.0.0.1:9", {}, "No service at http://127.0.0.1:9"),
+        ("--url=127.0.0.1:9", {}, "No service at 127.0.0.1:9"),
         ("--slo=nowhere.yaml", {}, "nowhere.yaml"),
-        ("--seconds=1", {"MODEL_SERVICE_WORKERS": "none"}, "workers"),
+        ("--seconds=1", {"MODEL_SERVICE_WORKERS": "none"}, "MODEL_SERVICE_WORKERS"),
         ("--seconds=1", {"MODEL_SERVICE_ALIAS": "nobody"}, "No model 'nobody'"),
     ],
 )

@@ -32,11 +32,13 @@ def assert_told(ended: subprocess.CompletedProcess[str], said: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("MODEL_SERVICE_WORKERS", "none", "workers"),
-        ("MODEL_SERVICE_DRAIN_SECONDS", "inf", "drain_seconds"),
+        ("MODEL_SERVICE_WORKERS", "none", "MODEL_SERVICE_WORKERS: "),
+        ("MODEL_SERVICE_DRAIN_SECONDS", "inf", "MODEL_SERVICE_DRAIN_SECONDS: "),
+        ("MODEL_SERVICE_API_KEYS", "short", "start. MODEL_SERVICE_API_KEYS: give ASCII keys"),
+        ("model_service_worker", "3", "There is no setting model_service_worker"),
         ("MODEL_SERVICE_WORKRES", "4", "There is no setting MODEL_SERVICE_WORKRES"),
         ("MODEL_SERVICE_ALIAS", "nobody", "No model 'nobody'"),
-        ("MODEL_SERVICE_SOURCES", "{flights", "sources"),
+        ("MODEL_SERVICE_SOURCES", "{flights", '"sources"'),
         ("MODEL_SERVICE_MODELS_DIR", "pyproject.toml", "make train"),
     ],
 )
@@ -46,10 +48,13 @@ def test_a_wrong_setting_is_named(
     assert_told(start(tmp_path, trained.models, **{variable: value}), said)
 
 
-def test_a_port_in_use_is_named(tmp_path: Path, trained: Trained, service: Service) -> None:
+@pytest.mark.parametrize("variable", ["MODEL_SERVICE_PORT", "MODEL_SERVICE_METRICS_PORT"])
+def test_a_port_in_use_is_named(
+    tmp_path: Path, trained: Trained, service: Service, variable: str
+) -> None:
     port = service.url.rpartition(":")[2]
 
-    ended = start(tmp_path, trained.models, MODEL_SERVICE_PORT=port)
+    ended = start(tmp_path, trained.models, **{variable: port})
 
     assert_told(ended, f"127.0.0.1:{port}")
 

@@ -302,9 +302,8 @@ class Store:
             good = {
                 row.source: int(row.rows) for row in connection.execute(origins.group_by("source"))
             }
-            good[FEATURES] = connection.scalar(
-                sa.select(sa.func.count()).select_from(sa.table(FEATURES))
-            )
+            built = sa.select(sa.func.count()).select_from(sa.table(FEATURES))
+            good[FEATURES] = connection.execute(built).scalar_one()
             bad = {row.source: row.rows for row in connection.execute(refused.group_by("source"))}
         return {
             source: bad.get(source, 0) / max(rows + bad.get(source, 0), 1)

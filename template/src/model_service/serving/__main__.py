@@ -1,6 +1,7 @@
 """Start the service as in production: `make serve`, and the command of the image."""
 
 import gc
+import logging
 import os
 import shutil
 import socket
@@ -20,7 +21,8 @@ def main() -> None:
     """Serve until stopped."""
     try:
         configured = settings.read()
-        require_free(configured.host, configured.port)
+        for port in filter(None, (configured.port, configured.metrics_port)):
+            require_free(configured.host, port)
     except UserError as error:
         sys.exit(f"The service cannot start. {error}")
     if configured.workers > (cpus := available_cpus()):
@@ -35,6 +37,7 @@ def main() -> None:
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     counts = tempfile.mkdtemp("", "model-service-metrics-", memory)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     gc.disable()  # what is imported stays; to search it for garbage takes a tenth of the start
     supervisor = os.getpid()
     try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -101,13 +102,23 @@ def endpoints(runtime: Runtime) -> dict[str, Endpoint]:
     return {"/predict": own, **protocols.endpoints(runtime)}
 
 
-def create_app(runtime: Runtime, hot: dict[str, Endpoint]) -> Starlette:
-    """Return the routes that are mounted into the BentoML service."""
-    described = document(runtime.settings.model_name)
+def create_app(runtime: Runtime, hot: dict[str, Endpoint], web: FastAPI | None = None) -> Starlette:
+    """Return the routes that are mounted into the BentoML service.
+
+    Args:
+        runtime: The model and the settings.
+        hot: What answers requests for predictions, by path.
+        web: Routes of your own, for the document; they are mounted elsewhere.
+    """
+    described = document(runtime.settings.model_name, web)
 
     async def show_front_page(_: Request) -> Response:
-        version = runtime.scorer.model.version
-        return JSONResponse({"model_version": version, "documentation": "/docs.json"})
+        shown = {
+            "model_version": runtime.scorer.model.version,
+            "workers": str(runtime.settings.workers),
+            "documentation": "/docs.json",
+        }
+        return JSONResponse(shown)
 
     async def show_document(_: Request) -> Response:
         return JSONResponse(described)

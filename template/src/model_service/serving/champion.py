@@ -76,7 +76,7 @@ class Reloader:
             LOGGER.error("the model stays as it is: %s has only a fallback", model.version)
             return
         self._use(model)
-        LOGGER.warning("model %s is served now", model.version)
+        LOGGER.info("model %s is served now", model.version)
 
     def _use(self, model: Model) -> None:
         if replaced := self._scorer.model.drift:

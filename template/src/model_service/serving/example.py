@@ -37,6 +37,8 @@ def main() -> int:
             degraded = response.headers["degraded"]
     except HTTPError as error:
         print(f"{error.code}: {error.read().decode()}", file=sys.stderr)
+        if error.code == 401:
+            print(f"It is read from {settings.PREFIX}API_KEYS here, too.", file=sys.stderr)
         return 1
     except (URLError, HTTPException) as error:
         print(f"No service at {url}: {error}. Start it: make serve", file=sys.stderr)

@@ -159,6 +159,7 @@ def _problems(details: Sequence[ErrorDetails]) -> Iterator[Problem]:
         match detail["loc"]:
             case ("rows",) if detail["type"] == "missing":
                 yield Problem(field="rows", message='Field required: {"rows": [{...}, ...]}')
+                return  # perhaps the rest is a row
             case ("rows", int(row), *field):
                 name = ".".join(map(str, field)) or None
                 yield Problem(row=row, field=name, message=detail["msg"])

@@ -32,7 +32,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Refusal, "description": description}
     for status, description in {
         400: "The body is not JSON.",
+        408: "The body came too slowly.",
         413: "The body is too long.",
+        415: "The body is compressed in a way that is not understood.",
         422: "The request is not valid.",
         429: "The service has too much to do.",
         500: "The service failed.",

@@ -1,5 +1,6 @@
 """The OpenAPI document, made of the messages; each protocol adds its own part."""
 
+from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from ..contract import example_row
@@ -8,21 +9,27 @@ from . import protocols
 from .arrow_reader import ARROW
 from .describe import DEGRADED, REFUSALS, SCHEMAS, TEXT, Json, media, refusals, response, shown
 from .guard import OPEN
-from .messages import PredictRequest, PredictResponse, Refusal
+from .messages import PredictRequest, PredictResponse, Problem, Refusal
 
 KEY: Json = {
     "type": "http",
     "scheme": "bearer",
     "description": "Asked for if MODEL_SERVICE_API_KEYS is set.",
 }
+WEB = "/api"
+"""Where the routes of web.py are."""
 DEFAULT_NAME: str = Settings.model_fields["model_name"].default
 
 
-def document(name: str = DEFAULT_NAME) -> Json:
+def document(name: str = DEFAULT_NAME, web: FastAPI | None = None) -> Json:
     """Return the OpenAPI 3.1 document of the service.
 
     Args:
         name: Name of the model in the paths of other servers' protocols.
+        web: Routes of your own.
+
+    Raises:
+        ValueError: a message of yours has the name of another one.
     """
     _, definitions = models_json_schema(
         [
@@ -43,6 +50,8 @@ def document(name: str = DEFAULT_NAME) -> Json:
     for part in protocols.parts(name):
         paths |= part.paths
         schemas |= part.schemas
+    if web:
+        _add(web.openapi(), paths, schemas)
     for path, operations in paths.items():
         if path not in OPEN:
             for operation in operations.values():
@@ -53,6 +62,15 @@ def document(name: str = DEFAULT_NAME) -> Json:
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"key": KEY}},
     }
+
+
+def _add(own: Json, paths: Json, schemas: Json) -> None:
+    messages = own.get("components", {}).get("schemas", {})
+    shared = {Refusal.__name__, Problem.__name__}  # which FastAPI describes in other words
+    if taken := sorted((messages.keys() & schemas) - shared):
+        raise ValueError(f"web.py: give {', '.join(taken)} another name, there is one already")
+    schemas |= messages | {name: schemas[name] for name in shared}
+    paths |= {f"{WEB}{path}": operations for path, operations in own["paths"].items()}
 
 
 def _predict() -> Json:

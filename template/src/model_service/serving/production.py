@@ -6,15 +6,19 @@ one process that has imported everything, and replaces those that die or hang.
 """
 
 import gc
+import logging
 import os
 from typing import Any, cast
 
 from gunicorn.app.base import BaseApplication
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .. import registry
 from ..monitoring import metrics
 from ..settings import Settings
 from .guard import Guard
+
+LOGGER = logging.getLogger("model_service")
 
 
 class Production(BaseApplication):  # type: ignore[misc]
@@ -23,13 +27,14 @@ class Production(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         """Take the settings."""
         self._settings = settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self._address = f"{host}:{settings.port}"
         super().__init__()
 
     def load_config(self) -> None:
         """Tell Gunicorn how to run."""
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         options: dict[str, Any] = {
-            "bind": f"{host}:{self._settings.port}",
+            "bind": self._address,
             "workers": self._settings.workers,
             "worker_class": "model_service.serving.worker.HttpWorker",
             "preload_app": True,
@@ -38,10 +43,16 @@ class Production(BaseApplication):  # type: ignore[misc]
             "loglevel": "warning",
             "control_socket_disable": True,
             "worker_tmp_dir": os.environ[metrics.FOLDER],
+            "when_ready": lambda _: self._announce(),
             "child_exit": lambda _, worker: metrics.add_up_ended(worker.pid),
         }
         for name, value in options.items():
             self.cfg.set(name, value)
+
+    def _announce(self) -> None:
+        version = registry.history(self._settings.models_dir, self._settings.alias)[0]
+        workers = f"{self._settings.workers} worker{'s' * (self._settings.workers > 1)}"
+        LOGGER.info("serving %s on http://%s, %s; stop: Ctrl-C", version, self._address, workers)
 
     def load(self) -> ASGIApp:
         """Import the service; each worker is a copy of the process that did it."""

@@ -13,6 +13,7 @@ from ..web import create_web
 from .api import create_app, endpoints
 from .champion import load
 from .guard import Guard, accepted_keys
+from .openapi import WEB
 from .runtime import Runtime
 
 # The supervisor imports this module before it starts workers: a mistake ends here, with a message,
@@ -25,11 +26,12 @@ except UserError as error:
 
 runtime = Runtime(SETTINGS)
 hot = endpoints(runtime)
+web = create_web(runtime)
 KEYS = accepted_keys(SETTINGS)
 
 
-@bentoml.asgi_app(create_web(runtime), path="/api")
-@bentoml.asgi_app(create_app(runtime, hot))
+@bentoml.asgi_app(web, path=WEB)
+@bentoml.asgi_app(create_app(runtime, hot, web))
 @bentoml.service(
     name="model_service",
     workers=SETTINGS.workers,
