@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Airport = Literal["EWR", "JFK", "LGA"]
+
 
 class Features(BaseModel):
     """What is known about a flight two hours before the hour of its scheduled departure."""
@@ -23,7 +25,7 @@ class Features(BaseModel):
         Field(pattern="^[0-9A-Z]{2}$", description="Airline, as its IATA code.", examples=["UA"]),
     ]
     origin: Annotated[
-        Literal["EWR", "JFK", "LGA"],
+        Airport,
         Field(description="Airport of departure.", examples=["EWR"]),
     ]
     destination: Annotated[

@@ -11,14 +11,14 @@ tests of both, and take `create_web` out of `serving/service.py`, and `weather_u
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from .schema import Features
+from .schema import Airport, Features
 from .serving.messages import explain
 from .serving.mounted import application, predictor
 from .serving.runtime import Runtime
@@ -29,22 +29,42 @@ NEW_YORK = ZoneInfo("America/New_York")
 # later it is not known yet.
 FORESEEN = timedelta(hours=3)
 
+KNOWN = Features.model_fields
+
+
+def _to_date(value: Any) -> date:
+    if isinstance(value, str) and len(value) == len("2026-01-30"):
+        return date.fromisoformat(value)
+    raise ValueError("Input should be a date, such as 2026-01-30")
+
 
 class Flight(BaseModel):
     """A scheduled flight; what its values may be is declared in `schema.py`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    carrier: Annotated[str, Field(examples=["UA"])]
-    origin: Annotated[str, Field(examples=["EWR"])]
-    destination: Annotated[str, Field(examples=["IAH"])]
-    departure: Annotated[
-        NaiveDatetime,
-        Field(strict=False, description="Scheduled local time.", examples=["2026-01-30T17:05"]),
+    carrier: Annotated[str, KNOWN["carrier"]]
+    origin: Annotated[Airport, KNOWN["origin"]]
+    destination: Annotated[str, KNOWN["destination"]]
+    date: Annotated[
+        date, BeforeValidator(_to_date), Field(description="Local.", examples=["2026-01-30"])
     ]
-    distance: Annotated[float, Field(description="Miles.", examples=[1400])]
-    seats: int | None = None
-    plane_age: Annotated[int | None, Field(description="Years.")] = None
+    time: Annotated[
+        str,
+        Field(
+            pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$",
+            description="Scheduled departure, local.",
+            examples=["17:05"],
+        ),
+    ]
+    distance: Annotated[float, KNOWN["distance"]]
+    seats: Annotated[int | None, KNOWN["seats"]] = None
+    plane_age: Annotated[int | None, KNOWN["plane_age"]] = None
+
+    @property
+    def departure(self) -> datetime:
+        """Scheduled local time."""
+        return datetime.combine(self.date, time.fromisoformat(self.time))
 
 
 class UsedWeather(BaseModel):
@@ -99,7 +119,7 @@ def to_features(flight: Flight) -> Features:
     Raises:
         RefusedError: a value is not one that the schema allows.
     """
-    known = flight.model_dump(exclude={"departure"})
+    known = flight.model_dump(exclude={"date", "time"})
     leaves = {"departure_hour": flight.departure.hour, "weekday": flight.departure.isoweekday()}
     try:
         return Features.model_validate(known | leaves)
