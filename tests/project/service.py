@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -112,17 +112,25 @@ def make_serve(project: Path, env: Mapping[str, str]) -> Iterator[Running]:
         RuntimeError: it does not become ready; the message holds its log.
     """
     port = free_port()
-    log = project.parent / "serve.log"
+    with serve(["make", "serve"], project, {**env, "PORT": str(port)}, port) as running:
+        yield running
+
+
+@contextmanager
+def serve(
+    command: Sequence[str | Path], folder: Path, env: Mapping[str, str], port: int
+) -> Iterator[Running]:
+    """Run a command that serves on a port, in a folder, and yield it once it is ready.
+
+    Raises:
+        RuntimeError: it does not become ready; the message holds its log.
+    """
+    log = folder.parent / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["make", "serve"],
-            cwd=project,
-            env={**env, "PORT": str(port)},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+            command, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True
         )
-    running = Running(Service(f"127.0.0.1:{port}"), process, project.resolve())
+    running = Running(Service(f"127.0.0.1:{port}"), process, folder.resolve())
     try:
         _wait_until_ready(running, log)
         yield running

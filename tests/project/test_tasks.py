@@ -12,7 +12,7 @@ import yaml
 from project.combinations import DEFAULT
 from project.conftest import Generate
 from project.containers import Engine, with_engine
-from project.service import free_port, make_serve
+from project.service import free_port, make_serve, serve
 from project.tools import make, run
 from project.workflow import commands, read_workflow
 from render.engines import git
@@ -215,3 +215,25 @@ def test_pinning_adds_the_digest_of_the_base_image(
         make(project, with_engine(env, engine), "pin")
         pinned = rf"^FROM {re.escape(stored)}@sha256:[0-9a-f]{{64}} AS base$"
         assert len(re.findall(pinned, dockerfile.read_text(), re.MULTILINE)) == 1
+
+
+def test_the_tools_of_bentoml_pack_the_service_whole(
+    project: Path, env: dict[str, str], tmp_path: Path
+) -> None:
+    home = {**env, "HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+    make(project, home, "bento")
+    (packed,) = tmp_path.glob("bentoml/bentos/*/*/src")
+    files = {path.relative_to(packed).parts[0] for path in packed.rglob("*") if path.is_file()}
+    assert files - {"bentofile.yaml"} == {
+        *("LICENSE", "README.md", "model_service", "models", "pyproject.toml")
+    }
+    # The package that the environment knows goes away: what answers is what was packed.
+    hidden = (project / "src").rename(project / "not-here")
+    port = free_port()
+    command = [str(project / ".venv/bin/bentoml"), "serve", str(packed.parent), f"--port={port}"]
+    try:
+        with serve(command, packed, home, port) as running:
+            service = running.service
+            assert service.predict([service.example_row()]).status == 200
+    finally:
+        hidden.rename(project / "src")

