@@ -26,6 +26,7 @@ from .scoring import Scored
 from .table import check_columns
 
 ARROW = arrow_reader.ARROW.encode()
+INLINE_BYTES = 262_144
 _encode = msgspec.json.Encoder().encode
 
 
@@ -36,13 +37,16 @@ def predict(runtime: Runtime) -> Handler:
     async def answer(scope: Scope, body: bytes) -> Answer:
         is_table, wants_table = _media_types(scope)
         rows: Rows
-        if is_table:  # many rows: others are answered meanwhile
+        large = len(body) > INLINE_BYTES  # it would take a millisecond or more
+        if is_table and large:  # others are answered meanwhile
             rows = await asyncio.to_thread(_read_table, body, runtime.settings.max_table_rows)
+        elif is_table:
+            rows = _read_table(body, runtime.settings.max_table_rows)
         else:
             rows = decode(body, runtime.settings.max_rows)
         scored = await runtime.scorer.score(rows)
         write = _write_table if wants_table else _write_json
-        if is_table or wants_table:
+        if large and (is_table or wants_table):
             return await asyncio.to_thread(write, scored, next(ids))
         return write(scored, next(ids))
 

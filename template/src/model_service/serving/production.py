@@ -8,6 +8,7 @@ one process that has imported everything, and replaces those that die or hang.
 import gc
 import logging
 import os
+import socket
 from typing import Any, cast
 
 from gunicorn.app.base import BaseApplication
@@ -21,20 +22,38 @@ from .guard import Guard
 LOGGER = logging.getLogger("model_service")
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that shares its address with those of other workers.
+
+    The kernel spreads connections among them. From one socket for all, the worker that happens to
+    be awake takes nearly all of them, and the others have nothing to do.
+    """
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind((host, port))
+    return listening
+
+
+def give_socket(supervisor: Any, worker: Any) -> None:
+    """Give a new worker the socket of one that ended, on which connections wait meanwhile."""
+    taken = [other.sockets[0] for other in supervisor.WORKERS.values()]
+    worker.sockets = [next(each for each in supervisor.LISTENERS if each not in taken)]
+
+
 class Production(BaseApplication):  # type: ignore[misc]
     """The service as Gunicorn runs it."""
 
     def __init__(self, settings: Settings) -> None:
         """Take the settings."""
         self._settings = settings
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self._address = f"{host}:{settings.port}"
+        self._sockets = [listen(settings.host, settings.port) for _ in range(settings.workers)]
         super().__init__()
 
     def load_config(self) -> None:
         """Tell Gunicorn how to run."""
         options: dict[str, Any] = {
-            "bind": self._address,
+            "bind": [f"fd://{each.fileno()}" for each in self._sockets],
             "workers": self._settings.workers,
             "worker_class": "model_service.serving.worker.HttpWorker",
             "preload_app": True,
@@ -44,6 +63,7 @@ class Production(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "worker_tmp_dir": os.environ[metrics.FOLDER],
             "when_ready": lambda _: self._announce(),
+            "pre_fork": give_socket,
             "child_exit": lambda _, worker: metrics.add_up_ended(worker.pid),
         }
         for name, value in options.items():
@@ -52,7 +72,9 @@ class Production(BaseApplication):  # type: ignore[misc]
     def _announce(self) -> None:
         version = registry.history(self._settings.models_dir, self._settings.alias)[0]
         workers = f"{self._settings.workers} worker{'s' * (self._settings.workers > 1)}"
-        LOGGER.info("serving %s on http://%s, %s; stop: Ctrl-C", version, self._address, workers)
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        address = f"http://{host}:{self._settings.port}"
+        LOGGER.info("serving %s on %s, %s; stop: Ctrl-C", version, address, workers)
 
     def load(self) -> ASGIApp:
         """Import the service; each worker is a copy of the process that did it."""
