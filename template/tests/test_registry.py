@@ -12,6 +12,7 @@ from model_service.registry import RegistryError
 FACTS: dict[str, Any] = {
     "schema_sha256": schema_hash(),
     "data_sha256": "d",
+    "config_sha256": "c",
     "code_version": "unknown",
     "estimator": "none",
     "parameters": {},

@@ -50,6 +50,7 @@ class Manifest(BaseModel):
     model_sha256: str
     schema_sha256: str = Field(description="Fingerprint of the schema it was trained on.")
     data_sha256: str = Field(description="Fingerprint of the raw tables it was trained on.")
+    config_sha256: str = Field(description="Fingerprint of training.toml.")
     code_version: str = Field(description="Commit of the code, or 'unknown' outside git.")
     estimator: str
     parameters: dict[str, Any]

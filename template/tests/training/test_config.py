@@ -9,7 +9,7 @@ from model_service.training.config import CONFIG, ConfigError, read
 
 
 def test_the_file_of_this_project_is_valid() -> None:
-    assert read().gates.minimum_auc > 0.5
+    assert read().gates["auc"].minimum is not None
 
 
 @pytest.mark.parametrize(
@@ -17,9 +17,12 @@ def test_the_file_of_this_project_is_valid() -> None:
     [
         ("seed = .*", "sead = 1", "sead"),
         ("seed = .*", "seed = -1", "seed"),
-        ("minimum_auc = .*", "minimum_auc = -0.6", "minimum_auc"),
+        ("minimum = 0.62", "minimum = 0.62\nmaximum = 0.7", "auc: give a minimum or a maximum"),
+        (r"\[gates.auc\]", "[gates.au]", "gates.au"),
+        (r"true_positive = .*", "true_positive = -1", "worth more where the label is true"),
+        (r"slices = .*", "slices = ['distance']", "slices"),
         ("test_from = .*", "test_from = 'soon'", "test_from"),
-        (r"\[gates\]", "[gates", "training"),
+        (r"\[gates.auc\]", "[gates", "training"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, line: str, wrong: str, named: str) -> None:

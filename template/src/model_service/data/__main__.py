@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .. import settings
 from ..errors import UserError
-from ..training.config import CONFIG, read
+from ..training.config import read
 from .pipeline import say, update
 from .report import render
 from .store import open_store
@@ -21,10 +21,10 @@ def main() -> int:
     options = parser.parse_args()
     try:
         configured = settings.read()
-        limit = read(CONFIG).gates.maximum_refused_share
+        limit = read().gates.get("refused_share")
         with open_store(configured) as store:
             say(update(store, configured.addresses, options.replay))
-            text = render(store, limit)
+            text = render(store, limit.maximum if limit else None)
     except UserError as error:
         print(f"\nThe data is not up to date. {error}", file=sys.stderr)
         return 1

@@ -21,25 +21,23 @@ COUNT = sa.select(sa.func.count().label("rows")).select_from(QUARANTINE)
 QUERY = "SELECT * FROM quarantine WHERE reason LIKE '%missing%'"
 
 
-def render(store: Store, maximum_refused_share: float) -> str:
+def render(store: Store, maximum: float | None) -> str:
     """Return the page.
 
     Args:
         store: The database.
-        maximum_refused_share: What training accepts of each raw table, and of the features.
+        maximum: Which share training lets be refused of each raw table, and of the features.
     """
     rows, shares = store.features(), store.refused_shares()
     refused = sum(row["rows"] for row in store.query(COUNT))
-    good = max(shares.values()) <= maximum_refused_share
+    good = maximum is None or max(shares.values()) <= maximum
     worst = max(shares, key=lambda source: shares[source])
     title = f"Data: {rows.height:,} rows, {refused:,} refused"
-    verdict = (
-        f"The largest share of refused rows is {shares[worst]:.1%}, of {worst}; training "
-        f"{'accepts' if good else 'REFUSES'} it, up to {maximum_refused_share:.1%} "
-        "(maximum_refused_share in training.toml)."
-    )
+    verdict = f"The largest share of refused rows is {shares[worst]:.1%}, of {worst}"
+    if maximum is not None:
+        verdict += f"; training {'accepts' if good else 'REFUSES'} it, up to {maximum:.1%}"
     parts = [
-        f"<p>{escape(verdict)} {datetime.now(UTC):%d %B %Y %H:%M} UTC.</p>",
+        f"<p>{escape(verdict)}. {datetime.now(UTC):%d %B %Y %H:%M} UTC.</p>",
         "<h2>What came in</h2>",
         table(["raw table", "origin", "rows", "refused", "read, UTC"], _origins(store)),
         "<h2>What was refused</h2>",

@@ -1,31 +1,64 @@
 """What training.toml says, checked."""
 
+import hashlib
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..contract import CATEGORICAL
 from ..errors import UserError, describe
+from .decision import Decision
 
 CONFIG = Path("training.toml")
+
+Measure = Literal[
+    "refused_share",
+    "auc",
+    "calibration_error",
+    "gain_over_base_rate",
+    "gain_over_simple_model",
+    "gain_over_champion",
+    "worst_slice_auc",
+    "fairness_gap",
+    "decay",
+    "seed_spread",
+    "harmful_features",
+    "parity_difference",
+]
+"""What gates can be declared for; docs/training.md says how each is measured."""
 
 
 class ConfigError(UserError):
     """training.toml is missing or wrong."""
 
 
-class Gates(BaseModel):
-    """Thresholds that a model must meet before it may be registered."""
+class Limit(BaseModel):
+    """A gate: what a measure must reach before a model may be registered, and why."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    maximum_refused_share: float = Field(ge=0, le=1)
-    minimum_auc: float = Field(ge=0.5, le=1)
-    minimum_log_loss_gain: float = Field(ge=0)
-    maximum_parity_difference: float = Field(gt=0, le=0.01)
+    minimum: float | None = None
+    maximum: float | None = None
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("give a minimum or a maximum")
+        return self
+
+
+class EvaluationConfig(BaseModel):
+    """Of which parts of the rows the quality is measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slices: tuple[Literal[*CATEGORICAL], ...] = ()  # type: ignore[valid-type]
+    fairness: tuple[Literal[*CATEGORICAL], ...] = ()  # type: ignore[valid-type]
+    minimum_rows: int = Field(default=100, ge=2)
 
 
 class FallbackConfig(BaseModel):
@@ -46,7 +79,13 @@ class TrainingConfig(BaseModel):
     test_from: date
     parameters: dict[str, Any]
     fallback: FallbackConfig | None = None
-    gates: Gates
+    evaluation: EvaluationConfig = EvaluationConfig()
+    decision: Decision | None = None
+    gates: dict[Measure, Limit]
+
+    def fingerprint(self) -> str:
+        """Return what is equal as long as the file means the same."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 def read(path: Path = CONFIG) -> TrainingConfig:

@@ -40,7 +40,8 @@ def split_by_time(frame: pl.DataFrame, test_from: date) -> tuple[Dataset, Datase
 def to_dataset(frame: pl.DataFrame) -> Dataset:
     """Return the rows of a frame as arrays, in order."""
     numeric, categorical = to_arrays([to_row(row) for row in frame.iter_rows(named=True)])
-    return Dataset(numeric, categorical, frame[LABEL].to_numpy().astype(bool))
+    time = frame[TIME].dt.replace_time_zone(None).to_numpy()
+    return Dataset(numeric, categorical, frame[LABEL].to_numpy().astype(bool), time)
 
 
 def fingerprint(frame: pl.DataFrame) -> str:

@@ -20,11 +20,12 @@ Probability = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs of the model and the label, row by row."""
+    """Inputs of the model and the label, row by row, and perhaps when each was."""
 
     numeric: Numeric
     categorical: Categorical
     label: npt.NDArray[np.bool_]
+    time: npt.NDArray[np.datetime64] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -1,13 +1,35 @@
 """One ONNX graph from raw values to probability, and the proof that it answers the same."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx
 
-from ..contract import CATEGORICAL, CATEGORICAL_INPUT, NUMERIC, NUMERIC_INPUT, Categorical, Numeric
+from ..contract import (
+    CATEGORICAL,
+    CATEGORICAL_INPUT,
+    FEATURES,
+    NUMERIC,
+    NUMERIC_INPUT,
+    Categorical,
+    Numeric,
+)
 from ..serving.predictor import Predictor
 from .estimator import Dataset, FittedModel
 
 UNKNOWN_CATEGORY = "never seen in training"
+EXTREME_ROWS = 50
+
+
+BOUNDS = [
+    (
+        next(each for each in (column.minimum, column.above, 0) if each is not None),
+        next(each for each in (column.maximum, column.below, 1) if each is not None),
+    )
+    for column in FEATURES
+    if column.kind == "numeric"
+]
+"""The least and the most of each number; false and true are 0 and 1."""
 
 
 def export(model: FittedModel) -> bytes:
@@ -42,19 +64,27 @@ def _forget_source(model: onnx.ModelProto) -> None:
 def parity_difference(model: FittedModel, graph: bytes, rows: Dataset) -> float:
     """Return the largest difference between the graph and the fitted model.
 
-    Compared on real rows, and on the same rows with every number missing and with every
-    category unknown. NaN, which no gate accepts, where either answer is not finite.
+    Compared on real rows; on the same rows with every number missing, and with every category
+    unknown; and with each number in turn, and all of them, at the bounds of the schema. NaN, which
+    no gate accepts, where an answer is not finite or no probability.
     """
     predictor = Predictor(graph)
-    missing = np.full_like(rows.numeric, np.nan)
-    unknown = np.full_like(rows.categorical, UNKNOWN_CATEGORY)
-    cases: list[tuple[Numeric, Categorical]] = [
-        (rows.numeric, rows.categorical),
-        (missing, rows.categorical),
-        (rows.numeric, unknown),
-    ]
-    differences = [
-        np.abs(predictor.predict(numeric, categorical) - model.predict(numeric, categorical)).max()
-        for numeric, categorical in cases
-    ]
+    differences = []
+    for numeric, categorical in _cases(rows):
+        answers = [each.predict(numeric, categorical) for each in (predictor, model)]
+        possible = all(((answer >= 0) & (answer <= 1)).all() for answer in answers)
+        differences.append(np.abs(answers[0] - answers[1]).max() if possible else np.nan)
     return float(np.max(differences))
+
+
+def _cases(rows: Dataset) -> Iterator[tuple[Numeric, Categorical]]:
+    yield rows.numeric, rows.categorical
+    yield np.full_like(rows.numeric, np.nan), rows.categorical
+    yield rows.numeric, np.full_like(rows.categorical, UNKNOWN_CATEGORY)
+    numeric, categorical = rows.numeric[:EXTREME_ROWS], rows.categorical[:EXTREME_ROWS]
+    for bounds in np.array(BOUNDS, np.float32).reshape(-1, 2).T:
+        yield np.broadcast_to(bounds, numeric.shape).copy(), categorical
+        for position, bound in enumerate(bounds):
+            extreme = numeric.copy()
+            extreme[:, position] = bound
+            yield extreme, categorical

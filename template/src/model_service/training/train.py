@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from .. import registry, settings
 from ..contract import schema_hash
@@ -13,14 +17,18 @@ from ..data.store import Store, open_store
 from ..errors import UserError
 from ..fallback import Fallback
 from ..monitoring.drift import Reference
-from . import estimator
+from ..serving.predictor import Predictor
+from . import card, estimator, report, simple
+from .candidate import Candidate
 from .config import CONFIG, TrainingConfig, read
 from .dataset import fingerprint, split_by_time
-from .estimator import Dataset
-from .evaluate import Gate, evaluate, judge
+from .estimator import Dataset, Estimator, FittedModel, Probability
+from .evaluation import SEEDS, evaluate, without_some
 from .export import export, parity_difference
+from .gates import judge
 
 PACKAGES = ("numpy", "onnx", "onnxruntime", "polars")
+REPORT = Path("build/training/report.html")
 
 
 class GateError(UserError):
@@ -31,8 +39,13 @@ def main() -> int:
     """Train, and promote the model when it meets every gate; return the exit code."""
     try:
         configured = settings.read()
+        config, models = read(), configured.models_dir
         with open_store(configured) as store:
-            manifest = train(read(), store, configured.models_dir, configured.addresses)
+            candidate = prepare(config, store, models, configured.addresses)
+        report.write(REPORT, config, candidate)
+        print(f"      all of it: {REPORT}")
+        manifest = register(candidate, models)
+        card.write(config, candidate, manifest)
     except UserError as error:
         print(f"\nNothing was registered. {error}", file=sys.stderr)
         return 1
@@ -40,22 +53,26 @@ def main() -> int:
     return 0
 
 
-def train(
+def train(config: TrainingConfig, store: Store, models: Path) -> registry.Manifest:
+    """Run all steps and return the manifest of the new champion; see `prepare` and `register`."""
+    return register(prepare(config, store, models), models)
+
+
+def prepare(
     config: TrainingConfig, store: Store, models: Path, sources: Mapping[str, str] | None = None
-) -> registry.Manifest:
-    """Run all steps and return the manifest of the new champion.
+) -> Candidate:
+    """Fit a model and measure it.
 
     Args:
         config: What training.toml says.
         store: The database that takes the rows, and the refused ones with their reasons.
-        models: Folder of the registry.
+        models: Folder of the registry, whose champion is measured on the same rows.
         sources: Addresses of raw tables instead of those in data/raw.py.
 
     Raises:
         ConfigError: there is no such estimator, or a parameter is wrong.
         DataError: a source cannot be read or does not give the features.
         SplitError: a side of the split cannot be used.
-        GateError: the model does not meet a gate.
     """
     module, parameters = estimator.load(config)
 
@@ -69,36 +86,79 @@ def train(
     _step(3, f"fit {config.estimator} on {len(train_rows)} rows before {config.test_from}")
     model = module.fit(train_rows, parameters, config.seed)
 
-    _step(4, f"evaluate on {len(test_rows)} later rows")
-    predicted = model.predict(test_rows.numeric, test_rows.categorical)
-    metrics = evaluate(train_rows, test_rows, predicted)
-
-    _step(5, "export to ONNX and compare")
+    _step(4, "export to ONNX and compare")
     graph = export(model)
     difference = parity_difference(model, graph, test_rows)
-    _require(judge(max(refused.values()), metrics, difference, config.gates))
 
-    _step(6, f"register in {models}")
-    manifest = registry.register(
-        models,
-        graph,
-        schema_sha256=schema_hash(),
-        data_sha256=fingerprint(rows),
-        code_version=_code_version(),
-        estimator=config.estimator,
-        parameters=config.parameters,
-        rows={"train": len(train_rows), "test": len(test_rows)},
-        metrics={**metrics, "parity_difference": difference},
-        fallback=_fallback(config, train_rows),
-        reference=Reference.fit(
+    _step(5, f"evaluate on {len(test_rows)} later rows")
+    others = _others(train_rows, test_rows, models)
+    refits = list(_refits(module, parameters, config.seed, train_rows))
+    evaluation = evaluate(config, train_rows, test_rows, model, others, refits)
+    found = {"refused_share": max(refused.values()), "parity_difference": difference}
+    measures = evaluation.measures | found
+    gates = judge(measures, config.gates)
+    for gate in gates:
+        print(f"      {gate}")
+    facts = {
+        "schema_sha256": schema_hash(),
+        "data_sha256": fingerprint(rows),
+        "config_sha256": config.fingerprint(),
+        "code_version": _code_version(),
+        "estimator": config.estimator,
+        "parameters": config.parameters,
+        "rows": {"train": len(train_rows), "test": len(test_rows)},
+        "metrics": measures,
+        "fallback": _fallback(config, train_rows),
+        "reference": Reference.fit(
             train_rows.numeric,
             train_rows.categorical,
             model.predict(train_rows.numeric, train_rows.categorical),
         ),
-        packages={name: version(name) for name in (*PACKAGES, *module.PACKAGES)},
-    )
+        "packages": {name: version(name) for name in (*PACKAGES, *module.PACKAGES)},
+    }
+    return Candidate(graph, evaluation, gates, facts)
+
+
+def register(candidate: Candidate, models: Path) -> registry.Manifest:
+    """Register a model and make it the champion.
+
+    Raises:
+        GateError: it does not meet a gate.
+    """
+    if candidate.failed:
+        names = ", ".join(gate.name for gate in candidate.failed)
+        raise GateError(f"The model does not meet {names}; see [gates] in {CONFIG}.")
+    _step(6, f"register in {models}")
+    manifest = registry.register(models, candidate.graph, **candidate.facts)
     registry.promote(models, manifest.version)
     return manifest
+
+
+def _others(train: Dataset, test: Dataset, models: Path) -> dict[str, Probability]:
+    """Return what others predict for the later rows."""
+    found = {
+        "base_rate": np.full(len(test), train.label.mean(), np.float32),
+        "simple_model": simple.predict(train, test),
+    }
+    try:
+        graph, manifest = registry.load(models)
+        registry.require_schema(manifest)
+    except registry.RegistryError:  # there is none that could be asked
+        return found
+    return found | {"champion": Predictor(graph).predict(test.numeric, test.categorical)}
+
+
+def _refits(
+    module: Estimator, parameters: Any, seed: int, rows: Dataset
+) -> Iterator[Callable[[Dataset], Probability]]:
+    """Yield what predicts with the same estimator, fitted with other seeds on some of the rows."""
+    for other in range(seed + 1, seed + SEEDS):
+        model = module.fit(without_some(rows, other), parameters, other)
+        yield partial(_predict, model)
+
+
+def _predict(model: FittedModel, rows: Dataset) -> Probability:
+    return model.predict(rows.numeric, rows.categorical)
 
 
 def _fallback(config: TrainingConfig, rows: Dataset) -> Fallback | None:
@@ -109,20 +169,6 @@ def _fallback(config: TrainingConfig, rows: Dataset) -> Fallback | None:
 
 def _step(number: int, text: str) -> None:
     print(f"[{number}/6] {text}", flush=True)
-
-
-def _require(gates: list[Gate]) -> None:
-    """Print every gate.
-
-    Raises:
-        GateError: one is not met.
-    """
-    for gate in gates:
-        mark = "ok  " if gate.passed else "FAIL"
-        print(f"      {mark} {gate.name}: {gate.value:.4g} ({gate.condition})")
-    failed = [gate.name for gate in gates if not gate.passed]
-    if failed:
-        raise GateError(f"The model does not meet {', '.join(failed)}; see [gates] in {CONFIG}.")
 
 
 def _code_version() -> str:

@@ -1,0 +1,118 @@
+"""The part of docs/model-card.md that training knows; the rest is written by hand.
+
+After "Model Cards for Model Reporting" (Mitchell et al., 2019).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ..registry import Manifest
+from .candidate import Candidate
+from .config import TrainingConfig
+from .evaluation import Slice
+from .gates import Gate
+
+CARD = Path("docs/model-card.md")
+BEGIN = "<!-- From training, by `make train`. -->\n"
+END = "<!-- Until here. -->\n"
+INPUTS = "Made from"
+CHAMPION = "gain_over_champion"
+"""Not in the card: it tells of the champion before, and nothing of this one."""
+
+
+def write(
+    config: TrainingConfig, candidate: Candidate, manifest: Manifest, path: Path = CARD
+) -> None:
+    """Put what is known of a new champion into the card."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    text = "\n".join(_lines(config, candidate, manifest))
+    path.write_text(f"{before}{begin}\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def inputs(manifest: Manifest) -> str:
+    """Return the line that says what a model was made from; another one makes the card stale."""
+    facts = (manifest.data_sha256, manifest.schema_sha256, manifest.config_sha256)
+    data, schema, config = (fact[:12] for fact in facts)
+    return f"{INPUTS} data `{data}`, schema `{schema}`, training.toml `{config}`."
+
+
+def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> Iterator[str]:
+    found, rows = candidate.evaluation, manifest.rows
+    yield "## The model that is served"
+    yield ""
+    yield inputs(manifest)
+    yield f"To make it again: `make train` at commit `{manifest.code_version[:12]}`."
+    yield ""
+    parameters = ", ".join(f"{name} {value}" for name, value in config.parameters.items())
+    yield from _table(
+        ("", ""),
+        [
+            ("estimator", f"{config.estimator}: {parameters}; seed {config.seed}"),
+            ("trained on", f"{rows['train']:,} rows before {config.test_from}"),
+            ("measured on", f"{rows['test']:,} rows from then on"),
+            ("size", f"{len(candidate.graph) / 1e3:,.0f} kB, as ONNX"),
+            ("libraries", ", ".join(f"{k} {v}" for k, v in manifest.packages.items())),
+        ],
+    )
+    yield ""
+    yield "## Quality"
+    yield ""
+    yield "Intervals hold 95 % of what other rows of the same kind would have shown."
+    yield ""
+    yield from _table(
+        ("measure", "found"),
+        [
+            ("area under the ROC curve", str(found.auc)),
+            ("log loss", str(found.log_loss)),
+            *(
+                (f"lower than that of the {name.replace('_', ' ')} by", str(gain))
+                for name, gain in found.gains.items()
+                if name != "champion"
+            ),
+            ("calibration error", f"{found.measures['calibration_error']:.3f}"),
+        ],
+    )
+    if config.decision:
+        decision = config.decision
+        yield ""
+        yield (
+            f"To {decision.action} pays from a probability of {decision.threshold:.2f} on: a true "
+            f"positive is worth {decision.true_positive:g} {decision.unit}, a false positive "
+            f"{decision.false_positive:g}, a false negative {decision.false_negative:g}, a true "
+            f"negative {decision.true_negative:g}."
+        )
+    for title, parts in (
+        ("By month", found.months),
+        ("Slices", found.slices),
+        ("Fairness", found.groups),
+    ):
+        if parts:
+            yield ""
+            yield f"### {title}"
+            yield ""
+            yield from _table(
+                ("rows of", "how many", "AUC", "true", "predicted", "true ones acted on"),
+                map(_slice, parts),
+            )
+    yield ""
+    yield "## Gates"
+    yield ""
+    gates = [gate for gate in candidate.gates if gate.name != CHAMPION]
+    yield from _table(("gate", "asked", "found", "why"), map(_gate, gates))
+
+
+def _gate(gate: Gate) -> Sequence[str]:
+    value = "-" if gate.value is None else f"{gate.value:.4g}"
+    return f"`{gate.name}`", gate.condition, value, gate.limit.reason
+
+
+def _slice(part: Slice) -> Sequence[str]:
+    return (
+        *(part.name, f"{part.rows:,}", str(part.auc)),
+        *(f"{part.observed:.1%}", f"{part.predicted:.1%}", f"{part.true_positive_rate:.1%}"),
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(row)} |"

@@ -1,0 +1,54 @@
+"""The model card and the report say what training found, and the card does not grow old."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from model_service.training import card, report
+from model_service.training.candidate import Candidate
+from model_service.training.card import BEGIN, CARD, CHAMPION, END, INPUTS, inputs
+from model_service.training.config import read
+from model_service.training.train import prepare
+from tests.conftest import Trained
+
+
+@pytest.fixture(scope="module")
+def candidate(trained: Trained) -> Candidate:
+    return prepare(read(), trained.store, trained.models)
+
+
+def test_the_card_of_this_project_is_about_its_data_schema_and_configuration(
+    trained: Trained,
+) -> None:
+    found = re.findall(f"^{INPUTS} .*$", CARD.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found in ([], [inputs(trained.manifest)]), "run `make train` and commit the card"
+
+
+def test_training_writes_its_part_of_the_card_and_leaves_the_rest(
+    trained: Trained, candidate: Candidate, tmp_path: Path
+) -> None:
+    path = tmp_path / "card.md"
+    path.write_text(f"By hand.\n{BEGIN}Old.\n{END}By hand, too.\n")
+
+    for _ in range(2):
+        card.write(read(), candidate, trained.manifest, path)
+
+    text = path.read_text()
+    assert text.startswith(f"By hand.\n{BEGIN}")
+    assert text.endswith(f"{END}By hand, too.\n")
+    assert "Old." not in text
+    assert text.count(inputs(trained.manifest)) == 1
+    assert all(f"`{gate.name}`" in text for gate in candidate.gates if gate.name != CHAMPION)
+
+
+def test_the_champion_is_compared_with(candidate: Candidate) -> None:
+    assert candidate.evaluation.gains["champion"].value == pytest.approx(0, abs=1e-6)
+
+
+def test_the_report_shows_every_gate_and_its_reason(candidate: Candidate) -> None:
+    page = report.render(read(), candidate)
+
+    assert [gate.name for gate in candidate.gates if gate.name not in page] == []
+    assert page.count("<svg") == 4
+    assert not re.search(r"(src|href)=|url\(|@import|<script", page)  # it opens without a network
