@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import fmean
@@ -117,7 +118,12 @@ def payload(contestant: Contestant, load: Load) -> Path:
 
 def bodies(contestant: Contestant, load: Load) -> list[bytes]:
     """Return the requests."""
-    return [bytes.fromhex(line) for line in payload(contestant, load).read_text().splitlines()]
+    return _read(payload(contestant, load))
+
+
+@cache
+def _read(path: Path) -> list[bytes]:
+    return [bytes.fromhex(line) for line in path.read_text().splitlines()]
 
 
 def post(connection: HTTPConnection, path: str, body: bytes, format_: Format) -> tuple[int, bytes]:

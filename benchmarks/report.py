@@ -46,9 +46,7 @@ class Results(TypedDict):
     slices: list[Slice]
 
 
-Measure = Literal[
-    "requests_per_second", "p50_ms", "p99_ms", "cpu_us", "request_bytes", "generator_cores"
-]
+Measure = Literal["requests_per_second", "p50_ms", "p99_ms", "cpu_us", "generator_cores"]
 BUSY_CORES = 0.1
 ONE, MANY = Load(1, 64), Load(100, 64)
 

@@ -33,7 +33,7 @@ def test_rows_are_merged_as_in_sqlite(
     assert len(re.findall(r"\[postgresql\S*\] PASSED", done.stdout)) > 10
 
 
-def test_a_model_is_trained_from_it(
+def test_it_is_named_by_a_setting(
     trained_project: Path, env: dict[str, str], postgresql: str
 ) -> None:
     data = run(

@@ -77,8 +77,13 @@ def sizing() -> str:
         for name, value in section
     ]
     table = "".join(["| in slo.yaml | stated | meaning |\n", "|---|---|---|\n", *rows])
-    before, begin, rest = SIZING.read_text(encoding="utf-8").partition(NUMBERS)
-    return before + begin + table + "".join(rest.partition(END)[1:])
+    return fill(SIZING.read_text(encoding="utf-8"), NUMBERS, table)
+
+
+def fill(page: str, begin: str, text: str) -> str:
+    """Return a page with another text between a line and the next `END`."""
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}{text}{END}{rest.partition(END)[2]}"
 
 
 def clients() -> str:

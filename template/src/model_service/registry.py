@@ -49,7 +49,7 @@ class Manifest(BaseModel):
     created_at: datetime
     model_sha256: str
     schema_sha256: str = Field(description="Fingerprint of the schema it was trained on.")
-    data_sha256: str = Field(description="Fingerprint of the raw tables it was trained on.")
+    data_sha256: str = Field(description="Fingerprint of the rows it was trained and measured on.")
     config_sha256: str = Field(description="Fingerprint of training.toml.")
     code_version: str = Field(description="Commit of the code, or 'unknown' outside git.")
     estimator: str
@@ -219,14 +219,13 @@ def main() -> int:
 
 def _list(root: Path) -> int:
     champions = history(root) if (root / "champion").is_file() else []
+    places = dict(zip(champions, ("champion", "before it"), strict=False))
     for version in versions(root):
         manifest = read_manifest(root, version)
-        place = {0: "champion", 1: "before it"}.get(
-            champions.index(version) if version in champions else -1, ""
-        )
         schema = "" if manifest.schema_sha256 == schema_hash() else "another schema"
         quality = f"AUC {manifest.metrics.get('auc', float('nan')):.4f}"
-        print(f"{version}  {quality}  {manifest.estimator}  {place}{schema}".rstrip())
+        told = (version, quality, manifest.estimator, places.get(version), schema)
+        print("  ".join(filter(None, told)))
     return 0
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from model_service.reference import END
 from model_service.training import card, report
 from model_service.training.candidate import Candidate
-from model_service.training.card import BEGIN, CARD, CHAMPION, END, INPUTS, inputs
+from model_service.training.card import BEGIN, CARD, CHAMPION, INPUTS, inputs
 from model_service.training.config import read
 from model_service.training.train import prepare
 from tests.conftest import Trained

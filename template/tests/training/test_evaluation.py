@@ -54,8 +54,7 @@ def config() -> TrainingConfig:
 
 def measured(config: TrainingConfig, model: Knows, test: Dataset) -> Evaluation:
     others = {"base_rate": np.full(len(test), 0.5, np.float32)}
-    refits = [lambda each: truth(each.numeric)]
-    return evaluate(config, test, test, model, others, refits)  # type: ignore[arg-type]
+    return evaluate(config, test, test, model, others, [truth(test.numeric)])  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import settings
 from ..errors import UserError
+from ..reports.page import write
 from ..training.config import read
 from .pipeline import say, update
 from .report import render
@@ -28,8 +29,7 @@ def main() -> int:
     except UserError as error:
         print(f"\nThe data is not up to date. {error}", file=sys.stderr)
         return 1
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(text, encoding="utf-8")
+    write(REPORT, text)
     print(f"\nWhat came in, and what was refused and why: {REPORT}. Next: `make train`.")
     return 0
 

@@ -171,7 +171,7 @@ def _table(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
     try:
         url = sa.make_url(address)
         name = str(url.query["table"])
-        engine = sa.create_engine(url.difference_update_query(["table"]))
+        engine = sa.create_engine(url.difference_update_query(["table"]), poolclass=sa.NullPool)
         with engine.connect() as connection:
             table = sa.Table(name, sa.MetaData(), autoload_with=connection)
             found = pl.read_database(sa.select(table), connection, infer_schema_length=None)

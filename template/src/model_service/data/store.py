@@ -316,11 +316,8 @@ class Store:
             return [dict(row._mapping) for row in connection.execute(statement)]
 
     def _mark(self, connection: sa.Connection, since: datetime | None) -> None:
-        before = _change(connection)
-        if before and (before.since is None or since is None):
-            since = None
-        elif before and since:
-            since = min(since, before.since or since)
+        if before := _change(connection):
+            since = min(since, before.since) if since and before.since else None
         _set_state(connection, CHANGE, _as_text(Change(since, uuid.uuid4().hex)))
 
     @contextmanager

@@ -14,6 +14,15 @@ from starlette.routing import Route
 from . import metrics
 
 
+def share(host: str, port: int) -> socket.socket:
+    """Return a socket that shares its address with others; the kernel spreads connections."""
+    shared = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind((host, port))
+    return shared
+
+
 async def show_metrics(_: Request) -> Response:
     """Answer GET /metrics, over all worker processes."""
     content, media_type = metrics.render()
@@ -32,11 +41,7 @@ class Exporter:
 
     def __init__(self, host: str, port: int) -> None:
         """Take the address."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._socket.bind((host, port))
+        self._socket = share(host, port)
         app = Starlette(routes=[Route("/metrics", show_metrics)])
         config = uvicorn.Config(app, access_log=False, log_config=None, ws="none", lifespan="off")
         self._server = _Server(config)

@@ -25,6 +25,12 @@ def page(title: str, good: bool, parts: Iterable[str]) -> str:
     )
 
 
+def write(path: Path, text: str) -> None:
+    """Write a page; make its folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; without a head where that is empty."""
     lines = [_row(head, "th")] if head else []

@@ -8,7 +8,6 @@ one process that has imported everything, and replaces those that die or hang.
 import gc
 import logging
 import os
-import socket
 from typing import Any, cast
 
 from gunicorn.app.base import BaseApplication
@@ -16,23 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import registry
 from ..monitoring import metrics
+from ..monitoring.exporter import share
 from ..settings import Settings
 from .guard import Guard
 
 LOGGER = logging.getLogger("model_service")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that shares its address with those of other workers.
-
-    The kernel spreads connections among them. From one socket for all, the worker that happens to
-    be awake takes nearly all of them, and the others have nothing to do.
-    """
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listening.bind((host, port))
-    return listening
 
 
 def give_socket(supervisor: Any, worker: Any) -> None:
@@ -47,7 +34,8 @@ class Production(BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         """Take the settings."""
         self._settings = settings
-        self._sockets = [listen(settings.host, settings.port) for _ in range(settings.workers)]
+        # From one socket for all, the worker that happens to be awake takes nearly all connections.
+        self._sockets = [share(settings.host, settings.port) for _ in range(settings.workers)]
         super().__init__()
 
     def load_config(self) -> None:

@@ -6,6 +6,7 @@ After "Model Cards for Model Reporting" (Mitchell et al., 2019).
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ..reference import fill
 from ..registry import Manifest
 from .candidate import Candidate
 from .config import TrainingConfig
@@ -14,7 +15,6 @@ from .gates import Gate
 
 CARD = Path("docs/model-card.md")
 BEGIN = "<!-- From training, by `make train`. -->\n"
-END = "<!-- Until here. -->\n"
 INPUTS = "Made from"
 CHAMPION = "gain_over_champion"
 """Not in the card: it tells of the champion before, and nothing of this one."""
@@ -24,9 +24,9 @@ def write(
     config: TrainingConfig, candidate: Candidate, manifest: Manifest, path: Path = CARD
 ) -> None:
     """Put what is known of a new champion into the card."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     text = "\n".join(_lines(config, candidate, manifest))
-    path.write_text(f"{before}{begin}\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    page = path.read_text(encoding="utf-8")
+    path.write_text(fill(page, BEGIN, f"\n{text}\n\n"), encoding="utf-8")
 
 
 def inputs(manifest: Manifest) -> str:

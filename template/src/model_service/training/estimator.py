@@ -32,6 +32,11 @@ class Dataset:
         return len(self.label)
 
 
+def side_by_side(numeric: Numeric, categorical: Categorical) -> npt.NDArray[np.object_]:
+    """Return both inputs as one table, categorical columns first, as scikit-learn takes them."""
+    return np.hstack([categorical, numeric.astype(object)])
+
+
 class FittedModel(Protocol):
     """A trained model, preprocessing included."""
 

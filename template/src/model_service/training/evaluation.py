@@ -1,9 +1,9 @@
 """How good a model is on the months after its training, and how far that can be relied on."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from .estimator import Dataset, FittedModel, Probability
 from .measures import (
     Bin,
     Estimate,
+    Label,
     Values,
     auc,
     auc_interval,
@@ -62,11 +63,8 @@ class Evaluation:
     groups: list[Slice]
     months: list[Slice]
     importance: list[Importance]
-    values: list[tuple[float, float]] = field(default_factory=list)
+    values: list[tuple[float, float]]
     """Mean value of a decision by the threshold."""
-
-
-Predict = Callable[[Dataset], Probability]
 
 
 def evaluate(
@@ -75,7 +73,7 @@ def evaluate(
     test: Dataset,
     model: FittedModel,
     others: dict[str, Probability],
-    refits: Sequence[Predict],
+    refits: Sequence[Probability],
 ) -> Evaluation:
     """Measure a model.
 
@@ -86,7 +84,8 @@ def evaluate(
         model: The model.
         others: What others predict for the later rows, by their names: the base rate, a simpler
             model, the champion.
-        refits: The same estimator, fitted with other seeds on a part of the rows.
+        refits: What the same estimator predicts for them, fitted with other seeds on a part of the
+            rows.
     """
     predicted = model.predict(test.numeric, test.categorical)
     losses = log_losses(test.label, predicted)
@@ -96,17 +95,22 @@ def evaluate(
     }
     bins = calibration(test.label, predicted)
     limit = config.decision.threshold if config.decision else 0.5
-    slices = list(_by_category(config.evaluation.slices, test, predicted, limit, config))
-    groups = list(_by_category(config.evaluation.fairness, test, predicted, limit, config))
+    asked = config.evaluation
+    parts = {
+        feature: list(_by_category(feature, test, predicted, limit, asked.minimum_rows))
+        for feature in {*asked.slices, *asked.fairness}
+    }
+    slices = [part for feature in asked.slices for part in parts[feature]]
+    groups = [part for feature in asked.fairness for part in parts[feature]]
     months = list(_by_month(test, predicted, limit))
     importance = list(_importance(model, test, losses))
-    again = [auc(test.label, refit(test)) for refit in refits]
     found = auc_interval(test.label, predicted)
+    aucs = [found.value, *(auc(test.label, refit) for refit in refits)]
     measures = {
         "auc": found.value,
         "log_loss": float(losses.mean()),
         "calibration_error": calibration_error(bins),
-        "seed_spread": max([*again, found.value]) - min([*again, found.value]),
+        "seed_spread": max(aucs) - min(aucs),
         "harmful_features": float(_count_harmful(importance)),
         "train_positive_rate": float(train.label.mean()),
         "test_positive_rate": float(test.label.mean()),
@@ -153,44 +157,35 @@ def _take(rows: Dataset, chosen: npt.NDArray[np.intp]) -> Dataset:
     )
 
 
-def _slice(name: str, label: npt.NDArray[np.bool_], predicted: Probability, limit: float) -> Slice:
-    return Slice(
-        name=name,
-        rows=len(label),
-        auc=auc_interval(label, predicted),
-        observed=float(label.mean()),
-        predicted=float(predicted.mean()),
-        true_positive_rate=float((predicted[label] >= limit).mean()) if label.any() else np.nan,
-    )
-
-
 def _by_category(
-    features: Sequence[str],
-    test: Dataset,
-    predicted: Probability,
-    limit: float,
-    config: TrainingConfig,
+    feature: str, test: Dataset, predicted: Probability, limit: float, least: int
 ) -> Iterator[Slice]:
-    """Yield each value of some features that has enough rows, and of either class."""
-    for feature in features:
-        values = test.categorical[:, CATEGORICAL.index(feature)].astype(str)
-        for value in np.unique(values):
-            chosen = values == value
-            label = test.label[chosen]
-            enough = chosen.sum() >= config.evaluation.minimum_rows
-            if enough and label.any() and not label.all():
-                yield _slice(f"{feature} {value}", label, predicted[chosen], limit)
+    values = test.categorical[:, CATEGORICAL.index(feature)].astype(str)
+    for part in _parts(values, test.label, predicted, limit, least):
+        yield part._replace(name=f"{feature} {part.name}")
 
 
 def _by_month(test: Dataset, predicted: Probability, limit: float) -> Iterator[Slice]:
-    if test.time is None:
-        return
-    months = test.time.astype("datetime64[M]")
-    for month in np.unique(months):
-        chosen = months == month
-        label = test.label[chosen]
-        if label.any() and not label.all():
-            yield _slice(str(month), label, predicted[chosen], limit)
+    if test.time is not None:
+        yield from _parts(test.time.astype("datetime64[M]"), test.label, predicted, limit)
+
+
+def _parts(
+    values: npt.NDArray[Any], label: Label, predicted: Probability, limit: float, least: int = 2
+) -> Iterator[Slice]:
+    """Yield the rows of each value that has enough of them, and of either class."""
+    for value in np.unique(values):
+        chosen = values == value
+        true, answers = label[chosen], predicted[chosen]
+        if len(true) >= least and true.any() and not true.all():
+            yield Slice(
+                name=str(value),
+                rows=len(true),
+                auc=auc_interval(true, answers),
+                observed=float(true.mean()),
+                predicted=float(answers.mean()),
+                true_positive_rate=float((answers[true] >= limit).mean()),
+            )
 
 
 def _importance(model: FittedModel, test: Dataset, losses: Values) -> Iterator[Importance]:

@@ -19,8 +19,6 @@ from .estimator import Dataset, FittedModel
 
 UNKNOWN_CATEGORY = "never seen in training"
 EXTREME_ROWS = 50
-
-
 BOUNDS = [
     (
         next(each for each in (column.minimum, column.above, 0) if each is not None),

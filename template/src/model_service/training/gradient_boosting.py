@@ -1,7 +1,6 @@
 """Gradient-boosted trees on histograms (scikit-learn), exported with skl2onnx."""
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,7 +13,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
 from ..contract import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Categorical, Numeric
-from .estimator import Dataset, Probability
+from .estimator import Dataset, Probability, side_by_side
 
 PACKAGES = ("scikit-learn", "skl2onnx")
 
@@ -42,7 +41,7 @@ class GradientBoosting:
 
     def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
         """Return the probability of the label, shape (rows,)."""
-        probability = self._pipeline.predict_proba(_rows(numeric, categorical))[:, 1]
+        probability = self._pipeline.predict_proba(side_by_side(numeric, categorical))[:, 1]
         return np.asarray(probability, dtype=np.float32)
 
     def to_onnx(self) -> onnx.ModelProto:
@@ -73,13 +72,8 @@ def fit(train: Dataset, parameters: Parameters, seed: int) -> GradientBoosting:
     trees = HistGradientBoostingClassifier(random_state=seed, **parameters.model_dump())
     pipeline = Pipeline([("columns", columns), ("trees", trees)])
     with threadpool_limits(1, "openmp"):  # sums in one order: the same data, the same trees
-        pipeline.fit(_rows(train.numeric, train.categorical), train.label)
+        pipeline.fit(side_by_side(train.numeric, train.categorical), train.label)
     return GradientBoosting(pipeline, categorical, numeric)
-
-
-def _rows(numeric: Numeric, categorical: Categorical) -> npt.NDArray[np.object_]:
-    """Return both inputs side by side, as the pipeline takes them."""
-    return np.hstack([categorical, numeric.astype(object)])
 
 
 def _keep_positive_class(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
-from pathlib import Path
 
 from ..reports.chart import Axis, Mark, Series, draw, reach
 from ..reports.page import charts, page, state, table
@@ -16,12 +15,7 @@ GAINS = {
     "simple_model": "logistic regression",
     "champion": "the champion",
 }
-
-
-def write(path: Path, config: TrainingConfig, candidate: Candidate) -> None:
-    """Write the page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(config, candidate), encoding="utf-8")
+SLICE = ["rows of", "how many", "AUC", "true", "predicted"]
 
 
 def render(config: TrainingConfig, candidate: Candidate) -> str:
@@ -52,9 +46,6 @@ def render(config: TrainingConfig, candidate: Candidate) -> str:
         ),
     ]
     return page(title, not failed, parts)
-
-
-SLICE = ["rows of", "how many", "AUC", "true", "predicted"]
 
 
 def _gate(gate: Gate) -> list[str]:

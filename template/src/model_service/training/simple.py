@@ -1,14 +1,13 @@
 """A simpler model, which the real one must beat: logistic regression on one-hot categories."""
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from .estimator import Dataset, Probability
+from .estimator import Dataset, Probability, side_by_side
 
 RARE_ROWS = 20
 
@@ -27,9 +26,6 @@ def predict(train: Dataset, test: Dataset) -> Probability:
         ]
     )
     model = Pipeline([("columns", columns), ("regression", LogisticRegression(max_iter=1_000))])
-    model.fit(_rows(train), train.label)
-    return np.asarray(model.predict_proba(_rows(test))[:, 1], dtype=np.float32)
-
-
-def _rows(rows: Dataset) -> npt.NDArray[np.object_]:
-    return np.hstack([rows.categorical, rows.numeric.astype(object)])
+    model.fit(side_by_side(train.numeric, train.categorical), train.label)
+    probability = model.predict_proba(side_by_side(test.numeric, test.categorical))[:, 1]
+    return np.asarray(probability, dtype=np.float32)

@@ -2,8 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from ..data.store import Store, open_store
 from ..errors import UserError
 from ..fallback import Fallback
 from ..monitoring.drift import Reference
+from ..reports.page import write
 from ..serving.predictor import Predictor
 from . import card, estimator, report, simple
 from .candidate import Candidate
 from .config import CONFIG, TrainingConfig, read
 from .dataset import fingerprint, split_by_time
-from .estimator import Dataset, Estimator, FittedModel, Probability
+from .estimator import Dataset, Estimator, Probability
 from .evaluation import SEEDS, evaluate, without_some
 from .export import export, parity_difference
 from .gates import judge
@@ -42,7 +42,7 @@ def main() -> int:
         config, models = read(), configured.models_dir
         with open_store(configured) as store:
             candidate = prepare(config, store, models, configured.addresses)
-        report.write(REPORT, config, candidate)
+        write(REPORT, report.render(config, candidate))
         print(f"      all of it: {REPORT}")
         manifest = register(candidate, models)
         card.write(config, candidate, manifest)
@@ -92,7 +92,7 @@ def prepare(
 
     _step(5, f"evaluate on {len(test_rows)} later rows")
     others = _others(train_rows, test_rows, models)
-    refits = list(_refits(module, parameters, config.seed, train_rows))
+    refits = list(_refits(module, parameters, config.seed, train_rows, test_rows))
     evaluation = evaluate(config, train_rows, test_rows, model, others, refits)
     found = {"refused_share": max(refused.values()), "parity_difference": difference}
     measures = evaluation.measures | found
@@ -149,16 +149,12 @@ def _others(train: Dataset, test: Dataset, models: Path) -> dict[str, Probabilit
 
 
 def _refits(
-    module: Estimator, parameters: Any, seed: int, rows: Dataset
-) -> Iterator[Callable[[Dataset], Probability]]:
-    """Yield what predicts with the same estimator, fitted with other seeds on some of the rows."""
+    module: Estimator, parameters: Any, seed: int, train: Dataset, test: Dataset
+) -> Iterator[Probability]:
+    """Yield what the same estimator predicts, fitted with other seeds on some of the rows."""
     for other in range(seed + 1, seed + SEEDS):
-        model = module.fit(without_some(rows, other), parameters, other)
-        yield partial(_predict, model)
-
-
-def _predict(model: FittedModel, rows: Dataset) -> Probability:
-    return model.predict(rows.numeric, rows.categorical)
+        model = module.fit(without_some(train, other), parameters, other)
+        yield model.predict(test.numeric, test.categorical)
 
 
 def _fallback(config: TrainingConfig, rows: Dataset) -> Fallback | None:
