@@ -31,7 +31,7 @@ def build() -> dict[str, Path]:
     with warnings.catch_warnings(action="ignore", category=DirtyLocalWarning):
         copier.run_copy(str(ROOT), PROJECT, defaults=True, quiet=True, vcs_ref="HEAD")
     run(PROJECT, "make", "setup", "train")
-    found = {"project": PROJECT / ".venv"}
+    found = {"project": install_as_in_image()}
     locked = run(
         PROJECT, UV, "export", "--quiet", "--all-extras", "--no-hashes", "--no-emit-project"
     ).splitlines()
@@ -46,6 +46,14 @@ def build() -> dict[str, Path]:
     print("Fitting the same model for scikit-learn.", flush=True)
     run(PROJECT, PROJECT / ".venv/bin/python", HERE / "fit.py", MODEL)
     return found
+
+
+def install_as_in_image() -> Path:
+    """Make an environment of what the image holds; libraries find others there and import them."""
+    folder = BUILD / "serving"
+    command = (UV, "sync", "--locked", "--no-dev", "--python", PROJECT / ".venv/bin/python")
+    run(PROJECT, "env", f"UV_PROJECT_ENVIRONMENT={folder}", *command)
+    return folder
 
 
 def install(name: str, requirements: Path, locked: Iterable[str]) -> Path:

@@ -124,7 +124,8 @@ def test_of_very_many_rows_a_share_is_counted() -> None:
         return value() - before
 
     busy = 10 * MAX_ROWS_PER_SECOND // rows
-    assert in_a_second(busy) == busy * rows  # it was not known how many would come
+    # Until it is known how many come, the share falls with each call: 1, then 1/2, 1/3, ...
+    assert MAX_ROWS_PER_SECOND < in_a_second(busy) < busy * rows / 2
     assert in_a_second(busy) == pytest.approx(MAX_ROWS_PER_SECOND, rel=0.35)  # 5 deviations
     assert in_a_second(5) <= 5 * rows
     assert in_a_second(5) == 5 * rows

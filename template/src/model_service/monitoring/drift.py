@@ -25,7 +25,7 @@ LEVELS = 20
 MISSING, OTHER = "missing", "other"
 PREDICTION = "(prediction)"  # no feature can have this name
 MAX_GATHERED_ROWS = 250  # more would stop the event loop for too long
-MAX_ROWS_PER_SECOND = 20_000  # in one process
+MAX_ROWS_PER_SECOND = 10_000  # in one process
 
 Values = npt.NDArray[np.float32]
 
@@ -168,8 +168,7 @@ class DriftCounts:
         self._values = np.empty((len(NUMERIC) + 1, MAX_GATHERED_ROWS), np.float32)
         self._texts = np.empty((len(CATEGORICAL), MAX_GATHERED_ROWS), np.object_)
         self._gathered = 0
-        self._offered = 0
-        self._share = 1.0
+        self._offered = self._offered_before = 0
         self._lock = threading.Lock()  # a slow model answers in a thread
 
     def publish(self) -> None:
@@ -182,7 +181,8 @@ class DriftCounts:
         """Gather the rows of a batch, and count them when there are enough to be quick at it."""
         with self._lock:
             self._offered += len(prediction)
-            if self._share < 1 and random.random() > self._share:  # noqa: S311 - no secret
+            offered = max(self._offered, self._offered_before)
+            if random.random() * offered > MAX_ROWS_PER_SECOND:  # noqa: S311 - no secret
                 return
             start = 0
             while start < len(prediction):
@@ -194,8 +194,7 @@ class DriftCounts:
         """Publish the counts of all rows so far; is called every second."""
         with self._lock:
             self._count()
-            self._share = min(1.0, MAX_ROWS_PER_SECOND / max(self._offered, 1))
-            self._offered = 0
+            self._offered_before, self._offered = self._offered, 0
             counted, self._counts = self._counts, self._no_counts()
         for feature, bins in self._bins.items():
             for name, count in zip(bins.names, counted[feature].tolist(), strict=True):

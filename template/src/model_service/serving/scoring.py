@@ -7,6 +7,7 @@ run in the event loop, longer ones in a thread, where they can be given up.
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -212,7 +213,8 @@ class Scorer:
         try:
             inputs = to_inputs([job.rows for job in batch])
             probabilities = model.predictor.predict(*inputs)
-            problem = "" if np.isfinite(probabilities).all() else "not_finite"
+            values = probabilities.tolist()
+            problem = "" if math.isfinite(sum(values)) else "not_finite"
         except Exception:
             LOGGER.exception("the model failed")
             problem = "error"
@@ -225,7 +227,7 @@ class Scorer:
                 model.drift.add(*inputs, probabilities)
             except Exception:  # the answer matters more
                 LOGGER.exception("rows were not counted for drift")
-        values, ends = probabilities.tolist(), accumulate(len(job.rows) for job in batch)
+        ends = accumulate(len(job.rows) for job in batch)
         return [values[end - len(job.rows) : end] for job, end in zip(batch, ends, strict=True)]
 
     def _serve_in_thread(

@@ -9,7 +9,7 @@ from collections import deque
 
 from .scoring import OverloadedError
 
-TURN_BYTES = 32 * 1024
+TURN_BYTES = 96 * 1024
 """A turn ends with the request that goes beyond it."""
 
 
