@@ -15,6 +15,7 @@ from model_service.contract import (
     Column,
     columns,
     example_row,
+    task_of,
     to_arrays,
     to_row,
 )
@@ -45,6 +46,32 @@ def test_a_number_without_bounds_is_refused(annotation: Any) -> None:
 
     with pytest.raises(TypeError, match="odd: give a lower and an upper bound"):
         columns(model)
+
+
+@pytest.mark.parametrize(
+    ("column", "task"),
+    [
+        (Column("it", "numeric", "boolean", "", True), "binary"),
+        (Column("it", "numeric", "number", "", 1.5), "regression"),
+        (Column("it", "numeric", "integer", "", 1), "regression"),
+        (Column("it", "categorical", "string", "", "a", choices=("a", "b")), "multiclass"),
+    ],
+)
+def test_the_label_decides_what_kind_of_model_answers(column: Column, task: str) -> None:
+    assert task_of(column) == task
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (Column("it", "categorical", "string", "", "a", pattern="^a$"), "it: declare the classes"),
+        (Column("it", "categorical", "string", "", "a", choices=("a",)), "it: declare the classes"),
+        (Column("it", "numeric", "boolean", "", True, nullable=True), "it: .* take None away"),
+    ],
+)
+def test_a_label_that_cannot_be_predicted_is_refused(column: Column, problem: str) -> None:
+    with pytest.raises(TypeError, match=problem):
+        task_of(column)
 
 
 def test_text_without_an_end_is_refused() -> None:

@@ -5,10 +5,11 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from model_service import registry
+from model_service.contract import Predictions
 from model_service.serving.predictor import Predictor
 from model_service.training.config import read
 from model_service.training.dataset import split_by_time
-from model_service.training.estimator import Dataset, Probability
+from model_service.training.estimator import Dataset
 from tests.conftest import Trained
 
 
@@ -18,13 +19,13 @@ def rows(trained: Trained) -> tuple[Dataset, Dataset]:
 
 
 @pytest.fixture(scope="module")
-def predicted(trained: Trained, rows: tuple[Dataset, Dataset]) -> Probability:
+def predicted(trained: Trained, rows: tuple[Dataset, Dataset]) -> Predictions:
     graph, _ = registry.load(trained.models)
     return Predictor(graph).predict(rows[1].numeric, rows[1].categorical)
 
 
 def test_it_is_above_the_stated_floor(
-    rows: tuple[Dataset, Dataset], predicted: Probability
+    rows: tuple[Dataset, Dataset], predicted: Predictions
 ) -> None:
     floor = read().gates["auc"].minimum
 
@@ -33,7 +34,7 @@ def test_it_is_above_the_stated_floor(
 
 
 def test_it_beats_always_answering_the_base_rate(
-    rows: tuple[Dataset, Dataset], predicted: Probability
+    rows: tuple[Dataset, Dataset], predicted: Predictions
 ) -> None:
     train, test = rows
     baseline = log_loss(test.label, np.full(len(test), train.label.mean()))
@@ -41,12 +42,12 @@ def test_it_beats_always_answering_the_base_rate(
     assert log_loss(test.label, predicted) < baseline
 
 
-def test_its_probabilities_are_probabilities(predicted: Probability) -> None:
+def test_its_probabilities_are_probabilities(predicted: Predictions) -> None:
     assert ((predicted >= 0) & (predicted <= 1)).all()
 
 
 def test_the_manifest_tells_the_quality_of_this_very_model(
-    trained: Trained, rows: tuple[Dataset, Dataset], predicted: Probability
+    trained: Trained, rows: tuple[Dataset, Dataset], predicted: Predictions
 ) -> None:
     measured = roc_auc_score(rows[1].label, predicted)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from model_service.contract import Categorical, Numeric
+from model_service.contract import Categorical, Numeric, Predictions
 from model_service.serving.mounted import MAX_BODY_BYTES
 from model_service.serving.runtime import Runtime
-from model_service.serving.scoring import Model, Probabilities
+from model_service.serving.scoring import Model
 from model_service.settings import Settings
 from model_service.web import NEW_YORK, create_web
 from tests.conftest import Trained, start_service
@@ -173,7 +173,7 @@ class Stub:
     def __init__(self, seconds: float = 0, error: Exception | None = None) -> None:
         self.seconds, self.error = seconds, error
 
-    def predict(self, numeric: Numeric, categorical: Categorical) -> Probabilities:
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
         del categorical
         time.sleep(self.seconds)
         if self.error:

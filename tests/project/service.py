@@ -37,7 +37,11 @@ class Service:
 
     def predict(self, rows: list[dict[str, Any]]) -> Answer:
         """Ask for the prediction of some rows."""
-        return self._call("POST", "/predict", json.dumps({"rows": rows}))
+        return self.post("/predict", {"rows": rows})
+
+    def post(self, path: str, body: Any) -> Answer:
+        """Send JSON."""
+        return self._call("POST", path, json.dumps(body))
 
     def example_row(self) -> dict[str, Any]:
         """Return the row that the service's own documentation gives as an example."""

@@ -20,7 +20,7 @@ Categorical = npt.NDArray[np.object_]
 Row = tuple[Any, ...]
 """The values of one row: the numeric features, then the categorical ones; None is missing."""
 
-NUMERIC_INPUT, CATEGORICAL_INPUT, OUTPUT = "numeric", "categorical", "probability"
+NUMERIC_INPUT, CATEGORICAL_INPUT = "numeric", "categorical"
 """Names in the ONNX graph."""
 
 KEYWORDS = {
@@ -51,6 +51,13 @@ class Table:
 
 
 Rows = Sequence[Row] | Table
+Task = Literal["binary", "multiclass", "regression"]
+Prediction = float | list[float]
+"""What is predicted for a row: one number, or the probability of each class."""
+Predictions = npt.NDArray[np.float32]
+"""The same for many rows, shape (rows, *WIDTH)."""
+Labels = npt.NDArray[Any]
+"""Whether each label is true, or its value, or the index of its class; shape (rows,)."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,41 @@ LABELLED = columns(LabelledFeatures)
 NUMERIC = tuple(column.name for column in FEATURES if column.kind == "numeric")
 CATEGORICAL = tuple(column.name for column in FEATURES if column.kind == "categorical")
 NULLABLE_TEXT = any(column.nullable for column in FEATURES if column.kind == "categorical")
-(LABEL,) = (column.name for column in LABELLED if column not in FEATURES)
+(_label,) = (column for column in LABELLED if column not in FEATURES)
+LABEL = _label.name
+
+
+def task_of(label: Column) -> Task:
+    """Return what kind of model answers: by the type of the label.
+
+    Raises:
+        TypeError: the label may be missing, or is text without declared classes.
+    """
+    if label.nullable:
+        raise TypeError(f"{label.name}: the label of a row is known; take None away")
+    if label.type == "boolean":
+        return "binary"
+    if label.type != "string":
+        return "regression"
+    if not label.choices or len(label.choices) < 2:
+        raise TypeError(f"{label.name}: declare the classes, as in Literal['low', 'high']")
+    return "multiclass"
+
+
+TASK: Task = task_of(_label)
+CLASSES: tuple[str, ...] = (_label.choices or ()) if TASK == "multiclass" else ()
+"""The classes between which a model of many decides, in the order of its probabilities."""
+WIDTH: tuple[int, ...] = (len(CLASSES),) if CLASSES else ()
+"""Shape of the prediction for one row."""
+OUTPUT = "value" if TASK == "regression" else "probability"
+"""Name of the output in the ONNX graph."""
+QUALITY: Literal["auc", "r2"] = "r2" if TASK == "regression" else "auc"
+"""Name of the measure by which models are judged."""
+MEANING = {
+    "binary": "Probability that the label is true",
+    "multiclass": "Probability of each class",
+    "regression": "Predicted value of the label",
+}[TASK]
 
 
 def to_row(values: Mapping[str, Any]) -> Row:

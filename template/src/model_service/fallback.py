@@ -1,4 +1,4 @@
-"""What is answered while the model cannot: the share of positive labels seen in training."""
+"""What is answered while the model cannot: the mean of the label in training, by group."""
 
 from typing import Self
 
@@ -6,45 +6,48 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from .contract import CATEGORICAL, NUMERIC, Categorical, Rows, Table
+from .contract import CATEGORICAL, NUMERIC, Categorical, Prediction, Rows, Table
 
 PRIOR_ROWS = 20
 
 
 class Fallback(BaseModel):
-    """A share per value of one categorical feature, and one for all other rows."""
+    """A prediction per value of one categorical feature, and one for all other rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     group_by: str
-    share: dict[str, float]
-    otherwise: float
+    value: dict[str, Prediction]
+    otherwise: Prediction
 
     @classmethod
-    def fit(cls, categorical: Categorical, label: npt.NDArray[np.bool_], group_by: str) -> Self:
-        """Count the positive labels of the training rows.
+    def fit(cls, categorical: Categorical, target: npt.NDArray[np.floating], group_by: str) -> Self:
+        """Take the mean of what a model should have answered for the training rows.
 
-        Small groups are drawn to the share of all rows, as if each had `PRIOR_ROWS` more of them
+        Small groups are drawn to the mean of all rows, as if each had `PRIOR_ROWS` more of them
         (additive smoothing).
 
         Args:
             categorical: Shape (rows, len(CATEGORICAL)).
-            label: Shape (rows,).
-            group_by: A categorical feature, or "" for one share over all rows.
+            target: The label; of a class, 1 where a row is of it and 0 elsewhere. Shape
+                (rows, *WIDTH).
+            group_by: A categorical feature, or "" for one prediction for all rows.
         """
-        otherwise = float(label.mean())
+        otherwise = target.mean(axis=0)
         if not group_by:
-            return cls(group_by="", share={}, otherwise=otherwise)
+            return cls(group_by="", value={}, otherwise=otherwise.tolist())
         values, group = np.unique(
             categorical[:, CATEGORICAL.index(group_by)].astype(str), return_inverse=True
         )
-        positive = np.bincount(group, weights=label) + PRIOR_ROWS * otherwise
-        share = positive / (np.bincount(group) + PRIOR_ROWS)
-        named = dict(zip(values.tolist(), share.tolist(), strict=True))
-        return cls(group_by=group_by, share=named, otherwise=otherwise)
+        total = np.zeros((len(values), *target.shape[1:]))
+        np.add.at(total, group, target)
+        rows = np.bincount(group).reshape(-1, *(1 for _ in target.shape[1:]))
+        mean = (total + PRIOR_ROWS * otherwise) / (rows + PRIOR_ROWS)
+        named = dict(zip(values.tolist(), mean.tolist(), strict=True))
+        return cls(group_by=group_by, value=named, otherwise=otherwise.tolist())
 
-    def predict(self, rows: Rows) -> list[float]:
-        """Return a probability per row."""
+    def predict(self, rows: Rows) -> list[Prediction]:
+        """Return a prediction per row."""
         if not self.group_by:
             return [self.otherwise] * len(rows)
         column = CATEGORICAL.index(self.group_by)
@@ -52,4 +55,4 @@ class Fallback(BaseModel):
             groups = rows.categorical[:, column].tolist()
         else:
             groups = [row[len(NUMERIC) + column] or "" for row in rows]
-        return [self.share.get(group, self.otherwise) for group in groups]
+        return [self.value.get(group, self.otherwise) for group in groups]

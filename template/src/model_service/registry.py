@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import settings
-from .contract import schema_hash
+from .contract import QUALITY, schema_hash
 from .errors import UserError, describe
 from .fallback import Fallback
 from .monitoring.drift import Reference
@@ -223,7 +223,7 @@ def _list(root: Path) -> int:
     for version in versions(root):
         manifest = read_manifest(root, version)
         schema = "" if manifest.schema_sha256 == schema_hash() else "another schema"
-        quality = f"AUC {manifest.metrics.get('auc', float('nan')):.4f}"
+        quality = f"{QUALITY.upper()} {manifest.metrics.get(QUALITY, float('nan')):.4f}"
         told = (version, quality, manifest.estimator, places.get(version), schema)
         print("  ".join(filter(None, told)))
     return 0

@@ -12,7 +12,7 @@ tests of both, and take `create_web` out of `serving/service.py`, and `weather_u
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
@@ -104,7 +104,7 @@ def create_web(runtime: Runtime) -> FastAPI:
         weather = await live.at(flight.origin) if soon else MISSING
         scored = await predict([row.model_copy(update=weather.features)])
         return FlightPrediction(
-            probability=scored.probabilities[0],
+            probability=cast(float, scored.predictions[0]),
             model_version=scored.version,
             degraded=scored.degraded,
             weather=UsedWeather(source=weather.source, observed_at=weather.observed_at),

@@ -14,6 +14,7 @@ from model_service.contract import (
     CATEGORICAL,
     Categorical,
     Numeric,
+    Predictions,
     Rows,
     Table,
     example_row,
@@ -28,14 +29,13 @@ from model_service.serving.scoring import (
     Model,
     NoAnswerError,
     OverloadedError,
-    Probabilities,
     Scored,
     Scorer,
     inline_rows,
 )
 
 ROW = to_row(example_row())
-BASE_RATE = Fallback(group_by="", share={}, otherwise=0.25)
+BASE_RATE = Fallback(group_by="", value={}, otherwise=0.25)
 BUDGET = 0.5
 
 
@@ -46,15 +46,15 @@ class Stub:
     answer: Callable[[int], Any] = lambda rows: np.full(rows, 0.5, np.float32)
     calls: list[int] = field(default_factory=list)
 
-    def predict(self, numeric: Numeric, categorical: Categorical) -> Probabilities:
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
         del categorical
         self.calls.append(len(numeric))
-        result: Probabilities = self.answer(len(numeric))
+        result: Predictions = self.answer(len(numeric))
         return result
 
 
-def slow(seconds: float) -> Callable[[int], Probabilities]:
-    def answer(rows: int) -> Probabilities:
+def slow(seconds: float) -> Callable[[int], Predictions]:
+    def answer(rows: int) -> Predictions:
         time.sleep(seconds)
         return np.full(rows, 0.5, np.float32)
 
@@ -101,7 +101,7 @@ def test_each_request_gets_its_own_rows_back(inline: int) -> None:
 
     answers = serve(stub, lambda scorer: together(scorer, 1, 3, 2), inline)
 
-    assert [answer.probabilities for answer in answers] == [[0.0], [1.0, 2.0, 3.0], [4.0, 5.0]]
+    assert [answer.predictions for answer in answers] == [[0.0], [1.0, 2.0, 3.0], [4.0, 5.0]]
     assert stub.calls == [6]
 
 
@@ -193,12 +193,12 @@ def test_a_failure_beside_the_answer_does_not_take_it_away() -> None:
         scorer.use(Model("v1", Stub(), None, MAX_BATCH_ROWS, Broken()))
         return await asyncio.wait_for(scorer.score([ROW]), 1)
 
-    assert asyncio.run(run()).probabilities == [0.5]
+    assert asyncio.run(run()).predictions == [0.5]
 
 
 @pytest.mark.parametrize("inline", [MAX_BATCH_ROWS, 0], ids=["in the loop", "in a thread"])
 def test_a_fallback_that_fails_is_an_error_and_not_silence(inline: int) -> None:
-    unknown = Fallback(group_by="gone", share={}, otherwise=0.25)
+    unknown = Fallback(group_by="gone", value={}, otherwise=0.25)
 
     async def requests(scorer: Scorer) -> None:
         with pytest.raises(ValueError, match="not in tuple"):
@@ -266,7 +266,7 @@ def test_rows_and_columns_are_answered_together_in_their_order() -> None:
 
     answers = serve(stub, lambda scorer: gather(scorer, [ROW], table(2), [ROW] * 2, table(1)))
 
-    assert [answer.probabilities for answer in answers] == [[0.0], [1.0, 2.0], [3.0, 4.0], [5.0]]
+    assert [answer.predictions for answer in answers] == [[0.0], [1.0, 2.0], [3.0, 4.0], [5.0]]
     assert stub.calls == [6]
 
 
@@ -274,7 +274,7 @@ def test_the_model_gets_the_same_values_from_rows_and_columns() -> None:
     seen: list[tuple[Numeric, Categorical]] = []
 
     class Noting(Stub):
-        def predict(self, numeric: Numeric, categorical: Categorical) -> Probabilities:
+        def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
             seen.append((numeric, categorical))
             return super().predict(numeric, categorical)
 
@@ -302,8 +302,8 @@ def test_others_are_answered_between_the_batches_of_many_columns() -> None:
     one, many = serve(stub, requests)
 
     assert finished == ["one", "many"]
-    assert len(one.probabilities) == 1
-    assert len(many.probabilities) == MAX_BATCH_ROWS * 3 + 7
+    assert len(one.predictions) == 1
+    assert len(many.predictions) == MAX_BATCH_ROWS * 3 + 7
     assert max(stub.calls) <= MAX_BATCH_ROWS
 
 
@@ -320,7 +320,7 @@ def test_one_version_answers_all_of_many_columns() -> None:
     answer = serve(old, requests)
 
     assert answer.version == "v2"
-    assert answer.probabilities == pytest.approx([0.9] * MAX_BATCH_ROWS * 4)
+    assert answer.predictions == pytest.approx([0.9] * MAX_BATCH_ROWS * 4)
 
 
 def test_the_fallback_answers_all_of_many_columns_or_none() -> None:
@@ -333,7 +333,7 @@ def test_the_fallback_answers_all_of_many_columns_or_none() -> None:
 
 @pytest.mark.parametrize("group", CATEGORICAL)
 def test_the_fallback_knows_the_groups_of_columns_as_those_of_rows(group: str) -> None:
-    shares = Fallback(group_by=group, share={example_row()[group]: 0.75}, otherwise=0.25)
+    shares = Fallback(group_by=group, value={example_row()[group]: 0.75}, otherwise=0.25)
 
     assert shares.predict([ROW]) == shares.predict(table(1)) == [0.75]
     assert shares.predict(table(1, **{group: "?"})) == [0.25]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from model_service.contract import CATEGORICAL, NUMERIC, Categorical, Numeric
+from model_service.contract import CATEGORICAL, NUMERIC, Categorical, Numeric, Predictions
 from model_service.training.config import EvaluationConfig, TrainingConfig, read
-from model_service.training.estimator import Dataset, Probability
+from model_service.training.estimator import Dataset
 from model_service.training.evaluation import Evaluation, evaluate, without_some
 
 ROWS = 3_000
@@ -27,7 +27,7 @@ def rows() -> Dataset:
     return Dataset(numeric, categorical, label, day.astype("datetime64[us]"))
 
 
-def truth(numeric: Numeric) -> Probability:
+def truth(numeric: Numeric) -> Predictions:
     return (1 / (1 + np.exp(-2 * numeric[:, 0]))).astype(np.float32)
 
 
@@ -37,7 +37,7 @@ class Knows:
 
     astray: float = 0.0
 
-    def predict(self, numeric: Numeric, _: Categorical) -> Probability:
+    def predict(self, numeric: Numeric, _: Categorical) -> Predictions:
         shifted = numeric.copy()
         shifted[:, 0] += self.astray * numeric[:, 1]
         return truth(shifted)
@@ -54,7 +54,7 @@ def config() -> TrainingConfig:
 
 def measured(config: TrainingConfig, model: Knows, test: Dataset) -> Evaluation:
     others = {"base_rate": np.full(len(test), 0.5, np.float32)}
-    return evaluate(config, test, test, model, others, [truth(test.numeric)])  # type: ignore[arg-type]
+    return evaluate(config, test, model, others, [truth(test.numeric)])  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_feature_that_leads_astray_is_harmful(config: TrainingConfig) -> None:
 
 
 def test_a_slice_that_is_a_coin_is_seen_and_a_small_one_is_not_judged(found: Evaluation) -> None:
-    aucs = {each.name: each.auc for each in found.slices}
+    aucs = {each.name: each.quality for each in found.slices}
 
     assert set(aucs) == {f"{GROUP} a", f"{GROUP} b"}
     assert aucs[f"{GROUP} a"].low > 0.8

@@ -4,16 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import log_loss, r2_score, roc_auc_score
 
 from model_service.training.measures import (
     Bin,
     auc,
-    auc_interval,
+    auc_over_classes,
     calibration,
     calibration_error,
     log_losses,
+    log_losses_over_classes,
     mean_interval,
+    quality_interval,
+    r2,
+    squared_errors,
 )
 
 
@@ -35,6 +39,36 @@ def test_the_mean_of_log_losses_is_that_of_scikit_learn() -> None:
     assert log_losses(label, predicted).mean() == pytest.approx(log_loss(label, predicted))
 
 
+def test_measures_of_many_classes_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    label = random.integers(0, 3, 200)
+    predicted = random.dirichlet(np.ones(3), 200) * 0.7 + 0.3 * np.eye(3)[label]
+
+    expected = roc_auc_score(label, predicted, multi_class="ovr")
+    assert auc_over_classes(label, predicted) == pytest.approx(expected)
+    mean = log_losses_over_classes(label, predicted).mean()
+    assert mean == pytest.approx(log_loss(label, predicted))
+
+
+def test_a_class_that_no_row_has_is_left_out() -> None:
+    label = np.array([0, 1, 0, 1])
+    predicted = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]] * 2)
+
+    assert auc_over_classes(label, predicted) == 1
+
+
+def test_measures_of_numbers_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    label = random.normal(5, 2, 100)
+    predicted = label + random.normal(0, 1, 100)
+
+    assert r2(label, predicted) == pytest.approx(r2_score(label, predicted))
+    assert squared_errors(label, predicted).mean() == pytest.approx(
+        ((label - predicted) ** 2).mean()
+    )
+    assert np.isnan(r2(np.ones(3), np.ones(3)))
+
+
 def test_a_certain_mistake_costs_much_and_not_everything() -> None:
     assert np.isfinite(log_losses(np.array([True]), np.array([0.0]))).all()
 
@@ -52,7 +86,7 @@ def test_an_interval_narrows_with_more_rows() -> None:
     widths = []
     for rows in (100, 2_500):
         label = random.random(rows) < 0.3
-        found = auc_interval(label, label * 0.3 + random.random(rows))
+        found = quality_interval(label, label * 0.3 + random.random(rows))
         assert found.low < found.value < found.high
         widths.append(found.high - found.low)
 

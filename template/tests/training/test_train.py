@@ -11,11 +11,11 @@ import onnxruntime as ort
 import pytest
 
 from model_service import registry
-from model_service.contract import CATEGORICAL, LABEL, NUMERIC, Categorical, Numeric
+from model_service.contract import CATEGORICAL, LABEL, NUMERIC, Categorical, Numeric, Predictions
 from model_service.training import estimator
 from model_service.training.config import ConfigError, Limit, TrainingConfig, read
 from model_service.training.dataset import SplitError
-from model_service.training.estimator import Dataset, FittedModel, Probability
+from model_service.training.estimator import Dataset, FittedModel
 from model_service.training.export import export, parity_difference
 from model_service.training.train import GateError, train
 from tests.conftest import Trained
@@ -70,7 +70,7 @@ def test_a_split_without_test_rows_is_refused(
 ) -> None:
     later = config.model_copy(update={"test_from": date(9999, 1, 1)})
 
-    with pytest.raises(SplitError, match=f"both classes of '{LABEL}'"):
+    with pytest.raises(SplitError, match=f"different values of '{LABEL}'"):
         train(later, trained.store, tmp_path / "m")
 
 
@@ -121,7 +121,7 @@ class Changed:
     shift: float = 0
     reverse_opsets: bool = False
 
-    def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
         return self.model.predict(numeric, categorical) + np.float32(self.shift)
 
     def to_onnx(self) -> onnx.ModelProto:

@@ -8,8 +8,8 @@ from typing import cast
 import polars as pl
 import sqlalchemy as sa
 
+from ..contract import CLASSES, LABEL, TASK, Column
 from ..contract import FEATURES as COLUMNS
-from ..contract import LABEL, Column
 from ..reports.chart import Axis, Series, draw, reach
 from ..reports.page import charts, page, table
 from .features import TIME
@@ -78,17 +78,28 @@ def _charts(rows: pl.DataFrame) -> Iterator[str]:
     month = ((pl.col(TIME) - first).dt.total_seconds() / MONTH_SECONDS).floor()
     monthly = (
         rows.group_by(month.alias("month"))
-        .agg(pl.len(), pl.col(LABEL).cast(pl.Float64).mean())
+        .agg(pl.len(), *(label.alias(name) for name, label in _labels().items()))
         .sort("month")
         .rows()
     )
     across = Axis(0, monthly[-1][0] + 1)
-    counts = [(month, float(count)) for month, count, _ in monthly]
+    counts = [(month, float(count)) for month, count, *_ in monthly]
     title = f"Rows by month since {first:%Y-%m-%d}"
     yield draw(title, [Series("rows", counts, "bars")], [], across, reach([y for _, y in counts]))
-    shares = [(month + 0.5, share) for month, _, share in monthly]
-    up = reach([y for _, y in shares])
-    yield draw(f"Share of {LABEL} by month", [Series(LABEL, shares)], [], across, up)
+    means = [
+        Series(name, [(row[0] + 0.5, row[at]) for row in monthly])
+        for at, name in enumerate(_labels(), start=2)
+    ]
+    up = reach([y for series in means for _, y in series.points])
+    what = "Mean" if TASK == "regression" else "Share"
+    yield draw(f"{what} of {LABEL} by month", means, [], across, up)
+
+
+def _labels() -> dict[str, pl.Expr]:
+    """Return the mean of the label, or the share of each class."""
+    if CLASSES:
+        return {name: (pl.col(LABEL) == name).cast(pl.Float64).mean() for name in CLASSES}
+    return {LABEL: pl.col(LABEL).cast(pl.Float64).mean()}
 
 
 def _values(column: Column, rows: pl.DataFrame) -> list[str]:

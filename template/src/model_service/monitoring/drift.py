@@ -17,13 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from ..contract import CATEGORICAL, NUMERIC, Categorical, Numeric
+from ..contract import CATEGORICAL, CLASSES, NUMERIC, Categorical, Numeric
 from . import metrics
 
 BINS = 10
 LEVELS = 20
 MISSING, OTHER = "missing", "other"
 PREDICTION = "(prediction)"  # no feature can have this name
+NUMBERS = NUMERIC if CLASSES else (*NUMERIC, PREDICTION)
+TEXTS = (*CATEGORICAL, PREDICTION) if CLASSES else CATEGORICAL
+"""Of a prediction for many classes, the most probable one is counted."""
 MAX_GATHERED_ROWS = 250  # more would stop the event loop for too long
 MAX_ROWS_PER_SECOND = 10_000  # in one process
 
@@ -99,7 +102,7 @@ class Reference(BaseModel):
 
     numeric: dict[str, NumericBins]
     categorical: dict[str, CategoricalBins]
-    prediction: NumericBins
+    prediction: NumericBins | CategoricalBins
 
     @classmethod
     def fit(cls, numeric: Numeric, categorical: Categorical, prediction: Values) -> Self:
@@ -110,7 +113,11 @@ class Reference(BaseModel):
                 name: CategoricalBins.fit(categorical[:, at].tolist())
                 for at, name in enumerate(CATEGORICAL)
             },
-            prediction=NumericBins.fit(prediction),
+            prediction=(
+                CategoricalBins.fit(_most_probable(prediction).tolist())
+                if CLASSES
+                else NumericBins.fit(prediction)
+            ),
         )
 
     @property
@@ -124,7 +131,7 @@ class NumericTable:
 
     def __init__(self, columns: Sequence[NumericBins]) -> None:
         """Take the bins of each column."""
-        self._most = max(len(column.edges) for column in columns)
+        self._most = max((len(column.edges) for column in columns), default=0)
         # Where a column has fewer edges than another, no value is above the rest.
         self._edges = np.full((self._most, len(columns), 1), np.inf, np.float32)
         for at, column in enumerate(columns):
@@ -161,12 +168,14 @@ class DriftCounts:
         """Take the bins of that version."""
         self._version = version
         self._bins = reference.bins
-        self._categorical = reference.categorical
-        self._numbers = NumericTable([*reference.numeric.values(), reference.prediction])
+        numbers = (self._bins[name] for name in NUMBERS)
+        self._numbers = NumericTable([each for each in numbers if isinstance(each, NumericBins)])
+        texts = ((name, self._bins[name]) for name in TEXTS)
+        self._texts_bins = {name: each for name, each in texts if isinstance(each, CategoricalBins)}
         self._counts = self._no_counts()
-        # What is gathered, a feature in a row; the prediction is the last of the numbers.
-        self._values = np.empty((len(NUMERIC) + 1, MAX_GATHERED_ROWS), np.float32)
-        self._texts = np.empty((len(CATEGORICAL), MAX_GATHERED_ROWS), np.object_)
+        # What is gathered, a feature in a row; the prediction is the last of its kind.
+        self._values = np.empty((len(NUMBERS), MAX_GATHERED_ROWS), np.float32)
+        self._texts = np.empty((len(TEXTS), MAX_GATHERED_ROWS), np.object_)
         self._gathered = 0
         self._offered = self._offered_before = 0
         self._lock = threading.Lock()  # a slow model answers in a thread
@@ -206,9 +215,12 @@ class DriftCounts:
 
     def _gather(self, numeric: Numeric, categorical: Categorical, prediction: Values) -> None:
         place = slice(self._gathered, self._gathered + len(prediction))
-        self._values[:-1, place] = numeric.T
-        self._values[-1, place] = prediction
-        self._texts[:, place] = categorical.T
+        self._values[: len(NUMERIC), place] = numeric.T
+        self._texts[: len(CATEGORICAL), place] = categorical.T
+        if CLASSES:
+            self._texts[-1, place] = _most_probable(prediction)
+        else:
+            self._values[-1, place] = prediction
         self._gathered = place.stop
         if self._gathered == MAX_GATHERED_ROWS:
             self._count()
@@ -216,7 +228,13 @@ class DriftCounts:
     def _count(self) -> None:
         rows, self._gathered = self._gathered, 0
         counted = self._numbers.count(self._values[:, :rows])
-        for name, counts in zip((*NUMERIC, PREDICTION), counted, strict=True):
+        for name, counts in zip(NUMBERS, counted, strict=True):
             self._counts[name] += counts
-        for name, texts in zip(CATEGORICAL, self._texts[:, :rows].tolist(), strict=True):
-            self._counts[name] += self._categorical[name].count(texts)
+        for name, texts in zip(TEXTS, self._texts[:, :rows].tolist(), strict=True):
+            self._counts[name] += self._texts_bins[name].count(texts)
+
+
+def _most_probable(prediction: Values) -> npt.NDArray[np.object_]:
+    """Return the name of the most probable class of each row; shape (rows, classes) comes in."""
+    chosen: npt.NDArray[np.object_] = np.array(CLASSES, np.object_)[prediction.argmax(axis=1)]
+    return chosen

@@ -92,8 +92,9 @@ def draw(
 
 
 def reach(values: Sequence[float], *stated: float) -> Axis:
-    """Return an axis from zero to a little more than the largest number."""
-    return Axis(0, 1.12 * max([value for value in [*values, *stated] if value > 0], default=1))
+    """Return an axis from zero, or from a lowest number below it, to beyond the largest."""
+    low, high = min([0, *values]), max([each for each in [*values, *stated] if each > 0], default=1)
+    return Axis(1.12 * low, 1.12 * high)
 
 
 def reach_log(values: Sequence[float], *stated: float) -> Axis:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from fastapi import FastAPI
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from ..contract import Rows, Table
+from ..contract import CLASSES, Prediction, Rows, Table
 from ..monitoring.exporter import show_metrics
 from . import arrow_reader, protocols
 from .arrow_reader import read_stream
@@ -70,9 +70,9 @@ def _read_table(body: bytes, max_rows: int) -> Table:
 
 def _write_json(scored: Scored, request_id: str) -> Answer:
     content: dict[str, Any] = {
-        "predictions": scored.probabilities,
+        "predictions": named(scored.predictions),
         "model_version": scored.version,
-        "prediction_id": _row_ids(request_id, len(scored.probabilities)),
+        "prediction_id": _row_ids(request_id, len(scored.predictions)),
     }
     if scored.degraded:
         content["degraded"] = scored.degraded
@@ -80,8 +80,15 @@ def _write_json(scored: Scored, request_id: str) -> Answer:
     return Answer(_encode(content))
 
 
+def named(predictions: list[Prediction]) -> list[Any]:
+    """Return predictions as a client reads them: where there are classes, with their names."""
+    if not CLASSES:
+        return predictions
+    return [dict(zip(CLASSES, cast(list[float], each), strict=True)) for each in predictions]
+
+
 def _write_table(scored: Scored, request_id: str) -> Answer:
-    stream = write_stream(scored.probabilities, _row_ids(request_id, len(scored.probabilities)))
+    stream = write_stream(scored.predictions, _row_ids(request_id, len(scored.predictions)))
     headers = [(b"model-version", scored.version.encode())]
     if scored.degraded:
         headers.append((b"degraded", scored.degraded.encode()))

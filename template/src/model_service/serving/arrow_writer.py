@@ -1,4 +1,7 @@
-"""Predictions as a stream of Arrow (IPC): the columns `prediction` and `prediction_id`."""
+"""Predictions as a stream of Arrow (IPC).
+
+The columns are `prediction`, or `prediction of CLASS` for each class, and `prediction_id`.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -7,18 +10,21 @@ from itertools import accumulate
 import numpy as np
 from flatbuffers import Builder
 
+from ..contract import CLASSES, Prediction
 from .arrow_reader import CONTINUATION, FLOAT, RECORD_BATCH, SCHEMA, UTF8
 
 FORMAT_VERSION = 4
 SINGLE = 1
+COLUMNS = [f"prediction of {name}" for name in CLASSES] or ["prediction"]
 
 
-def write_stream(predictions: Sequence[float], ids: Sequence[str]) -> bytes:
-    """Return a stream of the columns `prediction`, FP32, and `prediction_id`, text."""
+def write_stream(predictions: Sequence[Prediction], ids: Sequence[str]) -> bytes:
+    """Return a stream of the predictions, FP32, and their names, text."""
     texts = [text.encode() for text in ids]
     ends = np.fromiter(accumulate(map(len, texts), initial=0), "<i4", len(texts) + 1)
-    values = np.array(predictions, "<f4").tobytes()
-    batch = _batch(len(ids), [b"", values, b"", ends.tobytes(), b"".join(texts)])
+    columns = np.array(predictions, "<f4").reshape(len(ids), len(COLUMNS)).T
+    values = [part for column in columns for part in (b"", column.tobytes())]
+    batch = _batch(len(ids), [*values, b"", ends.tobytes(), b"".join(texts)])
     return _SCHEMA + batch + struct.pack("<Ii", CONTINUATION, 0)
 
 
@@ -27,7 +33,10 @@ def _batch(rows: int, buffers: Sequence[bytes]) -> bytes:
     padded = [buffer + b"\0" * (-len(buffer) % 8) for buffer in buffers]
     starts = accumulate(map(len, padded), initial=0)
     places = [(start, len(buffer)) for start, buffer in zip(starts, buffers, strict=False)]
-    nodes, parts = _write_pairs(builder, [(rows, 0)] * 2), _write_pairs(builder, places)
+    nodes, parts = (
+        _write_pairs(builder, [(rows, 0)] * (len(COLUMNS) + 1)),
+        _write_pairs(builder, places),
+    )
     builder.StartObject(3)
     builder.PrependInt64Slot(0, rows, 0)
     builder.PrependUOffsetTRelativeSlot(1, nodes, 0)
@@ -51,7 +60,7 @@ def _schema() -> bytes:
     builder.StartObject(0)
     text = builder.EndObject()
     fields = [
-        _write_field(builder, "prediction", FLOAT, single),
+        *(_write_field(builder, name, FLOAT, single) for name in COLUMNS),
         _write_field(builder, "prediction_id", UTF8, text),
     ]
     builder.StartVector(4, len(fields), 4)

@@ -120,7 +120,7 @@ def predicts(
         error: Schema of a refusal.
         parameters: What the path and the headers hold.
     """
-    good = response("One probability per row.", *answered, headers=DEGRADED)
+    good = response("One prediction per row.", *answered, headers=DEGRADED)
     return {
         "operationId": name,
         "summary": "Predict one or many rows.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from ..contract import FEATURES
+from ..contract import CLASSES, FEATURES, MEANING
 from ..schema import Features
 
 MAX_PROBLEMS = 100
@@ -21,6 +21,7 @@ def _whole(value: Any) -> Any:
 
 if TYPE_CHECKING:
     RequestRow = Features
+    _Prediction = float
 else:  # `Features` as clients may write them
     RequestRow = create_model(
         "Features",
@@ -35,6 +36,7 @@ else:  # `Features` as clients may write them
             if column.type == "integer"
         },
     )
+    _Prediction = dict[str, float] if CLASSES else float
 
 
 class PredictRequest(BaseModel):
@@ -47,11 +49,9 @@ class PredictRequest(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """One probability and one id per row, in the order of the rows."""
+    """One prediction and one id per row, in the order of the rows."""
 
-    predictions: Annotated[
-        list[float], Field(description="Probability that the label is true, per row.")
-    ]
+    predictions: Annotated[list[_Prediction], Field(description=f"{MEANING}, per row.")]
     model_version: Annotated[str, Field(description="The version that answered.")]
     prediction_id: Annotated[
         list[str], Field(description="Name of each prediction, for logs and late labels.")

@@ -1,4 +1,4 @@
-"""The model in memory: raw values in, probabilities out."""
+"""The model in memory: raw values in, predictions out."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from ..contract import (
     NUMERIC,
     NUMERIC_INPUT,
     OUTPUT,
+    WIDTH,
     Categorical,
     Numeric,
     example_row,
@@ -44,7 +45,7 @@ class Predictor:
         self._check()
 
     def predict(self, numeric: Numeric, categorical: Categorical) -> npt.NDArray[np.float32]:
-        """Return probabilities, shape (rows,).
+        """Return predictions, shape (rows, *WIDTH).
 
         Args:
             numeric: Shape (rows, len(NUMERIC)), NaN where a value is missing.
@@ -52,8 +53,8 @@ class Predictor:
         """
         values = {NUMERIC_INPUT: numeric, CATEGORICAL_INPUT: categorical}
         inputs = {name: values[name] for name in self._inputs}
-        probabilities: npt.NDArray[np.float32] = self._session.run([OUTPUT], inputs)[0]
-        return probabilities
+        predictions: npt.NDArray[np.float32] = self._session.run([OUTPUT], inputs)[0]
+        return predictions
 
     def _check(self) -> None:
         widths = {NUMERIC_INPUT: [len(NUMERIC)], CATEGORICAL_INPUT: [len(CATEGORICAL)]}
@@ -61,5 +62,5 @@ class Predictor:
         if self._inputs != expected:
             raise ModelError(f"The model takes {self._inputs}, the schema has {expected}.")
         answer = self.predict(*to_arrays([to_row(example_row())]))
-        if answer.shape != (1,) or not np.isfinite(answer).all():
+        if answer.shape != (1, *WIDTH) or not np.isfinite(answer).all():
             raise ModelError(f"The model answers the example row with {answer}.")

@@ -1,4 +1,4 @@
-"""From rows to probabilities: batches, time budget and fallback, one model call at a time.
+"""From rows to predictions: batches, time budget and fallback, one model call at a time.
 
 A lone request is answered at once. What arrives while the model is busy waits and is answered by
 the next call together: a call costs much more than a row in it. Calls that are known to be short
@@ -17,9 +17,19 @@ from time import perf_counter
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from ..contract import Categorical, Numeric, Rows, Table, example_row, to_arrays, to_inputs, to_row
+from ..contract import (
+    Categorical,
+    Numeric,
+    Prediction,
+    Predictions,
+    Rows,
+    Table,
+    example_row,
+    to_arrays,
+    to_inputs,
+    to_row,
+)
 from ..fallback import Fallback
 from ..monitoring import metrics
 from ..monitoring.drift import DriftCounts
@@ -30,14 +40,12 @@ ALONE_ROWS = 64
 """From so many rows on, sharing a call saves nothing, and to wait for it costs the CPU's caches."""
 INLINE_SECONDS = 0.002
 
-Probabilities = npt.NDArray[np.float32]
-
 
 class Predicts(Protocol):
     """What the scorer needs of a predictor."""
 
-    def predict(self, numeric: Numeric, categorical: Categorical) -> Probabilities:
-        """Return probabilities, shape (rows,)."""
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
+        """Return predictions, shape (rows, *WIDTH)."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,9 @@ class Model:
 
 
 class Scored(NamedTuple):
-    """Probabilities, one per row; `degraded` is why they are not the model's, or None."""
+    """Predictions, one per row; `degraded` is why they are not the model's, or None."""
 
-    probabilities: list[float]
+    predictions: list[Prediction]
     version: str
     degraded: str | None = None
 
@@ -85,7 +93,7 @@ class _Failed(NamedTuple):
     reason: str
 
 
-_Result = list[float] | _Failed
+_Result = list[Prediction] | _Failed
 
 
 def inline_rows(predictor: Predicts) -> int:
@@ -153,16 +161,16 @@ class Scorer:
 
         One version answers all of them, and so does the fallback if the model fails on any.
         """
-        model, probabilities = self._model, list[float]()
-        while len(probabilities) < len(table):
-            start = len(probabilities)
+        model, predictions = self._model, list[Prediction]()
+        while len(predictions) < len(table):
+            start = len(predictions)
             part = await self._submit(table[start : start + MAX_BATCH_ROWS])
             if part.version != model.version:  # another model is served now
                 return await self._score_in_parts(table)
             if part.degraded and model.fallback:
                 return Scored(model.fallback.predict(table), model.version, part.degraded)
-            probabilities += part.probabilities
-        return Scored(probabilities, model.version)
+            predictions += part.predictions
+        return Scored(predictions, model.version)
 
     def _submit(self, rows: Rows) -> asyncio.Future[Scored]:
         if len(self._waiting) >= self._max_waiting:
@@ -212,9 +220,10 @@ class Scorer:
             return [_Failed("no_model")] * len(batch)
         try:
             inputs = to_inputs([job.rows for job in batch])
-            probabilities = model.predictor.predict(*inputs)
-            values = probabilities.tolist()
-            problem = "" if math.isfinite(sum(values)) else "not_finite"
+            predictions = model.predictor.predict(*inputs)
+            # A sum is not finite where one of its terms is not; of float64, as it may be large.
+            finite = math.isfinite(predictions.sum(dtype=np.float64))
+            problem = "" if finite else "not_finite"
         except Exception:
             LOGGER.exception("the model failed")
             problem = "error"
@@ -224,9 +233,10 @@ class Scorer:
             return [result for job in batch for result in self._run(model, [job])]
         if model.drift:
             try:
-                model.drift.add(*inputs, probabilities)
+                model.drift.add(*inputs, predictions)
             except Exception:  # the answer matters more
                 LOGGER.exception("rows were not counted for drift")
+        values: list[Prediction] = predictions.tolist()
         ends = accumulate(len(job.rows) for job in batch)
         return [values[end - len(job.rows) : end] for job, end in zip(batch, ends, strict=True)]
 

@@ -6,16 +6,23 @@ After "Model Cards for Model Reporting" (Mitchell et al., 2019).
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ..contract import TASK
 from ..reference import fill
 from ..registry import Manifest
 from .candidate import Candidate
 from .config import TrainingConfig
 from .evaluation import Slice
 from .gates import Gate
+from .measures import CERTAINTY, LOSS_WORDS, QUALITY_WORDS, mean
 
 CARD = Path("docs/model-card.md")
 BEGIN = "<!-- From training, by `make train`. -->\n"
 INPUTS = "Made from"
+TREATMENT = {
+    "binary": "true ones acted on",
+    "multiclass": "right",
+    "regression": "mean error",
+}[TASK]
 CHAMPION = "gain_over_champion"
 """Not in the card: it tells of the champion before, and nothing of this one."""
 
@@ -62,8 +69,8 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
     yield from _table(
         ("measure", "found"),
         [
-            ("area under the ROC curve", str(found.auc)),
-            ("log loss", str(found.log_loss)),
+            (QUALITY_WORDS, str(found.quality)),
+            (LOSS_WORDS, str(found.loss)),
             *(
                 (f"lower than that of the {name.replace('_', ' ')} by", str(gain))
                 for name, gain in found.gains.items()
@@ -91,7 +98,7 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
             yield f"### {title}"
             yield ""
             yield from _table(
-                ("rows of", "how many", "AUC", "true", "predicted", "true ones acted on"),
+                ("rows of", "how many", QUALITY_WORDS, *CERTAINTY, TREATMENT),
                 map(_slice, parts),
             )
     yield ""
@@ -108,8 +115,8 @@ def _gate(gate: Gate) -> Sequence[str]:
 
 def _slice(part: Slice) -> Sequence[str]:
     return (
-        *(part.name, f"{part.rows:,}", str(part.auc)),
-        *(f"{part.observed:.1%}", f"{part.predicted:.1%}", f"{part.true_positive_rate:.1%}"),
+        *(part.name, f"{part.rows:,}", str(part.quality)),
+        *(mean(part.observed), mean(part.predicted), mean(part.treatment)),
     )
 
 

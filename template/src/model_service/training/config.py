@@ -8,26 +8,26 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..contract import CATEGORICAL
+from ..contract import CATEGORICAL, QUALITY, TASK
 from ..errors import UserError, describe
 from .decision import Decision
 
 CONFIG = Path("training.toml")
 
-Measure = Literal[
+MEASURES = (
     "refused_share",
-    "auc",
+    QUALITY,
     "calibration_error",
     "gain_over_base_rate",
     "gain_over_simple_model",
     "gain_over_champion",
-    "worst_slice_auc",
+    f"worst_slice_{QUALITY}",
     "fairness_gap",
     "decay",
     "seed_spread",
     "harmful_features",
     "parity_difference",
-]
+)
 """What gates can be declared for; docs/training.md says how each is measured."""
 
 
@@ -81,7 +81,13 @@ class TrainingConfig(BaseModel):
     fallback: FallbackConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
     decision: Decision | None = None
-    gates: dict[Measure, Limit]
+    gates: dict[Literal[*MEASURES], Limit]  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.decision and TASK != "binary":
+            raise ValueError("[decision] needs a label that is true or false; delete it")
+        return self
 
     def fingerprint(self) -> str:
         """Return what is equal as long as the file means the same."""

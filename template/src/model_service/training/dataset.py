@@ -6,14 +6,14 @@ from datetime import UTC, date, datetime
 import numpy as np
 import polars as pl
 
-from ..contract import LABEL, to_arrays, to_row
+from ..contract import CLASSES, LABEL, TASK, Labels, to_arrays, to_row
 from ..data.features import TIME
 from ..errors import UserError
 from .estimator import Dataset
 
 
 class SplitError(UserError):
-    """One side of the split holds no rows, or only one class."""
+    """One side of the split holds no rows, or does not tell labels apart."""
 
 
 def split_by_time(frame: pl.DataFrame, test_from: date) -> tuple[Dataset, Dataset]:
@@ -30,10 +30,16 @@ def split_by_time(frame: pl.DataFrame, test_from: date) -> tuple[Dataset, Datase
     for name, side in sides.items():
         if len(np.unique(side.label)) < 2:
             raise SplitError(
-                f"The {len(side)} rows {name} do not hold both classes of {LABEL!r}: "
+                f"The {len(side)} rows {name} do not hold different values of {LABEL!r}: "
                 "choose another test_from in training.toml."
             )
     train, test = sides.values()
+    seen = {CLASSES[index] for index in np.unique(train.label)} if CLASSES else set()
+    if unseen := [name for name in CLASSES if name not in seen]:
+        raise SplitError(
+            f"Of the {len(train)} rows before {test_from} none has {LABEL} {', '.join(unseen)}: "
+            "choose a later test_from in training.toml, or take the class out of schema.py."
+        )
     return train, test
 
 
@@ -41,7 +47,13 @@ def to_dataset(frame: pl.DataFrame) -> Dataset:
     """Return the rows of a frame as arrays, in order."""
     numeric, categorical = to_arrays([to_row(row) for row in frame.iter_rows(named=True)])
     time = frame[TIME].dt.replace_time_zone(None).to_numpy()
-    return Dataset(numeric, categorical, frame[LABEL].to_numpy().astype(bool), time)
+    return Dataset(numeric, categorical, _label(frame[LABEL]), time)
+
+
+def _label(values: pl.Series) -> Labels:
+    if TASK == "multiclass":
+        values = values.replace_strict(CLASSES, range(len(CLASSES)), return_dtype=pl.Int64)
+    return values.to_numpy().astype({"binary": bool, "multiclass": int, "regression": float}[TASK])
 
 
 def fingerprint(frame: pl.DataFrame) -> str:

@@ -10,12 +10,9 @@ import numpy.typing as npt
 import onnx
 from pydantic import BaseModel, ValidationError
 
-from ..contract import Categorical, Numeric
+from ..contract import CLASSES, TASK, Categorical, Labels, Numeric, Predictions
 from ..errors import describe
 from .config import ConfigError, TrainingConfig
-
-Probability = npt.NDArray[np.float32]
-"""Probability that the label is true, shape (rows,)."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +21,17 @@ class Dataset:
 
     numeric: Numeric
     categorical: Categorical
-    label: npt.NDArray[np.bool_]
+    label: Labels
     time: npt.NDArray[np.datetime64] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.label)
+
+    @property
+    def target(self) -> npt.NDArray[np.float64]:
+        """What a perfect model would answer, shape (rows, *WIDTH)."""
+        return np.eye(len(CLASSES))[self.label] if CLASSES else self.label.astype(np.float64)
 
 
 def side_by_side(numeric: Numeric, categorical: Categorical) -> npt.NDArray[np.object_]:
@@ -37,14 +39,25 @@ def side_by_side(numeric: Numeric, categorical: Categorical) -> npt.NDArray[np.o
     return np.hstack([categorical, numeric.astype(object)])
 
 
+def predict(pipeline: Any, numeric: Numeric, categorical: Categorical) -> Predictions:
+    """Return what a fitted pipeline of scikit-learn predicts."""
+    rows = side_by_side(numeric, categorical)
+    if TASK == "regression":
+        answer = pipeline.predict(rows)
+    else:
+        answer = pipeline.predict_proba(rows)
+        answer = answer if CLASSES else answer[:, 1]
+    return np.asarray(answer, np.float32)
+
+
 class FittedModel(Protocol):
     """A trained model, preprocessing included."""
 
-    def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
-        """Return the probability of the label for raw values."""
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
+        """Return predictions for raw values."""
 
     def to_onnx(self) -> onnx.ModelProto:
-        """Return a graph from `numeric` and `categorical`, where it has any, to `probability`."""
+        """Return a graph from `numeric` and `categorical`, where it has any, to `OUTPUT`."""
 
 
 class Estimator(Protocol):

@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import CATEGORICAL, NUMERIC
+from ..contract import CATEGORICAL, NUMERIC, QUALITY, TASK, Labels, Predictions
 from .config import TrainingConfig
-from .estimator import Dataset, FittedModel, Probability
+from .estimator import Dataset, FittedModel
 from .measures import (
     Bin,
     Estimate,
-    Label,
     Values,
-    auc,
-    auc_interval,
     calibration,
     calibration_error,
-    log_losses,
+    certainty,
+    losses,
     mean_interval,
+    quality,
+    quality_interval,
 )
 
 SEEDS = 3
@@ -35,15 +35,15 @@ class Slice(NamedTuple):
 
     name: str
     rows: int
-    auc: Estimate
+    quality: Estimate
     observed: float
     predicted: float
-    true_positive_rate: float
-    """Share of the rows with a true label on which one would act."""
+    treatment: float
+    """What fairness compares, see `_treatment`."""
 
 
 class Importance(NamedTuple):
-    """By how much the log loss grows when one feature is shuffled among the rows."""
+    """By how much the loss grows when one feature is shuffled among the rows."""
 
     feature: str
     loss: Estimate
@@ -54,10 +54,10 @@ class Evaluation:
     """Everything that was measured; `measures` are what gates can be declared for."""
 
     measures: dict[str, float]
-    auc: Estimate
-    log_loss: Estimate
+    quality: Estimate
+    loss: Estimate
     gains: dict[str, Estimate]
-    """Log loss of others less that of the model, on the same rows."""
+    """Loss of others less that of the model, on the same rows."""
     calibration: list[Bin]
     slices: list[Slice]
     groups: list[Slice]
@@ -69,18 +69,16 @@ class Evaluation:
 
 def evaluate(
     config: TrainingConfig,
-    train: Dataset,
     test: Dataset,
     model: FittedModel,
-    others: dict[str, Probability],
-    refits: Sequence[Probability],
+    others: dict[str, Predictions],
+    refits: Sequence[Predictions],
 ) -> Evaluation:
     """Measure a model.
 
     Args:
         config: What training.toml says.
-        train: What it was fitted on.
-        test: Later rows, at least one of each class.
+        test: Later rows, of at least two different labels.
         model: The model.
         others: What others predict for the later rows, by their names: the base rate, a simpler
             model, the champion.
@@ -88,12 +86,11 @@ def evaluate(
             rows.
     """
     predicted = model.predict(test.numeric, test.categorical)
-    losses = log_losses(test.label, predicted)
+    lost = losses(test.label, predicted)
     gains = {
-        name: mean_interval(log_losses(test.label, other) - losses)
-        for name, other in others.items()
+        name: mean_interval(losses(test.label, other) - lost) for name, other in others.items()
     }
-    bins = calibration(test.label, predicted)
+    bins = calibration(*certainty(test.label, predicted))
     limit = config.decision.threshold if config.decision else 0.5
     asked = config.evaluation
     parts = {
@@ -102,18 +99,16 @@ def evaluate(
     }
     slices = [part for feature in asked.slices for part in parts[feature]]
     groups = [part for feature in asked.fairness for part in parts[feature]]
-    months = list(_by_month(test, predicted, limit))
-    importance = list(_importance(model, test, losses))
-    found = auc_interval(test.label, predicted)
-    aucs = [found.value, *(auc(test.label, refit) for refit in refits)]
+    months = list(_by_month(test, predicted, limit, asked.minimum_rows))
+    importance = list(_importance(model, test, lost))
+    found = quality_interval(test.label, predicted)
+    reached = [found.value, *(quality(test.label, refit) for refit in refits)]
     measures = {
-        "auc": found.value,
-        "log_loss": float(losses.mean()),
+        QUALITY: found.value,
+        "loss": float(lost.mean()),
         "calibration_error": calibration_error(bins),
-        "seed_spread": max(aucs) - min(aucs),
+        "seed_spread": max(reached) - min(reached),
         "harmful_features": float(_count_harmful(importance)),
-        "train_positive_rate": float(train.label.mean()),
-        "test_positive_rate": float(test.label.mean()),
         # What is certain of a gain is its lower end; but some thousand rows cannot tell two good
         # models apart, and there the best guess decides.
         **{
@@ -122,16 +117,16 @@ def evaluate(
         },
     }
     if slices:
-        measures["worst_slice_auc"] = min(each.auc.high for each in slices)
+        measures[f"worst_slice_{QUALITY}"] = min(each.quality.high for each in slices)
     if len(groups) > 1:
-        rates = [each.true_positive_rate for each in groups]
-        measures["fairness_gap"] = max(rates) - min(rates)
+        treatments = [each.treatment for each in groups]
+        measures["fairness_gap"] = max(treatments) - min(treatments)
     if len(months) > 1:
-        measures["decay"] = months[0].auc.low - months[-1].auc.high
+        measures["decay"] = months[0].quality.low - months[-1].quality.high
     return Evaluation(
         measures=measures,
-        auc=found,
-        log_loss=mean_interval(losses),
+        quality=found,
+        loss=mean_interval(lost),
         gains=gains,
         calibration=bins,
         slices=slices,
@@ -158,37 +153,52 @@ def _take(rows: Dataset, chosen: npt.NDArray[np.intp]) -> Dataset:
 
 
 def _by_category(
-    feature: str, test: Dataset, predicted: Probability, limit: float, least: int
+    feature: str, test: Dataset, predicted: Predictions, limit: float, least: int
 ) -> Iterator[Slice]:
     values = test.categorical[:, CATEGORICAL.index(feature)].astype(str)
     for part in _parts(values, test.label, predicted, limit, least):
         yield part._replace(name=f"{feature} {part.name}")
 
 
-def _by_month(test: Dataset, predicted: Probability, limit: float) -> Iterator[Slice]:
+def _by_month(test: Dataset, predicted: Predictions, limit: float, least: int) -> Iterator[Slice]:
     if test.time is not None:
-        yield from _parts(test.time.astype("datetime64[M]"), test.label, predicted, limit)
+        months = test.time.astype("datetime64[M]")
+        yield from _parts(months, test.label, predicted, limit, least)
 
 
 def _parts(
-    values: npt.NDArray[Any], label: Label, predicted: Probability, limit: float, least: int = 2
+    values: npt.NDArray[Any], label: Labels, predicted: Predictions, limit: float, least: int
 ) -> Iterator[Slice]:
-    """Yield the rows of each value that has enough of them, and of either class."""
+    """Yield the rows of each value that has enough of them, and different labels."""
     for value in np.unique(values):
         chosen = values == value
         true, answers = label[chosen], predicted[chosen]
-        if len(true) >= least and true.any() and not true.all():
+        if len(true) >= least and len(np.unique(true)) > 1:
+            observed, expected = (float(each.mean()) for each in certainty(true, answers))
             yield Slice(
                 name=str(value),
                 rows=len(true),
-                auc=auc_interval(true, answers),
-                observed=float(true.mean()),
-                predicted=float(answers.mean()),
-                true_positive_rate=float((answers[true] >= limit).mean()),
+                quality=quality_interval(true, answers),
+                observed=observed,
+                predicted=expected,
+                treatment=_treatment(true, answers, limit),
             )
 
 
-def _importance(model: FittedModel, test: Dataset, losses: Values) -> Iterator[Importance]:
+def _treatment(label: Labels, predicted: Predictions, limit: float) -> float:
+    """Return what fairness compares between groups.
+
+    That is the share of the rows with a true label on which one would act (equal opportunity;
+    Hardt, Price and Srebro, 2016); of many classes, the share of rows whose most probable class is
+    right; of a number, the mean error.
+    """
+    if TASK == "binary":
+        return float((predicted[label] >= limit).mean())
+    observed, expected = certainty(label, predicted)
+    return float((observed if TASK == "multiclass" else expected - observed).mean())
+
+
+def _importance(model: FittedModel, test: Dataset, lost: Values) -> Iterator[Importance]:
     """Yield the permutation importance of each feature (Breiman, 2001)."""
     random = np.random.default_rng(0)
     for position, feature in enumerate((*NUMERIC, *CATEGORICAL)):
@@ -197,7 +207,7 @@ def _importance(model: FittedModel, test: Dataset, losses: Values) -> Iterator[I
             order = random.permutation(len(test))
             shuffled = _shuffle(test, position, order)
             predicted = model.predict(shuffled.numeric, shuffled.categorical)
-            worse += (log_losses(test.label, predicted) - losses) / PERMUTATIONS
+            worse += (losses(test.label, predicted) - lost) / PERMUTATIONS
         yield Importance(feature, mean_interval(worse))
 
 
@@ -220,7 +230,7 @@ def _shuffle(rows: Dataset, position: int, order: npt.NDArray[np.intp]) -> Datas
 
 
 def _values(
-    config: TrainingConfig, test: Dataset, predicted: Probability
+    config: TrainingConfig, test: Dataset, predicted: Predictions
 ) -> list[tuple[float, float]]:
     decision = config.decision
     if decision is None:

@@ -1,4 +1,4 @@
-"""One ONNX graph from raw values to probability, and the proof that it answers the same."""
+"""One ONNX graph from raw values to prediction, and the proof that it answers the same."""
 
 from collections.abc import Iterator
 
@@ -11,8 +11,10 @@ from ..contract import (
     FEATURES,
     NUMERIC,
     NUMERIC_INPUT,
+    TASK,
     Categorical,
     Numeric,
+    Predictions,
 )
 from ..serving.predictor import Predictor
 from .estimator import Dataset, FittedModel
@@ -64,15 +66,21 @@ def parity_difference(model: FittedModel, graph: bytes, rows: Dataset) -> float:
 
     Compared on real rows; on the same rows with every number missing, and with every category
     unknown; and with each number in turn, and all of them, at the bounds of the schema. NaN, which
-    no gate accepts, where an answer is not finite or no probability.
+    no gate accepts, where an answer is not finite, or no probability where it should be one.
     """
     predictor = Predictor(graph)
     differences = []
     for numeric, categorical in _cases(rows):
         answers = [each.predict(numeric, categorical) for each in (predictor, model)]
-        possible = all(((answer >= 0) & (answer <= 1)).all() for answer in answers)
+        possible = all(_is_possible(answer) for answer in answers)
         differences.append(np.abs(answers[0] - answers[1]).max() if possible else np.nan)
     return float(np.max(differences))
+
+
+def _is_possible(answer: Predictions) -> bool:
+    if TASK == "regression":
+        return bool(np.isfinite(answer).all())
+    return bool(((answer >= 0) & (answer <= 1)).all())
 
 
 def _cases(rows: Dataset) -> Iterator[tuple[Numeric, Categorical]]:

@@ -1,19 +1,27 @@
 """Gradient-boosted trees on histograms (scikit-learn), exported with skl2onnx."""
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from pydantic import BaseModel, ConfigDict, Field
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
-from ..contract import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Categorical, Numeric
-from .estimator import Dataset, Probability, side_by_side
+from ..contract import (
+    CATEGORICAL_INPUT,
+    NUMERIC_INPUT,
+    OUTPUT,
+    TASK,
+    WIDTH,
+    Categorical,
+    Numeric,
+    Predictions,
+)
+from .estimator import Dataset, predict, side_by_side
 
 PACKAGES = ("scikit-learn", "skl2onnx")
 
@@ -39,10 +47,9 @@ class GradientBoosting:
         self._categorical = categorical
         self._numeric = numeric
 
-    def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
-        """Return the probability of the label, shape (rows,)."""
-        probability = self._pipeline.predict_proba(side_by_side(numeric, categorical))[:, 1]
-        return np.asarray(probability, dtype=np.float32)
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
+        """Return predictions, shape (rows, *WIDTH)."""
+        return predict(self._pipeline, numeric, categorical)
 
     def to_onnx(self) -> onnx.ModelProto:
         """Return the whole pipeline as one graph."""
@@ -53,9 +60,9 @@ class GradientBoosting:
         model: onnx.ModelProto = to_onnx(
             self._pipeline,
             initial_types=[kind for kind in inputs if kind[1].shape[1]],
-            options={"zipmap": False},
+            options={} if TASK == "regression" else {"zipmap": False},
         )
-        return _keep_positive_class(model)
+        return _keep_prediction(model)
 
 
 def fit(train: Dataset, parameters: Parameters, seed: int) -> GradientBoosting:
@@ -69,18 +76,28 @@ def fit(train: Dataset, parameters: Parameters, seed: int) -> GradientBoosting:
             ("numeric", "passthrough", list(range(categorical, categorical + numeric))),
         ]
     )
-    trees = HistGradientBoostingClassifier(random_state=seed, **parameters.model_dump())
+    kind = HistGradientBoostingRegressor if TASK == "regression" else HistGradientBoostingClassifier
+    trees = kind(random_state=seed, **parameters.model_dump())
     pipeline = Pipeline([("columns", columns), ("trees", trees)])
     with threadpool_limits(1, "openmp"):  # sums in one order: the same data, the same trees
         pipeline.fit(side_by_side(train.numeric, train.categorical), train.label)
     return GradientBoosting(pipeline, categorical, numeric)
 
 
-def _keep_positive_class(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace the outputs (label, probability of both classes) by that of the second class."""
+def _keep_prediction(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Replace the outputs by what is predicted.
+
+    They are the value, shape (rows, 1), or the label and the probability of each class.
+    """
     graph = model.graph
-    graph.initializer.append(helper.make_tensor("positive", TensorProto.INT64, [], [1]))
-    graph.node.append(helper.make_node("Gather", ["probabilities", "positive"], [OUTPUT], axis=1))
+    given = graph.output[-1].name
+    if TASK == "multiclass":
+        graph.node.append(helper.make_node("Identity", [given], [OUTPUT]))
+    else:  # the only value, or the probability of true, the second class
+        column = int(TASK == "binary")
+        graph.initializer.append(helper.make_tensor("column", TensorProto.INT64, [], [column]))
+        graph.node.append(helper.make_node("Gather", [given, "column"], [OUTPUT], axis=1))
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None]))
+    shape = [None, *WIDTH]
+    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape))
     return model

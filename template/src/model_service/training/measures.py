@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Label = npt.NDArray[np.bool_]
+from ..contract import CLASSES, TASK, Labels, Predictions
+
+Truth = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.floating]
 Rows = npt.NDArray[np.intp]
 
@@ -46,7 +48,7 @@ class Bin(NamedTuple):
     rows: int
 
 
-def auc(label: Label, predicted: Values) -> float:
+def auc(label: Truth, predicted: Values) -> float:
     """Return the area under the ROC curve, NaN where there is one class only.
 
     By ranks, ties sharing theirs (Mann and Whitney, 1947).
@@ -60,10 +62,39 @@ def auc(label: Label, predicted: Values) -> float:
     return float((ranks[label].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def log_losses(label: Label, predicted: Values) -> Values:
+def auc_over_classes(label: Labels, predicted: Values) -> float:
+    """Return the mean over the classes of the area under the curve of each against the rest.
+
+    Classes that no row has are left out.
+    """
+    areas = [auc(label == index, column) for index, column in enumerate(predicted.T)]
+    known = [area for area in areas if np.isfinite(area)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def r2(label: Labels, predicted: Values) -> float:
+    """Return the coefficient of determination: 1 is perfect, 0 is as good as the mean."""
+    errors, spread = ((label - other) ** 2 for other in (predicted, label.mean()))
+    return float(1 - errors.sum() / spread.sum()) if spread.any() else float("nan")
+
+
+def log_losses(label: Truth, predicted: Values) -> Values:
     """Return the log loss of each row, in nats."""
-    likelihood = np.where(label, predicted, 1 - predicted)
+    return _surprise(np.where(label, predicted, 1 - predicted))
+
+
+def log_losses_over_classes(label: Labels, predicted: Values) -> Values:
+    """Return the log loss of each row, in nats."""
+    return _surprise(predicted[np.arange(len(label)), label])
+
+
+def _surprise(likelihood: Values) -> Values:
     return -np.log(np.clip(likelihood.astype(np.float64), SMALLEST, 1))
+
+
+def squared_errors(label: Labels, predicted: Values) -> Values:
+    """Return the squared error of each row."""
+    return (label - predicted.astype(np.float64)) ** 2
 
 
 def interval(measure: Callable[[Rows], float], rows: int) -> Estimate:
@@ -80,9 +111,9 @@ def interval(measure: Callable[[Rows], float], rows: int) -> Estimate:
     return Estimate(measure(np.arange(rows)), float(low), float(high))
 
 
-def auc_interval(label: Label, predicted: Values) -> Estimate:
-    """Return the area under the ROC curve."""
-    return interval(lambda rows: auc(label[rows], predicted[rows]), len(label))
+def quality_interval(label: Labels, predicted: Values) -> Estimate:
+    """Return `quality` with its interval."""
+    return interval(lambda rows: quality(label[rows], predicted[rows]), len(label))
 
 
 def mean_interval(values: Values) -> Estimate:
@@ -90,16 +121,61 @@ def mean_interval(values: Values) -> Estimate:
     return interval(lambda rows: float(values[rows].mean()), len(values))
 
 
-def calibration(label: Label, predicted: Values) -> list[Bin]:
+def certainty(label: Labels, predicted: Values) -> tuple[Values, Values]:
+    """Return what turned out to be and what was predicted, shape (rows,) each.
+
+    Of many classes: whether the most probable one was right, and its probability.
+    """
+    if not CLASSES:
+        return label, predicted
+    return predicted.argmax(axis=1) == label, predicted.max(axis=1)
+
+
+def calibration(observed: Values, predicted: Values) -> list[Bin]:
     """Return what was predicted and what happened, in bins of about as many rows each."""
     order = np.argsort(predicted, kind="stable")
     parts = np.array_split(order, min(CALIBRATION_BINS, len(order)))
     return [
-        Bin(float(predicted[part].mean()), float(label[part].mean()), len(part)) for part in parts
+        Bin(float(predicted[part].mean()), float(observed[part].mean()), len(part))
+        for part in parts
     ]
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the expected calibration error (Naeini, Cooper and Hauskrecht, 2015)."""
+    """Return the expected calibration error (Naeini, Cooper and Hauskrecht, 2015).
+
+    It is in the units of the label.
+    """
     rows = sum(each.rows for each in bins)
     return sum(abs(each.predicted - each.observed) * each.rows for each in bins) / rows
+
+
+losses: Callable[[Labels, Predictions], Values] = {
+    "binary": log_losses,
+    "multiclass": log_losses_over_classes,
+    "regression": squared_errors,
+}[TASK]
+"""The loss of each row: what training makes small, and by which models are compared."""
+quality: Callable[[Labels, Predictions], float] = {
+    "binary": auc,
+    "multiclass": auc_over_classes,
+    "regression": r2,
+}[TASK]
+"""How well rows are told apart, in a number without a unit."""
+QUALITY_WORDS = {
+    "binary": "area under the ROC curve",
+    "multiclass": "area under the ROC curve, mean over the classes",
+    "regression": "coefficient of determination, R²",
+}[TASK]
+LOSS_WORDS = "squared error" if TASK == "regression" else "log loss"
+CERTAINTY = {
+    "binary": ("true", "predicted"),
+    "multiclass": ("right", "expected to be right"),
+    "regression": ("observed", "predicted"),
+}[TASK]
+"""What `certainty` returns, in words."""
+
+
+def mean(value: float) -> str:
+    """Return a mean as text: of classes it is a share."""
+    return f"{value:.4g}" if TASK == "regression" else f"{value:.1%}"

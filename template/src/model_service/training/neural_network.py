@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from functools import partial
 
 import numpy as np
 import onnx
@@ -10,12 +11,23 @@ from onnx import TensorProto, compose, helper
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from ..contract import CATEGORICAL_INPUT, NUMERIC_INPUT, OUTPUT, Categorical, Numeric
-from .estimator import Dataset, Probability
+from ..contract import (
+    CATEGORICAL_INPUT,
+    NUMERIC_INPUT,
+    OUTPUT,
+    TASK,
+    WIDTH,
+    Categorical,
+    Numeric,
+    Predictions,
+)
+from .estimator import Dataset
+from .measures import SMALLEST
 
 OPSET = 18
 CODES = "codes"
 UNKNOWN = 0
+Softmax = partial(nn.Softmax, dim=1)
 PACKAGES = ("onnxscript", "torch")
 
 
@@ -34,13 +46,15 @@ class Parameters(BaseModel):
 
 
 class Network(nn.Module):
-    """Probability of the label from raw numbers, NaN where missing, and codes of categories."""
+    """Predictions from raw numbers, NaN where missing, and codes of categories."""
 
     centre: torch.Tensor
     scale: torch.Tensor
+    label_centre: float = 0
+    label_scale: float = 1
 
     def __init__(self, train: Dataset, categories: int, parameters: Parameters) -> None:
-        """Take the sizes of the layers, the centre and the scale from the training rows."""
+        """Take the sizes of the layers, and centres and scales, from the training rows."""
         super().__init__()
         known = np.ma.masked_invalid(train.numeric)  # a column may be missing throughout
         deviation = known.std(axis=0).filled(0)
@@ -52,12 +66,15 @@ class Network(nn.Module):
             nn.Linear(2 * train.numeric.shape[1] + embedded, parameters.hidden_units),
             nn.ReLU(),
             nn.Dropout(parameters.dropout),
-            nn.Linear(parameters.hidden_units, 1),
-            nn.Sigmoid(),
+            nn.Linear(parameters.hidden_units, *(WIDTH or (1,))),
+            {"binary": nn.Sigmoid, "multiclass": Softmax, "regression": nn.Identity}[TASK](),
         )
+        if TASK == "regression":
+            self.label_centre = float(train.label.mean())
+            self.label_scale = float(train.label.std())
 
     def forward(self, numeric: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Return probabilities, shape (rows,); a missing number is average, and is missing."""
+        """Return predictions, shape (rows, *WIDTH); a missing number is average, and is missing."""
         inputs = []
         if numeric.shape[1]:
             missing = torch.isnan(numeric)
@@ -65,8 +82,10 @@ class Network(nn.Module):
             inputs += [scaled, missing.to(numeric.dtype)]
         if codes.shape[1]:
             inputs.append(self.embedding(codes).flatten(1))
-        probability: torch.Tensor = self.layers(torch.cat(inputs, dim=1))
-        return probability.squeeze(1)
+        answer: torch.Tensor = self.layers(torch.cat(inputs, dim=1))
+        if TASK == "regression":
+            answer = answer * self.label_scale + self.label_centre
+        return answer if WIDTH else answer.squeeze(1)
 
 
 class NeuralNetwork:
@@ -78,11 +97,11 @@ class NeuralNetwork:
         self._codes = codes
         self._columns = columns
 
-    def predict(self, numeric: Numeric, categorical: Categorical) -> Probability:
-        """Return the probability of the label, shape (rows,)."""
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
+        """Return predictions, shape (rows, *WIDTH)."""
         with torch.no_grad():
-            probability = self._network(torch.tensor(numeric), _encode(categorical, self._codes))
-        return np.asarray(probability.numpy(), dtype=np.float32)
+            answer = self._network(torch.tensor(numeric), _encode(categorical, self._codes))
+        return np.asarray(answer.numpy(), dtype=np.float32)
 
     def to_onnx(self) -> onnx.ModelProto:
         """Return one graph: categories to codes, then the network."""
@@ -128,25 +147,32 @@ def _encode(categorical: Categorical, codes: dict[str, int]) -> torch.Tensor:
 
 
 def _train(network: Network, train: Dataset, codes: torch.Tensor, parameters: Parameters) -> None:
-    """Minimise the log loss with AdamW; say how far it is after each epoch."""
+    """Minimise the loss with AdamW; say how far it is after each epoch."""
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=parameters.learning_rate, weight_decay=parameters.weight_decay
     )
     numeric = torch.tensor(train.numeric)
-    label = torch.tensor(train.label, dtype=torch.float32)
+    label = torch.tensor(train.label, dtype=torch.int64 if WIDTH else torch.float32)
     for epoch in range(1, parameters.epochs + 1):
         total = 0.0
         order = torch.randperm(len(train))
         for start in range(0, len(train), parameters.batch_size):
             batch = order[start : start + parameters.batch_size]
-            loss = nn.functional.binary_cross_entropy(
-                network(numeric[batch], codes[batch]), label[batch]
-            )
+            loss = _loss(network, network(numeric[batch], codes[batch]), label[batch])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
             total += loss.item() * len(batch)
-        print(f"      epoch {epoch} of {parameters.epochs}: log loss {total / len(train):.4f}")
+        print(f"      epoch {epoch} of {parameters.epochs}: loss {total / len(train):.4f}")
+
+
+def _loss(network: Network, answer: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Return the mean log loss, or the mean squared error in standard deviations of the label."""
+    if TASK == "binary":
+        return nn.functional.binary_cross_entropy(answer, label)
+    if TASK == "multiclass":
+        return nn.functional.nll_loss(answer.clamp_min(SMALLEST).log(), label)
+    return nn.functional.mse_loss(answer / network.label_scale, label / network.label_scale)
 
 
 def _without_empty_inputs(network: onnx.ModelProto) -> onnx.ModelProto:

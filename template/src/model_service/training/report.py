@@ -3,19 +3,21 @@
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
+from ..contract import QUALITY
 from ..reports.chart import Axis, Mark, Series, draw, reach
 from ..reports.page import charts, page, state, table
 from .candidate import Candidate
 from .config import TrainingConfig
 from .evaluation import Evaluation, Slice
 from .gates import Gate
+from .measures import CERTAINTY, LOSS_WORDS, QUALITY_WORDS, mean
 
 GAINS = {
-    "base_rate": "always answering the base rate",
-    "simple_model": "logistic regression",
+    "base_rate": "always answering the mean of training",
+    "simple_model": "a linear model",
     "champion": "the champion",
 }
-SLICE = ["rows of", "how many", "AUC", "true", "predicted"]
+SLICE = ["rows of", "how many", QUALITY_WORDS, *CERTAINTY]
 
 
 def render(config: TrainingConfig, candidate: Candidate) -> str:
@@ -36,12 +38,12 @@ def render(config: TrainingConfig, candidate: Candidate) -> str:
         *_decision(config, found),
         charts(_charts(config, found)),
         "<h2>Compared with others</h2>",
-        table(["log loss", "lower by"], _gains(found)),
+        table([LOSS_WORDS, "lower by"], _gains(found)),
         "<h2>On parts of the rows</h2>",
         table(SLICE, map(_slice, [*found.months, *found.slices])),
         "<h2>Which features it uses</h2>",
         table(
-            ["feature", "log loss grows by, when shuffled"],
+            ["feature", f"{LOSS_WORDS} grows by, when shuffled"],
             ([f"<code>{each.feature}</code>", str(each.loss)] for each in found.importance),
         ),
     ]
@@ -79,24 +81,27 @@ def _charts(config: TrainingConfig, found: Evaluation) -> Iterator[str]:
         up = Axis(low - pad, high + pad)
         yield draw(title, [Series("value", found.values)], [mark], Axis(0, 1), up)
     bins = [(each.predicted, each.observed) for each in found.calibration]
-    top = 1.05 * max(max(bin_) for bin_ in bins)
-    right = [Series("observed", bins), Series("as predicted", [(0, 0), (top, top)])]
-    yield draw("Share that was true, by what was predicted", right, [], Axis(0, top), Axis(0, top))
+    span = reach([each for pair in bins for each in pair])
+    right = [
+        Series("observed", bins),
+        Series("as predicted", [(at, at) for at in (span.low, span.high)]),
+    ]
+    yield draw(f"Mean {CERTAINTY[0]}, by what was {CERTAINTY[1]}", right, [], span, span)
     if found.months:
         across = Axis(0, len(found.months))
         series = [
-            Series("AUC", _over(found.months, lambda each: each.auc.value)),
-            Series("from", _over(found.months, lambda each: each.auc.low)),
-            Series("to", _over(found.months, lambda each: each.auc.high)),
+            Series("found", _over(found.months, lambda each: each.quality.value)),
+            Series("from", _over(found.months, lambda each: each.quality.low)),
+            Series("to", _over(found.months, lambda each: each.quality.high)),
         ]
-        title = f"AUC by month, from {found.months[0].name} on"
-        yield draw(title, series, [], across, Axis(0.5, 1))
+        title = f"{QUALITY_WORDS}, by month from {found.months[0].name} on"
+        yield draw(title, series, [], across, Axis(0.5 if QUALITY == "auc" else 0, 1))
         shares = [
-            Series("true", _over(found.months, lambda each: each.observed)),
-            Series("predicted", _over(found.months, lambda each: each.predicted)),
+            Series(CERTAINTY[0], _over(found.months, lambda each: each.observed)),
+            Series(CERTAINTY[1], _over(found.months, lambda each: each.predicted)),
         ]
         top_share = reach([y for one in shares for _, y in one.points])
-        yield draw("True and predicted share by month", shares, [], across, top_share)
+        yield draw(f"{' and '.join(CERTAINTY)}, mean by month", shares, [], across, top_share)
 
 
 def _over(months: Sequence[Slice], value: Callable[[Slice], float]) -> list[tuple[float, float]]:
@@ -104,11 +109,11 @@ def _over(months: Sequence[Slice], value: Callable[[Slice], float]) -> list[tupl
 
 
 def _gains(found: Evaluation) -> Iterator[list[str]]:
-    yield ["of the model", str(found.log_loss)]
+    yield ["of the model", str(found.loss)]
     for name, gain in found.gains.items():
         yield [f"than {GAINS[name]}", str(gain)]
 
 
 def _slice(part: Slice) -> list[str]:
-    shares = (f"{part.observed:.1%}", f"{part.predicted:.1%}")
-    return [escape(part.name), f"{part.rows:,}", str(part.auc), *shares]
+    shares = (mean(part.observed), mean(part.predicted))
+    return [escape(part.name), f"{part.rows:,}", str(part.quality), *shares]

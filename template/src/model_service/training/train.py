@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import registry, settings
-from ..contract import schema_hash
+from ..contract import Predictions, schema_hash
 from ..data.pipeline import say, update
 from ..data.store import Store, open_store
 from ..errors import UserError
@@ -22,7 +22,7 @@ from . import card, estimator, report, simple
 from .candidate import Candidate
 from .config import CONFIG, TrainingConfig, read
 from .dataset import fingerprint, split_by_time
-from .estimator import Dataset, Estimator, Probability
+from .estimator import Dataset, Estimator
 from .evaluation import SEEDS, evaluate, without_some
 from .export import export, parity_difference
 from .gates import judge
@@ -93,7 +93,7 @@ def prepare(
     _step(5, f"evaluate on {len(test_rows)} later rows")
     others = _others(train_rows, test_rows, models)
     refits = list(_refits(module, parameters, config.seed, train_rows, test_rows))
-    evaluation = evaluate(config, train_rows, test_rows, model, others, refits)
+    evaluation = evaluate(config, test_rows, model, others, refits)
     found = {"refused_share": max(refused.values()), "parity_difference": difference}
     measures = evaluation.measures | found
     gates = judge(measures, config.gates)
@@ -134,10 +134,12 @@ def register(candidate: Candidate, models: Path) -> registry.Manifest:
     return manifest
 
 
-def _others(train: Dataset, test: Dataset, models: Path) -> dict[str, Probability]:
+def _others(train: Dataset, test: Dataset, models: Path) -> dict[str, Predictions]:
     """Return what others predict for the later rows."""
     found = {
-        "base_rate": np.full(len(test), train.label.mean(), np.float32),
+        "base_rate": np.repeat(train.target.mean(axis=0)[None], len(test), axis=0).astype(
+            np.float32
+        ),
         "simple_model": simple.predict(train, test),
     }
     try:
@@ -150,7 +152,7 @@ def _others(train: Dataset, test: Dataset, models: Path) -> dict[str, Probabilit
 
 def _refits(
     module: Estimator, parameters: Any, seed: int, train: Dataset, test: Dataset
-) -> Iterator[Probability]:
+) -> Iterator[Predictions]:
     """Yield what the same estimator predicts, fitted with other seeds on some of the rows."""
     for other in range(seed + 1, seed + SEEDS):
         model = module.fit(without_some(train, other), parameters, other)
@@ -160,7 +162,7 @@ def _refits(
 def _fallback(config: TrainingConfig, rows: Dataset) -> Fallback | None:
     if config.fallback is None:
         return None
-    return Fallback.fit(rows.categorical, rows.label, config.fallback.group_by)
+    return Fallback.fit(rows.categorical, rows.target, config.fallback.group_by)
 
 
 def _step(number: int, text: str) -> None:

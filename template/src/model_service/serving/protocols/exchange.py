@@ -1,7 +1,7 @@
 """What the protocols share: the way from a request to its answer."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from pydantic_core import from_json
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from ...contract import Rows
+from ...contract import MEANING, WIDTH, Rows
 from ..endpoint import Answer, Handler, Wording
 from ..messages import INVALID, Problem, RefusedError, require_few
 from ..runtime import Runtime
@@ -21,6 +21,12 @@ Read = Callable[[Scope, bytes], tuple[Rows, Write]]
 """From a request to its rows and to what writes the answer for them."""
 Version = Callable[[str], str]
 """From the name of a version to the name that clients of the protocol give it."""
+
+if TYPE_CHECKING:
+    from ...contract import Prediction
+else:  # the one of the two that this model gives
+    Prediction = list[float] if WIDTH else float
+Predictions = Annotated[list[Prediction], msgspec.Meta(description=f"{MEANING}, per row.")]
 
 T = TypeVar("T")
 encode = msgspec.json.Encoder().encode

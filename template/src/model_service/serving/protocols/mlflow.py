@@ -37,6 +37,7 @@ from ..messages import INVALID, Problem, RefusedError, require_few
 from ..runtime import Runtime
 from ..scoring import Scored
 from .exchange import (
+    Predictions,
     Write,
     answer_with,
     encode,
@@ -69,9 +70,9 @@ class SplitFrame(msgspec.Struct):
 
 
 class InvocationAnswer(msgspec.Struct):
-    """The probability that the label is true, per row."""
+    """What was predicted."""
 
-    predictions: list[float]
+    predictions: Predictions
 
 
 class InvocationError(msgspec.Struct):
@@ -123,7 +124,7 @@ def wording(refused: RefusedError) -> Answer:
 
 
 def _write(scored: Scored) -> Answer:
-    return Answer(encode(InvocationAnswer(scored.probabilities)))
+    return Answer(encode(InvocationAnswer(scored.predictions)))
 
 
 def _read_frame(sent: Any, max_rows: int) -> list[Any]:

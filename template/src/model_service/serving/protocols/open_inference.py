@@ -2,7 +2,8 @@
 
 Each feature is an input of its own, of the shape [rows] or [rows, 1]: BYTES for text, FP32, FP64,
 INT32, INT64 or BOOL for numbers. A missing value is NaN, a missing text "" ; a feature that may be
-missing may be left out. The output is `probability`, FP32, of the shape [rows].
+missing may be left out. The output, FP32, has the shape [rows], or [rows, classes] where the label
+names classes.
 
 https://github.com/kserve/open-inference-protocol, and Triton's extension for binary tensor data.
 """
@@ -14,7 +15,7 @@ import numpy as np
 from starlette.routing import Route
 from starlette.types import Scope
 
-from ...contract import FEATURES, OUTPUT, Column, Rows, example_row
+from ...contract import FEATURES, MEANING, OUTPUT, WIDTH, Column, Rows, example_row
 from ..describe import Json, Part, media, parameter, predicts, schemas, shown, versions
 from ..endpoint import Answer, Endpoint, header
 from ..messages import INVALID, RefusedError
@@ -54,13 +55,15 @@ class InferRequest(msgspec.Struct):
 
 
 class InferOutput(msgspec.Struct, omit_defaults=True):
-    """The probability that the label is true, per row."""
+    """What was predicted, row by row."""
 
     name: str
     shape: list[int]
     datatype: str
     parameters: Parameters = {}
-    data: list[float] | None = None
+    data: Annotated[
+        list[float] | None, msgspec.Meta(description=f"{MEANING}, per row, in one list.")
+    ] = None
 
 
 class InferResponse(msgspec.Struct, omit_defaults=True):
@@ -155,7 +158,7 @@ def wording(refused: RefusedError) -> Answer:
 
 def metadata(name: str, version: str) -> ModelMetadata:
     """Return what the model takes and gives."""
-    output = TensorMetadata(OUTPUT, "FP32", [-1])
+    output = TensorMetadata(OUTPUT, "FP32", [-1, *WIDTH])
     inputs = [_describe(column) for column in FEATURES]
     return ModelMetadata(name, [version], "onnx_onnxv1", inputs, [output])
 
@@ -191,14 +194,14 @@ def _wants_binary(request: InferRequest) -> bool:
 
 
 def _write(name: str, request: InferRequest, as_binary: bool, scored: Scored) -> Answer:
-    output = InferOutput(OUTPUT, [len(scored.probabilities)], "FP32")
+    output = InferOutput(OUTPUT, [len(scored.predictions), *WIDTH], "FP32")
     answer = InferResponse(name, scored.version, [output], request.id)
     if scored.degraded:
         answer.parameters = {"degraded": scored.degraded}
     if not as_binary:
-        output.data = scored.probabilities
+        output.data = np.ravel(scored.predictions).tolist()
         return Answer(encode(answer))
-    data = np.array(scored.probabilities, "<f4").tobytes()
+    data = np.array(scored.predictions, "<f4").tobytes()
     output.parameters = {"binary_data_size": len(data)}
     text = encode(answer)
     return Answer(text + data, 200, [(LENGTH, b"%d" % len(text))], BINARY.encode())

@@ -12,7 +12,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Scope
 
-from ...contract import FEATURES, OUTPUT, Rows, example_row
+from ...contract import FEATURES, OUTPUT, WIDTH, Rows, example_row
 from ..decode import check_rows
 from ..describe import (
     COLUMNS,
@@ -30,7 +30,17 @@ from ..endpoint import Answer, Endpoint
 from ..messages import INVALID, RefusedError
 from ..runtime import Runtime
 from ..scoring import Scored
-from .exchange import Write, answer_with, encode, page, read_json, status_of, to_message, to_rows
+from .exchange import (
+    Predictions,
+    Write,
+    answer_with,
+    encode,
+    page,
+    read_json,
+    status_of,
+    to_message,
+    to_rows,
+)
 
 MODEL, VERSION = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
 SIGNATURE = "serving_default"
@@ -69,15 +79,15 @@ class ColumnsBody(msgspec.Struct):
 
 
 class RowPredictions(msgspec.Struct):
-    """The probability that the label is true, per instance."""
+    """What was predicted for each instance."""
 
-    predictions: list[float]
+    predictions: Predictions
 
 
 class ColumnPredictions(msgspec.Struct):
-    """The probability that the label is true, per row of the inputs."""
+    """What was predicted for each row of the inputs."""
 
-    outputs: list[float]
+    outputs: Predictions
 
 
 class PredictError(msgspec.Struct):
@@ -145,11 +155,11 @@ def _require_signature(name: str) -> None:
 
 
 def _write_rows(scored: Scored) -> Answer:
-    return Answer(encode(RowPredictions(scored.probabilities)))
+    return Answer(encode(RowPredictions(scored.predictions)))
 
 
 def _write_columns(scored: Scored) -> Answer:
-    return Answer(encode(ColumnPredictions(scored.probabilities)))
+    return Answer(encode(ColumnPredictions(scored.predictions)))
 
 
 def metadata(name: str, version: str) -> Json:
@@ -157,7 +167,7 @@ def metadata(name: str, version: str) -> Json:
     inputs = {column.name: _tensor(column.name, TYPES[column.type]) for column in FEATURES}
     signature = {
         "inputs": inputs,
-        "outputs": {OUTPUT: _tensor(OUTPUT, "DT_FLOAT")},
+        "outputs": {OUTPUT: _tensor(OUTPUT, "DT_FLOAT", *WIDTH)},
         "method_name": "tensorflow/serving/predict",
     }
     return {
@@ -166,8 +176,9 @@ def metadata(name: str, version: str) -> Json:
     }
 
 
-def _tensor(name: str, kind: str) -> Json:
-    shape = {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False}
+def _tensor(name: str, kind: str, *width: int) -> Json:
+    dim = [{"size": str(size), "name": ""} for size in (-1, *width)]
+    shape = {"dim": dim, "unknown_rank": False}
     return {"dtype": kind, "tensor_shape": shape, "name": f"{name}:0"}
 
 

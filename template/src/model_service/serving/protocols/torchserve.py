@@ -86,15 +86,15 @@ def wording(refused: RefusedError) -> Answer:
 def _open(sent: Any) -> tuple[list[Any], Write]:
     """Return the rows of a body, and what writes the answer in its form."""
     if isinstance(sent, list):
-        return sent, lambda scored: Answer(encode(scored.probabilities))
+        return sent, lambda scored: Answer(encode(scored.predictions))
     if isinstance(sent, dict) and len(sent) == 1 and WRAPPERS & sent.keys():
         (rows,) = sent.values()
         return rows if isinstance(rows, list) else [rows], _write_wrapped
-    return [sent], lambda scored: Answer(encode(scored.probabilities[0]))
+    return [sent], lambda scored: Answer(encode(scored.predictions[0]))
 
 
 def _write_wrapped(scored: Scored) -> Answer:
-    return Answer(encode({"predictions": scored.probabilities}))
+    return Answer(encode({"predictions": scored.predictions}))
 
 
 def _describe(runtime: Runtime) -> Json:
