@@ -5,6 +5,8 @@ the checks that quarantine bad rows, the inputs of the ONNX graph, the example p
 docs/data-contract.md. To serve another model, replace them and `data/features.py`.
 
 Text becomes a categorical feature, numbers become numeric ones. `| None` allows a missing value.
+The type of the label says what is predicted: of a boolean the probability that it is true, of a
+Literal that of each class, of a number its value.
 Bounds say what is possible, not what is usual: a value outside them is refused.
 """
 
