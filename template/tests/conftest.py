@@ -15,8 +15,10 @@ import pytest
 from model_service.data.raw import TABLES
 from model_service.data.store import Store
 from model_service.registry import Manifest
+from model_service.storage import Root
 from model_service.training.config import read
 from model_service.training.train import train
+from tests.object_storage import Storage, running
 
 PRODUCTION = ("model_service.serving",)
 BENTOML = ("bentoml", "serve", "--port", "{port}")
@@ -42,6 +44,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     store.close()
 
 
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[Storage]:
+    """Run a server that speaks S3."""
+    with running() as server:
+        yield server
+
+
 @dataclass(frozen=True)
 class Service:
     """A service that runs as a process of its own."""
@@ -51,7 +60,7 @@ class Service:
 
 
 def start_service(
-    models: Path, home: Path, module: Sequence[str] = PRODUCTION, **settings: str
+    models: Root, home: Path, module: Sequence[str] = PRODUCTION, **settings: str
 ) -> Service:
     """Start the service as `make serve` does, on a free port, and wait until it is ready."""
     port = free_port()

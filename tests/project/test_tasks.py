@@ -1,5 +1,6 @@
 """The tasks of a generated project that its workflow does not run, and tasks out of order."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -95,10 +96,15 @@ def test_a_change_that_breaks_clients_is_refused_until_it_is_accepted(
 
 def test_a_model_is_promoted_and_rolled_back(project: Path, env: dict[str, str]) -> None:
     make(project, env, "train")
-    second, first = (project / "models" / "champion").read_text().split()
-    assert f"{first} is the champion now" in make(project, env, "rollback")
-    assert f"{second} is the champion now" in make(project, env, "promote", f"VERSION={second}")
-    unknown = run(project, "make", "promote", "VERSION=unknown", env=env)
+    log = (project / "models" / "champion").read_text().splitlines()
+    second, first = (json.loads(line)["version"] for line in log)
+    why = 'WHY=it\'s worse at "JFK"'
+    assert f"{first} is the champion now" in make(project, env, "rollback", why, "WHO=Jo")
+    assert 'UTC  Jo: it\'s worse at "JFK"' in make(project, env, "models")
+    assert "Say why" in run(project, "make", "promote", f"VERSION={second}", env=env).stdout
+    given = (f"VERSION={second}", "WHY=better after all")
+    assert f"{second} is the champion now" in make(project, env, "promote", *given)
+    unknown = run(project, "make", "promote", "VERSION=unknown", "WHY=tried", env=env)
     assert unknown.returncode != 0
     assert f"no version 'unknown' in models, only {second}" in unknown.stdout
     assert f"{second}  AUC" in make(project, env, "models")

@@ -1,35 +1,45 @@
-"""Model registry: versions in a folder, each with a manifest; an alias names the one to serve.
+"""Model registry: versions in a folder or in object storage; aliases name those in use.
 
     models/20260131T120000Z-1f2e3d4c/{model.onnx,manifest.json}
-    models/champion                              text: the version, then those that it replaced
+    models/champion                              JSON lines: who named which version, when and why
+    models/challenger
 
 A version is whole or absent, and an alias changes in one step, so a reader never sees half of
-either.
+either. The first line of an alias says all that a reader needs; below it are the changes before.
 """
 
 import argparse
+import getpass
 import hashlib
+import os
 import re
-import secrets
-import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from . import settings
+from . import settings, storage
 from .contract import QUALITY, schema_hash
 from .errors import UserError, describe
 from .fallback import Fallback
 from .monitoring.drift import Reference
+from .storage import Root
 
+CHAMPION, CHALLENGER = "champion", "challenger"
+"""The version that is served, and the one that would replace it."""
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 MAX_HISTORY = 10
-VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+MAX_CHANGES = 1_000
+SHOWN = 10
+VERSION = r"^\d{8}T\d{6}Z-[0-9a-f]{8}$"
+AUTHORS = ("WHO", "GITHUB_ACTOR", "GITLAB_USER_LOGIN")
+"""Variables that say who does something, in CI too."""
 
 
 class RegistryError(UserError):
@@ -54,6 +64,8 @@ class Manifest(BaseModel):
     code_version: str = Field(description="Commit of the code, or 'unknown' outside git.")
     estimator: str
     parameters: dict[str, Any]
+    test_from: date = Field(description="The day, in UTC, before which it was trained.")
+    data_until: datetime = Field(description="Time of the newest row that it was measured on.")
     rows: dict[str, int] = Field(description="Rows trained on, tested on and quarantined.")
     metrics: dict[str, float] = Field(description="Quality on the months after training.")
     packages: dict[str, str] = Field(description="Versions of the libraries that made it.")
@@ -61,34 +73,51 @@ class Manifest(BaseModel):
     reference: Reference = Field(description="Where features and predictions lay in training.")
 
 
-def register(root: Path, model: bytes, **facts: Any) -> Manifest:
+class Change(BaseModel):
+    """What an alias came to name, who named it and why; a line in its file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str = Field(pattern=VERSION)
+    before: list[str] = Field(description="What a rollback goes back to, the latest first.")
+    when: datetime
+    who: str
+    why: str = Field(min_length=1)
+
+
+def register(root: Root, model: bytes, **facts: Any) -> Manifest:
     """Store a model as a new version.
 
     Args:
-        root: Folder of the registry; made when it does not exist.
+        root: Folder or URL of the registry; made when it does not exist.
         model: A serialised ONNX graph.
         facts: The fields of `Manifest` that the caller knows.
+
+    Raises:
+        StorageError: the storage cannot be reached.
     """
     created_at = datetime.now(UTC).replace(microsecond=0)
     digest = hashlib.sha256(model).hexdigest()
     version = f"{created_at:%Y%m%dT%H%M%SZ}-{digest[:8]}"
     manifest = Manifest(version=version, created_at=created_at, model_sha256=digest, **facts)
-    incoming = root / f".{version}.{secrets.token_hex(4)}"
-    incoming.mkdir(parents=True)
-    try:
-        (incoming / MODEL_FILE).write_bytes(model)
-        text = manifest.model_dump_json(indent=2) + "\n"
-        (incoming / MANIFEST_FILE).write_text(text, encoding="utf-8")
-        if (root / version).exists():  # the same model within the same second
-            return load(root, version)[1]
-        incoming.rename(root / version)
-        return manifest
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
+    if version in versions(root):  # the same model within the same second
+        return load(root, version)[1]
+    text = manifest.model_dump_json(indent=2) + "\n"
+    storage.write_folder(root, version, {MODEL_FILE: model, MANIFEST_FILE: text.encode()})
+    return manifest
 
 
-def promote(root: Path, version: str, alias: str = "champion") -> None:
+def promote(
+    root: Root, version: str, why: str, who: str | None = None, alias: str = CHAMPION
+) -> None:
     """Point an alias at a version, in one step; it remembers the versions before.
+
+    Args:
+        root: Folder or URL of the registry.
+        version: Which one.
+        why: The reason, for those who ask later.
+        who: Who decided; found out when it is not given.
+        alias: The name.
 
     Raises:
         RegistryError: there is no such version, it is damaged, or of another schema.
@@ -98,11 +127,12 @@ def promote(root: Path, version: str, alias: str = "champion") -> None:
             f"There is no version {version!r} in {root}, only {', '.join(known) or 'none'}."
         )
     require_schema(load(root, version)[1])
-    before = history(root, alias) if (root / alias).is_file() else []
-    _point(root, alias, [version, *(old for old in before if old != version)])
+    log = changes(root, alias)
+    named = [log[0].version, *log[0].before] if log else []
+    _point(root, alias, log, [version, *(old for old in named if old != version)], why, who)
 
 
-def rollback(root: Path, alias: str = "champion") -> str:
+def rollback(root: Root, why: str, who: str | None = None, alias: str = CHAMPION) -> str:
     """Point an alias at the version that it named before the last promotion, and return that.
 
     Raises:
@@ -112,37 +142,61 @@ def rollback(root: Path, alias: str = "champion") -> str:
     if not before:
         raise RegistryError(f"No version was {alias!r} before {now}.")
     require_schema(load(root, before[0])[1])
-    _point(root, alias, before)
+    _point(root, alias, changes(root, alias), before, why, who)
     return before[0]
 
 
-def versions(root: Path) -> list[str]:
+def versions(root: Root) -> list[str]:
     """Return all versions, the newest first."""
-    found = root.iterdir() if root.is_dir() else []
-    return sorted((path.name for path in found if VERSION.fullmatch(path.name)), reverse=True)
+    found = storage.find(root, MANIFEST_FILE)
+    return sorted((name for name in found if re.match(VERSION, name)), reverse=True)
 
 
-def _point(root: Path, alias: str, named: list[str]) -> None:
-    incoming = root / f".{alias}.{secrets.token_hex(4)}"
-    incoming.write_text("\n".join(named[:MAX_HISTORY]) + "\n", encoding="utf-8")
-    incoming.replace(root / alias)
+def _point(
+    root: Root, alias: str, log: list[Change], named: list[str], why: str, who: str | None
+) -> None:
+    version, *before = named[:MAX_HISTORY]
+    now = datetime.now(UTC).replace(microsecond=0)
+    change = Change(version=version, before=before, when=now, who=who or author(), why=why)
+    lines = [each.model_dump_json() for each in (change, *log)][:MAX_CHANGES]
+    storage.write(root, alias, ("\n".join(lines) + "\n").encode())
 
 
-def history(root: Path, name: str = "champion") -> list[str]:
+def changes(root: Root, alias: str = CHAMPION) -> list[Change]:
+    """Return all that an alias has named, the newest first; nothing where there is no such alias.
+
+    Raises:
+        DamagedError: its file is not what was written.
+    """
+    try:
+        lines = storage.read(root, alias).splitlines()
+    except (FileNotFoundError, IsADirectoryError):
+        return []
+    return [_change(root, alias, line) for line in lines]
+
+
+def history(root: Root, name: str = CHAMPION) -> list[str]:
     """Return the version behind an alias, then those that it replaced; a version stands for itself.
 
     Raises:
         RegistryError: there is neither such an alias nor such a version.
     """
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if (root / name).is_dir():
-            return [name]
-        if named := (root / name).read_text(encoding="utf-8").split():
-            return named
+    if re.match(VERSION, name):
+        return [name]
+    with suppress(FileNotFoundError, IsADirectoryError):
+        now = _change(root, name, storage.read(root, name).partition(b"\n")[0])
+        return [now.version, *now.before]
     raise RegistryError(f"No model {name!r} in {root}: train one with `make train`.")
 
 
-def load(root: Path, name: str = "champion") -> tuple[bytes, Manifest]:
+def _change(root: Root, alias: str, line: bytes) -> Change:
+    try:
+        return Change.model_validate_json(line)
+    except ValidationError as error:
+        raise DamagedError(f"{root}/{alias} is damaged: {describe(error)}") from None
+
+
+def load(root: Root, name: str = CHAMPION) -> tuple[bytes, Manifest]:
     """Return the model behind an alias or a version.
 
     Raises:
@@ -151,31 +205,32 @@ def load(root: Path, name: str = "champion") -> tuple[bytes, Manifest]:
     """
     version = history(root, name)[0]
     manifest = read_manifest(root, version)
+    path = f"{version}/{MODEL_FILE}"
     try:
-        model = (root / version / MODEL_FILE).read_bytes()
+        model = storage.read(root, path)
     except FileNotFoundError:
-        raise DamagedError(f"{root / version / MODEL_FILE} is missing.") from None
+        raise DamagedError(f"{root}/{path} is missing.") from None
     if hashlib.sha256(model).hexdigest() != manifest.model_sha256:
-        raise DamagedError(f"{root / version / MODEL_FILE} was changed after it was registered.")
+        raise DamagedError(f"{root}/{path} was changed after it was registered.")
     return model, manifest
 
 
-def read_manifest(root: Path, version: str) -> Manifest:
+def read_manifest(root: Root, version: str) -> Manifest:
     """Return what is known of a version.
 
     Raises:
         RegistryError: there is no such version.
         DamagedError: its manifest cannot be read.
     """
-    path = root / version / MANIFEST_FILE
+    path = f"{version}/{MANIFEST_FILE}"
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        return Manifest.model_validate_json(storage.read(root, path))
+    except FileNotFoundError:
         raise RegistryError(
             f"No model {version!r} in {root}: train one with `make train`."
         ) from None
     except ValidationError as error:
-        raise DamagedError(f"{path} is damaged: {describe(error)}") from None
+        raise DamagedError(f"{root}/{path} is damaged: {describe(error)}") from None
 
 
 def require_schema(manifest: Manifest) -> None:
@@ -190,43 +245,112 @@ def require_schema(manifest: Manifest) -> None:
         )
 
 
+def author() -> str:
+    """Return who runs this: as a variable says, or git, or the system."""
+    for name in AUTHORS:
+        if given := os.environ.get(name):
+            return given
+    with suppress(OSError, subprocess.CalledProcessError):
+        command = ["git", "config", "user.name"]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        if given := run.stdout.strip():
+            return given
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # in a container, a user may have a number only
+        return f"user {os.getuid()}"
+
+
+def export(root: Root, target: Path) -> str:
+    """Copy the champion into a registry of its own, without what was before it; return it.
+
+    Raises:
+        RegistryError: there is none, it is damaged, or of another schema.
+    """
+    model, manifest = load(root)
+    require_schema(manifest)
+    text = storage.read(root, f"{manifest.version}/{MANIFEST_FILE}")
+    if manifest.version not in versions(target):
+        storage.write_folder(target, manifest.version, {MODEL_FILE: model, MANIFEST_FILE: text})
+    now = changes(root)[0].model_copy(update={"before": []})
+    storage.write(target, CHAMPION, now.model_dump_json().encode())
+    return manifest.version
+
+
 def main() -> int:
-    """List, promote or roll back: `make models`, `promote`, `rollback`; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m model_service.registry")
-    commands = parser.add_subparsers(required=True, dest="command")
-    commands.add_parser("list", help="show every version")
-    commands.add_parser("promote", help="serve a version").add_argument("version", nargs="?")
-    commands.add_parser("rollback", help="serve the version before")
-    arguments = parser.parse_args()
+    """List, promote, roll back or export: `make models`, `promote`, `rollback`, `image`.
+
+    Returns:
+        The exit code.
+    """
+    options = _parser().parse_args()
     try:
         root = settings.read().models_dir
-        if arguments.command == "list":
-            return _list(root)
-        if arguments.command == "rollback":
-            rollback(root)
-        elif arguments.version:
-            promote(root, arguments.version)
+        if options.command == "list":
+            print("\n".join(_list(root)))
+        elif options.command == "export":
+            print(f"{export(root, options.folder)} was copied to {options.folder}.")
         else:
-            raise RegistryError("Say which version: make promote VERSION=... (make models)")
+            print("\n".join(_point_by_hand(root, options)))
     except UserError as error:
         print(f"Nothing was changed. {error}", file=sys.stderr)
         return 1
-    champion, *before = history(root)
-    print(f"{champion} is the champion now. Running services take it within two seconds.")
-    print(f"Before it: {', '.join(before) or 'nothing'}")
     return 0
 
 
-def _list(root: Path) -> int:
-    champions = history(root) if (root / "champion").is_file() else []
-    places = dict(zip(champions, ("champion", "before it"), strict=False))
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model_service.registry")
+    commands = parser.add_subparsers(required=True, dest="command")
+    commands.add_parser("list", help="show the aliases and every version")
+    commands.add_parser("export", help="copy the champion").add_argument("folder", type=Path)
+    commands.add_parser("promote", help="name a version").add_argument("version", nargs="?")
+    commands.add_parser("rollback", help="name the version before")
+    for name in ("promote", "rollback"):
+        command = commands.choices[name]
+        command.add_argument("--alias", choices=(CHAMPION, CHALLENGER), default=CHAMPION)
+        command.add_argument("--why", default=os.environ.get("WHY"), help="or the variable WHY")
+    return parser
+
+
+def _point_by_hand(root: Root, options: argparse.Namespace) -> Iterator[str]:
+    task = options.command
+    if task == "promote" and not options.version:
+        raise RegistryError('Say which version: make promote VERSION=... WHY="..." (make models)')
+    if not options.why:
+        raise RegistryError(f'Say why, for those who ask later: make {task} ... WHY="..."')
+    if task == "promote":
+        promote(root, options.version, options.why, alias=options.alias)
+    else:
+        rollback(root, options.why, alias=options.alias)
+    named, *before = history(root, options.alias)
+    soon = "two" if storage.folder(root) else "twenty"
+    yield f"{named} is the {options.alias} now. Running services take it within {soon} seconds."
+    yield f"Before it: {', '.join(before) or 'nothing'}"
+
+
+def _list(root: Root) -> Iterator[str]:
+    logs = {alias: changes(root, alias) for alias in (CHAMPION, CHALLENGER)}
+    for alias, log in logs.items():
+        yield f"{alias:10}  {_told(log[0]) if log else 'none'}"
+    yield ""
+    places = {log[0].version: alias for alias, log in reversed(logs.items()) if log}
     for version in versions(root):
-        manifest = read_manifest(root, version)
+        try:
+            manifest = read_manifest(root, version)
+        except DamagedError:
+            yield f"{version}  DAMAGED"
+            continue
         schema = "" if manifest.schema_sha256 == schema_hash() else "another schema"
         quality = f"{QUALITY.upper()} {manifest.metrics.get(QUALITY, float('nan')):.4f}"
         told = (version, quality, manifest.estimator, places.get(version), schema)
-        print("  ".join(filter(None, told)))
-    return 0
+        yield "  ".join(filter(None, told))
+    if before := logs[CHAMPION][1:]:
+        yield f"\nchampions before, of {len(before)} the last {SHOWN}:"
+        yield from map(_told, before[:SHOWN])
+
+
+def _told(change: Change) -> str:
+    return f"{change.version}  {change.when:%Y-%m-%d %H:%M} UTC  {change.who}: {change.why}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Settings of the service, each read from the environment variable MODEL_SERVICE_<NAME>."""
 
 import os
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -9,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as NotJsonError
 
 from .errors import UserError, describe
+from .storage import Root
 
 PREFIX = "MODEL_SERVICE_"
 MIN_KEY_LENGTH = 16
@@ -26,7 +26,21 @@ class Settings(BaseSettings):
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535, description="Port to listen on.")] = 3000
     workers: Annotated[int, Field(ge=1, description="Processes that answer requests.")] = 1
-    models_dir: Annotated[Path, Field(description="Folder of the model registry.")] = Path("models")
+    models_dir: Annotated[
+        Root,
+        Field(
+            description="Folder of the model registry, or its URL: `s3://bucket/path`, `gs://...`, "
+            "`az://...`."
+        ),
+    ] = "models"
+    poll_seconds: Annotated[
+        int,
+        Field(ge=1, description="Seconds between looks at a registry at a URL, by each replica."),
+    ] = 15
+    cache_dir: Annotated[
+        str,
+        Field(description="Folder for models from a URL; none: one of this user's in `/tmp`."),
+    ] = ""
     database_url: Annotated[
         SecretStr,
         Field(description="Database of `make data`: `sqlite:///FILE`, `postgresql+psycopg://...`."),

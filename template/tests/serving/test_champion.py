@@ -15,6 +15,7 @@ from model_service.contract import example_row
 from model_service.serving import champion
 from model_service.serving.champion import Reloader
 from model_service.serving.scoring import Model, Scorer
+from model_service.storage import Root
 from tests.conftest import Service, Trained, start_service
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow
 BODY = {"rows": [example_row()]}
 
 
-def copy(models: Path, trained: Trained, graph: bytes | None = None) -> str:
+def copy(models: Root, trained: Trained, graph: bytes | None = None) -> str:
     """Register the trained model once more, or another graph with its facts."""
     trained_graph, manifest = registry.load(trained.models)
     facts = manifest.model_dump(exclude={"version", "created_at", "model_sha256"})
@@ -49,7 +50,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def models(tmp_path: Path, trained: Trained) -> Path:
-    registry.promote(tmp_path / "models", copy(tmp_path / "models", trained))
+    registry.promote(tmp_path / "models", copy(tmp_path / "models", trained), "first")
     return tmp_path / "models"
 
 
@@ -87,10 +88,10 @@ def test_a_promoted_model_is_taken_and_given_back_without_losing_a_request(
         client.start()
     time.sleep(1.1)  # versions are named by the second
     second = copy(models, trained)
-    registry.promote(models, second)
+    registry.promote(models, second, "newer")
     wait_for(lambda: second in seen)
     wait_for(lambda: all(predict(service)["model_version"] == second for _ in range(8)))
-    registry.rollback(models)
+    registry.rollback(models, "worse")
     wait_for(lambda: all(predict(service)["model_version"] == first for _ in range(8)))
     stop.set()
     for client in clients:
@@ -107,7 +108,7 @@ def test_a_damaged_promotion_changes_nothing(
     good = predict(service)["model_version"]
     time.sleep(1.1)
     bad = copy(models, trained, b"no graph")
-    registry.promote(models, bad)
+    registry.promote(models, bad, "newer")
     time.sleep(2)
 
     assert predict(service)["model_version"] == good
@@ -121,7 +122,8 @@ def test_an_alias_that_names_only_a_damaged_version_changes_nothing(
     time.sleep(1.1)
     bad = copy(models, trained)
     tamper(models, bad)
-    (models / "champion").write_text(bad)
+    now = registry.changes(models)[0].model_copy(update={"version": bad, "before": []})
+    (models / "champion").write_text(now.model_dump_json())
     time.sleep(2)
 
     answer = predict(service)
@@ -137,7 +139,7 @@ def test_files_that_cannot_be_read_for_a_while_are_read_later(
     reloader = Reloader(scorer, models, "champion")
     time.sleep(1.1)
     new = copy(models, trained)
-    registry.promote(models, new)
+    registry.promote(models, new, "newer")
 
     def fail(*_: object) -> Model:
         raise OSError("stale file handle")
@@ -156,7 +158,7 @@ def test_a_service_that_starts_with_a_damaged_champion_serves_the_one_before(
     good = registry.history(models)[0]
     time.sleep(1.1)
     bad = copy(models, trained)
-    registry.promote(models, bad)
+    registry.promote(models, bad, "newer")
     tamper(models, bad)
 
     answer = predict(start(models))

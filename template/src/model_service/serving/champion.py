@@ -59,6 +59,7 @@ class Reloader:
 
     async def check(self) -> None:
         """Load the model when another one is named; requests are answered meanwhile."""
+        named = self._seen
         try:
             named = registry.history(self._root, self._name)
             if named == self._seen:

@@ -17,6 +17,7 @@ from .. import registry
 from ..monitoring import metrics
 from ..monitoring.exporter import share
 from ..settings import Settings
+from .follow import folder_of
 from .guard import Guard
 
 LOGGER = logging.getLogger("model_service")
@@ -58,7 +59,7 @@ class Production(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def _announce(self) -> None:
-        version = registry.history(self._settings.models_dir, self._settings.alias)[0]
+        version = registry.history(folder_of(self._settings), self._settings.alias)[0]
         workers = f"{self._settings.workers} worker{'s' * (self._settings.workers > 1)}"
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         address = f"http://{host}:{self._settings.port}"

@@ -11,6 +11,7 @@ from ..monitoring.exporter import Exporter
 from ..settings import Settings
 from .champion import Reloader
 from .drain import Drain
+from .follow import Keeper, folder_of
 from .scoring import Scorer
 from .turns import Turns
 
@@ -27,6 +28,7 @@ class Runtime:
         self.drain = Drain(settings.drain_seconds)
         self.scorer = Scorer(settings.model_seconds, settings.max_waiting)
         self.turns = Turns(settings.max_waiting)
+        self._keeper = Keeper(settings)
         self._reloader: Reloader | None = None
         self._ticks: asyncio.Task[None] | None = None
         self._exporter: Exporter | None = None
@@ -43,7 +45,7 @@ class Runtime:
         Raises:
             RegistryError: nothing can be served.
         """
-        self._reloader = Reloader(self.scorer, self.settings.models_dir, self.settings.alias)
+        self._reloader = Reloader(self.scorer, folder_of(self.settings), self.settings.alias)
         # What is here now stays: looking through it again and again would stop requests for
         # tens of milliseconds.
         gc.collect()
@@ -70,6 +72,7 @@ class Runtime:
                 await self._ticks
         if self._exporter:
             await self._exporter.stop()
+        self._keeper.stop()
         self._count_drift()
 
     async def _tick(self) -> None:
@@ -80,6 +83,7 @@ class Runtime:
             except Exception:
                 LOGGER.exception("drift was not counted; it is tried again")
             try:
+                self._keeper.check()
                 if self._reloader:
                     await self._reloader.check()
             except Exception:

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..web import create_web
 from .api import create_app, endpoints
 from .champion import load
+from .follow import prepare
 from .guard import Guard, accepted_keys
 from .openapi import WEB
 from .runtime import Runtime
@@ -20,7 +21,7 @@ from .runtime import Runtime
 # and not in workers that fail again and again.
 try:
     SETTINGS = settings.read()
-    load(SETTINGS.models_dir, SETTINGS.alias)
+    load(prepare(SETTINGS), SETTINGS.alias)
 except UserError as error:
     raise SystemExit(f"The service cannot start. {error}") from None
 

@@ -3,14 +3,17 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import polars as pl
 
 from .. import registry, settings
-from ..contract import Predictions, schema_hash
+from ..contract import WIDTH, Predictions, schema_hash
+from ..data.features import TIME
 from ..data.pipeline import say, update
 from ..data.store import Store, open_store
 from ..errors import UserError
@@ -18,6 +21,7 @@ from ..fallback import Fallback
 from ..monitoring.drift import Reference
 from ..reports.page import write
 from ..serving.predictor import Predictor
+from ..storage import Root
 from . import card, estimator, report, simple
 from .candidate import Candidate
 from .config import CONFIG, TrainingConfig, read
@@ -27,6 +31,7 @@ from .evaluation import SEEDS, evaluate, without_some
 from .export import export, parity_difference
 from .gates import judge
 
+STEPS = 6
 PACKAGES = ("numpy", "onnx", "onnxruntime", "polars")
 REPORT = Path("build/training/report.html")
 
@@ -53,20 +58,20 @@ def main() -> int:
     return 0
 
 
-def train(config: TrainingConfig, store: Store, models: Path) -> registry.Manifest:
+def train(config: TrainingConfig, store: Store, models: Root) -> registry.Manifest:
     """Run all steps and return the manifest of the new champion; see `prepare` and `register`."""
     return register(prepare(config, store, models), models)
 
 
 def prepare(
-    config: TrainingConfig, store: Store, models: Path, sources: Mapping[str, str] | None = None
+    config: TrainingConfig, store: Store, models: Root, sources: Mapping[str, str] | None = None
 ) -> Candidate:
-    """Fit a model and measure it.
+    """Bring the rows up to date, fit a model and measure it.
 
     Args:
         config: What training.toml says.
         store: The database that takes the rows, and the refused ones with their reasons.
-        models: Folder of the registry, whose champion is measured on the same rows.
+        models: Folder or URL of the registry, whose champion is measured on the same rows.
         sources: Addresses of raw tables instead of those in data/raw.py.
 
     Raises:
@@ -74,23 +79,34 @@ def prepare(
         DataError: a source cannot be read or does not give the features.
         SplitError: a side of the split cannot be used.
     """
+    estimator.load(config)
+    step(1, "read what is new")
+    say(update(store, sources))
+    return fit(config, store, models)
+
+
+def fit(config: TrainingConfig, store: Store, models: Root, steps: int = STEPS) -> Candidate:
+    """Fit a model on the rows that are there, and measure it; the steps 2 to 5.
+
+    Raises:
+        ConfigError: there is no such estimator, or a parameter is wrong.
+        DataError: there are no rows.
+        SplitError: a side of the split cannot be used.
+    """
     module, parameters = estimator.load(config)
 
-    _step(1, "read what is new")
-    say(update(store, sources))
-
-    _step(2, f"split the rows at {config.test_from}")
+    step(2, f"split the rows at {config.test_from}", steps)
     rows, refused = store.features(), store.refused_shares()
     train_rows, test_rows = split_by_time(rows, config.test_from)
 
-    _step(3, f"fit {config.estimator} on {len(train_rows)} rows before {config.test_from}")
+    step(3, f"fit {config.estimator} on {len(train_rows)} rows before {config.test_from}", steps)
     model = module.fit(train_rows, parameters, config.seed)
 
-    _step(4, "export to ONNX and compare")
+    step(4, "export to ONNX and compare", steps)
     graph = export(model)
     difference = parity_difference(model, graph, test_rows)
 
-    _step(5, f"evaluate on {len(test_rows)} later rows")
+    step(5, f"evaluate on {len(test_rows)} later rows", steps)
     others = _others(train_rows, test_rows, models)
     refits = list(_refits(module, parameters, config.seed, train_rows, test_rows))
     evaluation = evaluate(config, test_rows, model, others, refits)
@@ -100,10 +116,9 @@ def prepare(
     for gate in gates:
         print(f"      {gate}")
     facts = {
-        "schema_sha256": schema_hash(),
-        "data_sha256": fingerprint(rows),
-        "config_sha256": config.fingerprint(),
-        "code_version": _code_version(),
+        **made_from(config, rows),
+        "test_from": config.test_from,
+        "data_until": cast(datetime, rows[TIME].max()),
         "estimator": config.estimator,
         "parameters": config.parameters,
         "rows": {"train": len(train_rows), "test": len(test_rows)},
@@ -119,7 +134,17 @@ def prepare(
     return Candidate(graph, evaluation, gates, facts)
 
 
-def register(candidate: Candidate, models: Path) -> registry.Manifest:
+def made_from(config: TrainingConfig, rows: pl.DataFrame) -> dict[str, str]:
+    """Return the facts of a manifest that are equal when the same model is trained again."""
+    return {
+        "schema_sha256": schema_hash(),
+        "data_sha256": fingerprint(rows),
+        "config_sha256": config.fingerprint(),
+        "code_version": _code_version(),
+    }
+
+
+def register(candidate: Candidate, models: Root) -> registry.Manifest:
     """Register a model and make it the champion.
 
     Raises:
@@ -128,18 +153,21 @@ def register(candidate: Candidate, models: Path) -> registry.Manifest:
     if candidate.failed:
         names = ", ".join(gate.name for gate in candidate.failed)
         raise GateError(f"The model does not meet {names}; see [gates] in {CONFIG}.")
-    _step(6, f"register in {models}")
+    step(6, f"register in {models}")
     manifest = registry.register(models, candidate.graph, **candidate.facts)
-    registry.promote(models, manifest.version)
+    registry.promote(models, manifest.version, "make train: every gate is met")
     return manifest
 
 
-def _others(train: Dataset, test: Dataset, models: Path) -> dict[str, Predictions]:
+def step(number: int, text: str, steps: int = STEPS) -> None:
+    """Say what is done now."""
+    print(f"[{number}/{steps}] {text}", flush=True)
+
+
+def _others(train: Dataset, test: Dataset, models: Root) -> dict[str, Predictions]:
     """Return what others predict for the later rows."""
     found = {
-        "base_rate": np.repeat(train.target.mean(axis=0)[None], len(test), axis=0).astype(
-            np.float32
-        ),
+        "base_rate": np.full((len(test), *WIDTH), train.target.mean(axis=0), np.float32),
         "simple_model": simple.predict(train, test),
     }
     try:
@@ -163,10 +191,6 @@ def _fallback(config: TrainingConfig, rows: Dataset) -> Fallback | None:
     if config.fallback is None:
         return None
     return Fallback.fit(rows.categorical, rows.target, config.fallback.group_by)
-
-
-def _step(number: int, text: str) -> None:
-    print(f"[{number}/6] {text}", flush=True)
 
 
 def _code_version() -> str:
