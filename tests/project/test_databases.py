@@ -27,7 +27,8 @@ def postgresql() -> Iterator[str]:
 def test_rows_are_merged_as_in_sqlite(
     trained_project: Path, env: dict[str, str], postgresql: str
 ) -> None:
-    command = (".venv/bin/pytest", "tests/data/test_pipeline.py", "-v", "-k", "postgresql")
+    tests = ("tests/data/test_pipeline.py", "tests/data/test_lock.py")
+    command = (".venv/bin/pytest", *tests, "-v", "-k", "postgresql")
     done = run(trained_project, *command, env={**env, "POSTGRESQL_URL": postgresql})
     assert done.returncode == 0, done.stdout
     assert len(re.findall(r"\[postgresql\S*\] PASSED", done.stdout)) > 10

@@ -1,8 +1,6 @@
 """Raw rows come late, twice, damaged and changed; what is built is as if they had come in order."""
 
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,22 +22,6 @@ from model_service.data.store import FEATURES, QUARANTINE, Store
 
 RAW = Path("data/raw")
 ROWS = 300
-SERVER = "POSTGRESQL_URL"
-
-
-@pytest.fixture(params=["sqlite", *(["postgresql"] if SERVER in os.environ else [])])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return an empty database: a file, or one in the server that POSTGRESQL_URL names."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/service.db"
-        return
-    server, name = sa.make_url(os.environ[SERVER]), f"test_{uuid.uuid4().hex}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        yield server.set(database=name).render_as_string(hide_password=False)
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
 
 
 @pytest.fixture

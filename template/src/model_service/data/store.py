@@ -9,7 +9,7 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -23,6 +23,7 @@ from ..settings import Settings
 from . import DataError
 from .clean import REASON
 from .features import KEYS, TIME
+from .lock import only_one
 from .parse import DTYPES, Parsed
 from .raw import TABLES
 from .sources import Broken, Chunk, hide_password
@@ -111,6 +112,10 @@ class Store:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+    def only_one(self, name: str) -> AbstractContextManager[None]:
+        """Keep others out who do the same with this database; see `lock.only_one`."""
+        return only_one(self._engine, name)
 
     # ---- raw rows
 

@@ -61,6 +61,15 @@ class EvaluationConfig(BaseModel):
     minimum_rows: int = Field(default=100, ge=2)
 
 
+class RetrainingConfig(BaseModel):
+    """When to train again, and on which rows the champion is challenged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    evaluation_days: int = Field(default=92, ge=1)
+    minimum_new_rows: int = Field(default=200, ge=1)
+
+
 class FallbackConfig(BaseModel):
     """How the fallback is made; see `model_service.fallback`."""
 
@@ -80,6 +89,7 @@ class TrainingConfig(BaseModel):
     parameters: dict[str, Any]
     fallback: FallbackConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
+    retraining: RetrainingConfig = RetrainingConfig()
     decision: Decision | None = None
     gates: dict[Literal[*MEASURES], Limit]  # type: ignore[valid-type]
 

@@ -31,7 +31,7 @@ def split_by_time(frame: pl.DataFrame, test_from: date) -> tuple[Dataset, Datase
         if len(np.unique(side.label)) < 2:
             raise SplitError(
                 f"The {len(side)} rows {name} do not hold different values of {LABEL!r}: "
-                "choose another test_from in training.toml."
+                "choose another test_from, or evaluation_days, in training.toml."
             )
     train, test = sides.values()
     seen = {CLASSES[index] for index in np.unique(train.label)} if CLASSES else set()
