@@ -125,6 +125,21 @@ class Reference(BaseModel):
         """All of them, by the name of the feature, or `PREDICTION`."""
         return {**self.numeric, **self.categorical, PREDICTION: self.prediction}
 
+    def count(
+        self, numeric: Numeric, categorical: Categorical, prediction: Values
+    ) -> dict[str, npt.NDArray[np.int64]]:
+        """Return the number of rows per bin, by the same names."""
+        numbers = {name: self.numeric[name].count(numeric[:, at]) for at, name in enumerate(NUMERIC)}
+        texts = {
+            name: self.categorical[name].count(categorical[:, at].tolist())
+            for at, name in enumerate(CATEGORICAL)
+        }
+        if isinstance(self.prediction, CategoricalBins):
+            predicted = self.prediction.count(_most_probable(prediction).tolist())
+        else:
+            predicted = self.prediction.count(prediction)
+        return {**numbers, **texts, PREDICTION: predicted}
+
 
 class NumericTable:
     """The bins of several numbers side by side, to count a table of them at once."""

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
-from .estimator import Dataset, Probability
-from .measures import Estimate, auc_interval, log_losses, mean_interval
+from ..contract import Predictions
+from .estimator import Dataset
+from .measures import Estimate, losses, mean_interval, quality_interval
 
 Told = Annotated[Estimate, PlainSerializer(Estimate._asdict)]
 
@@ -16,8 +17,8 @@ class Quality(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    auc: Told
-    log_loss: Told
+    quality: Told
+    loss: Told
 
 
 class Comparison(BaseModel):
@@ -29,12 +30,12 @@ class Comparison(BaseModel):
     champion: Quality
     challenger: Quality
     gain: Told
-    """Log loss of the champion less that of the challenger, row by row."""
+    """Loss of the champion less that of the challenger, row by row."""
     p_value: float
     """How likely chance alone makes a gain or loss of that size, by a paired test."""
 
 
-def compare(rows: Dataset, champion: Probability, challenger: Probability) -> Comparison:
+def compare(rows: Dataset, champion: Predictions, challenger: Predictions) -> Comparison:
     """Measure both models.
 
     Args:
@@ -42,7 +43,7 @@ def compare(rows: Dataset, champion: Probability, challenger: Probability) -> Co
         champion: What the champion predicts for them.
         challenger: What the challenger does.
     """
-    gains = log_losses(rows.label, champion) - log_losses(rows.label, challenger)
+    gains = losses(rows.label, champion) - losses(rows.label, challenger)
     error = float(gains.std()) / len(gains) ** 0.5
     # The paired t-test; with hundreds of rows, its distribution is the normal one.
     p_value = 2 * NormalDist().cdf(-abs(float(gains.mean())) / error) if error else 1.0
@@ -55,8 +56,8 @@ def compare(rows: Dataset, champion: Probability, challenger: Probability) -> Co
     )
 
 
-def _quality(rows: Dataset, predicted: Probability) -> Quality:
+def _quality(rows: Dataset, predicted: Predictions) -> Quality:
     return Quality(
-        auc=auc_interval(rows.label, predicted),
-        log_loss=mean_interval(log_losses(rows.label, predicted)),
+        quality=quality_interval(rows.label, predicted),
+        loss=mean_interval(losses(rows.label, predicted)),
     )

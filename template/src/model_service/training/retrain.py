@@ -30,6 +30,7 @@ from .comparison import compare
 from .config import TrainingConfig, read
 from .dataset import split_by_time, to_dataset
 from .gates import judge
+from .measures import LOSS_WORDS
 from .result import EXIT_CODES, Result
 from .shift import Shift, shifts
 from .train import fit, made_from, step
@@ -269,7 +270,7 @@ def _in_words(result: Result) -> str:
         return "every gate is met, and there was no champion that could be asked"
     gain = found.gain
     return (
-        f"log loss lower by {gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f}) than that of "
+        f"{LOSS_WORDS} lower by {gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f}) than that of "
         f"{result.champion}, on {found.rows} rows from {result.evaluated_from} on"
     )
 

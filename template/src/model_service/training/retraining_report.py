@@ -5,6 +5,7 @@ from html import escape
 
 from ..reports.page import page, state, table
 from .comparison import Comparison
+from .measures import LOSS_WORDS, QUALITY_WORDS
 from .result import Result
 from .shift import Shift
 
@@ -69,13 +70,13 @@ def _shift(shift: Shift) -> list[str]:
 def _comparison(found: Comparison) -> Iterator[str]:
     yield f"<p>On the same {found.rows:,} rows, which neither was trained on.</p>"
     yield table(
-        ["", "area under the ROC curve", "log loss"],
+        ["", QUALITY_WORDS, LOSS_WORDS],
         (
-            [name, str(quality.auc), str(quality.log_loss)]
+            [name, str(quality.quality), str(quality.loss)]
             for name, quality in (("champion", found.champion), ("challenger", found.challenger))
         ),
     )
     yield (
-        f"<p>The challenger's log loss is lower by <b>{found.gain}</b>; chance alone makes such a "
+        f"<p>The challenger's {LOSS_WORDS} is lower by <b>{found.gain}</b>; chance alone makes such a "
         f"difference with a probability of {found.p_value:.2g}, by a paired test.</p>"
     )

@@ -1,6 +1,5 @@
 """How far features lie from where they lay in training: the population stability index."""
 
-from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any
 
@@ -8,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from ..contract import CATEGORICAL, NUMERIC, Categorical, Numeric
-from ..monitoring.drift import PREDICTION, CategoricalBins, NumericBins, Reference, Values
+from ..contract import Categorical, Numeric
+from ..monitoring.drift import CategoricalBins, NumericBins, Reference, Values
 
 LEVEL = 0.999
 LEAST = 0.2
@@ -49,22 +48,11 @@ def shifts(
         rows: How many rows of training there were.
         numeric: Of the new rows, shape (rows, len(NUMERIC)).
         categorical: Of the new rows, shape (rows, len(CATEGORICAL)).
-        prediction: Of the new rows, by the model of the reference, shape (rows,).
+        prediction: Of the new rows, by the model of the reference, shape (rows, *WIDTH).
     """
-    counted = _count(reference, numeric, categorical, prediction)
-    found = [_shift(feature, bins, rows, counts) for feature, bins, counts in counted]
+    counted = reference.count(numeric, categorical, prediction)
+    found = [_shift(feature, bins, rows, counted[feature]) for feature, bins in reference.bins.items()]
     return sorted(found, key=lambda each: each.limit - each.index)
-
-
-def _count(
-    reference: Reference, numeric: Numeric, categorical: Categorical, prediction: Values
-) -> Iterator[tuple[str, NumericBins | CategoricalBins, npt.NDArray[np.int64]]]:
-    for at, name in enumerate(NUMERIC):
-        yield name, reference.numeric[name], reference.numeric[name].count(numeric[:, at])
-    for at, name in enumerate(CATEGORICAL):
-        levels = reference.categorical[name]
-        yield name, levels, levels.count(categorical[:, at].tolist())
-    yield PREDICTION, reference.prediction, reference.prediction.count(prediction)
 
 
 def _shift(
