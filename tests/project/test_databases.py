@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from project.tools import run
+from project.tools import make, run
 
 pytestmark = pytest.mark.xdist_group("tasks")
 
@@ -37,7 +37,7 @@ def test_rows_are_merged_as_in_sqlite(
 def test_it_is_named_by_a_setting(
     trained_project: Path, env: dict[str, str], postgresql: str
 ) -> None:
-    data = run(
-        trained_project, "make", "data", env={**env, "MODEL_SERVICE_DATABASE_URL": postgresql}
-    )
-    assert "10000 rows with features were built" in data.stdout
+    there = {**env, "MODEL_SERVICE_DATABASE_URL": postgresql}
+    assert "10000 rows with features were built" in make(trained_project, there, "data")
+    tuned = make(trained_project, there, "tune")
+    assert f"All {tuned.count(', best 0.')} of them" in make(trained_project, there, "runs")

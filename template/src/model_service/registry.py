@@ -66,6 +66,7 @@ class Manifest(BaseModel):
     parameters: dict[str, Any]
     test_from: date = Field(description="The day, in UTC, before which it was trained.")
     data_until: datetime = Field(description="Time of the newest row that it was measured on.")
+    variant: str = Field(default="", description="Why `make optimise` chose it, if it did.")
     rows: dict[str, int] = Field(description="Rows trained on, tested on and quarantined.")
     metrics: dict[str, float] = Field(description="Quality on the months after training.")
     packages: dict[str, str] = Field(description="Versions of the libraries that made it.")

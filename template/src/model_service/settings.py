@@ -52,6 +52,13 @@ class Settings(BaseSettings):
             '`{"weather": "https://..."}`.'
         ),
     ] = {}
+    mlflow_url: Annotated[
+        SecretStr,
+        Field(
+            description="MLflow server that also gets what `make runs` shows, such as "
+            "`https://user:password@mlflow.example.com`."
+        ),
+    ] = SecretStr("")
     alias: Annotated[str, Field(description="Alias or version of the model to serve.")] = "champion"
     model_name: Annotated[
         str,

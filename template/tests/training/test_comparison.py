@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+from model_service.contract import Predictions
 from model_service.training.comparison import compare
-from model_service.training.estimator import Dataset, Probability
+from model_service.training.estimator import Dataset
 from model_service.training.measures import log_losses
 
 ROWS = 800
@@ -17,7 +18,7 @@ def rows() -> Dataset:
     return Dataset(np.empty((ROWS, 0), np.float32), np.empty((ROWS, 0), object), label)
 
 
-def guess(rows: Dataset, seed: int, quality: float) -> Probability:
+def guess(rows: Dataset, seed: int, quality: float) -> Predictions:
     """Return predictions that know something of the label."""
     noise = np.random.default_rng(seed).normal(0, 0.1, ROWS)
     return np.clip(0.3 + quality * (rows.label - 0.3) + noise, 0.01, 0.99).astype(np.float32)

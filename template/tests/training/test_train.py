@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from model_service import registry
-from model_service.contract import CATEGORICAL, LABEL, NUMERIC, Categorical, Numeric, Predictions
+from model_service.contract import LABEL, Categorical, Numeric, Predictions
 from model_service.training import estimator
 from model_service.training.config import ConfigError, Limit, TrainingConfig, read
 from model_service.training.dataset import SplitError
@@ -19,14 +19,7 @@ from model_service.training.estimator import Dataset, FittedModel
 from model_service.training.export import export, parity_difference
 from model_service.training.train import GateError, train
 from tests.conftest import Trained
-
-
-def small_dataset(rows: int = 400) -> Dataset:
-    """Return random rows in which the first number decides."""
-    random = np.random.default_rng(0)
-    numeric = random.normal(size=(rows, len(NUMERIC))).astype(np.float32)
-    categorical = random.choice(["a", "b"], size=(rows, len(CATEGORICAL))).astype(object)
-    return Dataset(numeric, categorical, numeric[:, 0] > 0)
+from tests.training.rows import small_dataset
 
 
 def fit(config: TrainingConfig, rows: Dataset) -> FittedModel:

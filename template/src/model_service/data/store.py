@@ -1,4 +1,4 @@
-"""The database: raw rows by their key, rows with features, and the quarantine.
+"""The database: raw rows by their key, rows with features, the quarantine, the log of runs.
 
 SQLite in a file unless a URL names another, such as PostgreSQL. A person may query all of it:
 
@@ -71,6 +71,24 @@ STATE = sa.Table(
     METADATA,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
+)
+RUNS = sa.Table(
+    "runs",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.DateTime, nullable=False, comment="when it ended, in UTC"),
+    sa.Column("kind", sa.Text, nullable=False, comment="train, optimise or tune"),
+    sa.Column("name", sa.Text, nullable=False, comment="of the variant or the trial"),
+    sa.Column("study", sa.Text, nullable=False, index=True, comment="trials that belong together"),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("code_version", sa.Text, nullable=False),
+    sa.Column("data_sha256", sa.Text, nullable=False),
+    sa.Column("schema_sha256", sa.Text, nullable=False),
+    sa.Column("config_sha256", sa.Text, nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("measures", sa.JSON, nullable=False),
+    sa.Column("environment", sa.JSON, nullable=False),
 )
 
 
@@ -314,6 +332,13 @@ class Store:
             source: bad.get(source, 0) / max(rows + bad.get(source, 0), 1)
             for source, rows in good.items()
         }
+
+    # ---- runs
+
+    def log_run(self, values: dict[str, Any]) -> None:
+        """Add a line to the log of runs; see `model_service.training.runs`."""
+        with self._begin() as connection:
+            connection.execute(sa.insert(RUNS), [values])
 
     def query(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         """Return the rows of a query."""

@@ -129,7 +129,9 @@ class Reference(BaseModel):
         self, numeric: Numeric, categorical: Categorical, prediction: Values
     ) -> dict[str, npt.NDArray[np.int64]]:
         """Return the number of rows per bin, by the same names."""
-        numbers = {name: self.numeric[name].count(numeric[:, at]) for at, name in enumerate(NUMERIC)}
+        numbers = {
+            name: self.numeric[name].count(numeric[:, at]) for at, name in enumerate(NUMERIC)
+        }
         texts = {
             name: self.categorical[name].count(categorical[:, at].tolist())
             for at, name in enumerate(CATEGORICAL)

@@ -16,7 +16,7 @@ class Series(NamedTuple):
 
     name: str
     points: Points
-    shape: Literal["line", "bars"] = "line"
+    shape: Literal["line", "bars", "points"] = "line"
 
 
 class Mark(NamedTuple):
@@ -77,8 +77,7 @@ def draw(
     """
     parts = [*_shade(shaded, across), *_grid(across, up)]
     for number, each in enumerate(series):
-        shape = _bars if each.shape == "bars" else _line
-        parts.append(shape(each.points, across, up, f"c{number}"))
+        parts.append(SHAPES[each.shape](each.points, across, up, f"c{number}"))
     parts += [part for mark in marks for part in _mark(mark, across, up)]
     legend = "".join(
         f'<span class="key c{number}">{escape(each.name)}</span>'
@@ -143,6 +142,17 @@ def _bars(points: Points, across: Axis, up: Axis, colour: str) -> str:
             f"<title>{x:.3g} to {end:.3g}: {y:g}</title></rect>"
         )
     return "".join(drawn)
+
+
+def _points(points: Points, across: Axis, up: Axis, colour: str) -> str:
+    return "".join(
+        f'<circle class="point {colour}" cx="{across.place(x, LEFT, RIGHT):.1f}" '
+        f'cy="{up.place(y, BOTTOM, TOP):.1f}" r="4"><title>{x:g}: {y:.4g}</title></circle>'
+        for x, y in points
+    )
+
+
+SHAPES = {"line": _line, "bars": _bars, "points": _points}
 
 
 def _mark(mark: Mark, across: Axis, up: Axis) -> Iterator[str]:

@@ -48,9 +48,10 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
     yield "## The model that is served"
     yield ""
     yield inputs(manifest)
-    yield f"To make it again: `make train` at commit `{manifest.code_version[:12]}`."
+    made = "make optimise" if manifest.variant else "make train"
+    yield f"To make it again: `{made}` at commit `{manifest.code_version[:12]}`."
     yield ""
-    parameters = ", ".join(f"{name} {value}" for name, value in config.parameters.items())
+    parameters = ", ".join(f"{name} {value}" for name, value in manifest.parameters.items())
     yield from _table(
         ("", ""),
         [
@@ -61,6 +62,9 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
             ("libraries", ", ".join(f"{k} {v}" for k, v in manifest.packages.items())),
         ],
     )
+    if manifest.variant:
+        yield ""
+        yield manifest.variant
     yield ""
     yield "## Quality"
     yield ""

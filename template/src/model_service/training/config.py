@@ -1,6 +1,7 @@
 """What training.toml says, checked."""
 
 import hashlib
+import math
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -78,6 +79,55 @@ class FallbackConfig(BaseModel):
     group_by: Literal["", *CATEGORICAL]  # type: ignore[valid-type]
 
 
+class OptimisationConfig(BaseModel):
+    """When `make optimise` may choose another variant than the full model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    maximum_loss: float = Field(ge=0)
+    maximum_batch_difference: float = Field(ge=0)
+    minimum_speedup: float = Field(ge=1)
+    rows: int = Field(ge=1, le=1_024)
+    reason: str = Field(min_length=1)
+
+
+Value = bool | int | float | str
+
+
+class Range(BaseModel):
+    """Values that `make tune` may try for a parameter: from low to high, or one of some."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ends = (self.low is not None) + (self.high is not None)
+        if (ends, bool(self.choices)) not in {(2, False), (0, True)}:
+            raise ValueError("give low and high, or choices")
+        if self.low is not None and self.high is not None:
+            if not -math.inf < self.low < self.high < math.inf:
+                raise ValueError("low must be below high")
+            if self.log and self.low <= 0:
+                raise ValueError("with log, low must be above 0")
+        return self
+
+
+class TuningConfig(BaseModel):
+    """How `make tune` searches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trials: int = Field(ge=1, le=10_000)
+    seconds: float = Field(gt=0)
+    folds: int = Field(ge=1, le=20)
+    parameters: dict[str, Range] = Field(min_length=1)
+
+
 class TrainingConfig(BaseModel):
     """The whole file; the parameters are checked by the estimator that takes them."""
 
@@ -91,6 +141,8 @@ class TrainingConfig(BaseModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     retraining: RetrainingConfig = RetrainingConfig()
     decision: Decision | None = None
+    optimisation: OptimisationConfig | None = None
+    tuning: TuningConfig | None = None
     gates: dict[Literal[*MEASURES], Limit]  # type: ignore[valid-type]
 
     @model_validator(mode="after")
@@ -100,8 +152,9 @@ class TrainingConfig(BaseModel):
         return self
 
     def fingerprint(self) -> str:
-        """Return what is equal as long as the file means the same."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Return what is equal as long as the file means the same for a model."""
+        said = self.model_dump_json(exclude={"optimisation", "tuning"})
+        return hashlib.sha256(said.encode()).hexdigest()
 
 
 def read(path: Path = CONFIG) -> TrainingConfig:

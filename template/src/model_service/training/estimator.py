@@ -1,9 +1,10 @@
 """What an estimator is: a module with a `fit` that gives a model which can become ONNX."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,11 @@ class Dataset:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.label)
+
+    def __getitem__(self, rows: slice) -> "Dataset":
+        """Return some of the rows; no value is copied."""
+        time = None if self.time is None else self.time[rows]
+        return Dataset(self.numeric[rows], self.categorical[rows], self.label[rows], time)
 
     @property
     def target(self) -> npt.NDArray[np.float64]:
@@ -60,6 +66,15 @@ class FittedModel(Protocol):
         """Return a graph from `numeric` and `categorical`, where it has any, to `OUTPUT`."""
 
 
+class Smaller(NamedTuple):
+    """A fitted model of which a part was taken away."""
+
+    name: str
+    parameters: BaseModel
+    """Those of a model of its size."""
+    model: FittedModel
+
+
 class Estimator(Protocol):
     """A module such as `gradient_boosting`."""
 
@@ -71,6 +86,9 @@ class Estimator(Protocol):
 
     def fit(self, train: Dataset, parameters: Any, seed: int) -> FittedModel:
         """Fit a model, with an instance of the module's own `Parameters`."""
+
+    def smaller(self, model: Any, train: Dataset, parameters: Any, seed: int) -> Iterator[Smaller]:
+        """Yield smaller models from a fitted one, for `make optimise`; a module may go without."""
 
 
 def load(config: TrainingConfig) -> tuple[Estimator, BaseModel]:

@@ -44,9 +44,10 @@ def export(model: FittedModel) -> bytes:
     )
     _forget_source(graph)
     # skl2onnx orders these by hash, which differs between processes; equal models get equal bytes.
-    opsets = sorted(graph.opset_import, key=lambda opset: opset.domain)
+    # Merged graphs name one twice, which quantization does not take.
+    opsets = sorted({(opset.domain, opset.version) for opset in graph.opset_import})
     del graph.opset_import[:]
-    graph.opset_import.extend(opsets)
+    graph.opset_import.extend(onnx.helper.make_opsetid(*opset) for opset in opsets)
     onnx.checker.check_model(graph, full_check=True)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content

@@ -1,5 +1,8 @@
 """Gradient-boosted trees on histograms (scikit-learn), exported with skl2onnx."""
 
+from collections.abc import Iterator
+from copy import copy
+
 import onnx
 from onnx import TensorProto, helper
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,9 +24,10 @@ from ..contract import (
     Numeric,
     Predictions,
 )
-from .estimator import Dataset, predict, side_by_side
+from .estimator import Dataset, Smaller, predict, side_by_side
 
 PACKAGES = ("scikit-learn", "skl2onnx")
+KEPT_TREES = (0.75, 0.5, 0.25, 0.125)
 
 
 class Parameters(BaseModel):
@@ -64,6 +68,18 @@ class GradientBoosting:
         )
         return _keep_prediction(model)
 
+    @property
+    def trees(self) -> int:
+        """Return how many trees were fitted."""
+        return int(self._pipeline["trees"].n_iter_)
+
+    def first(self, trees: int) -> "GradientBoosting":
+        """Return a model of the first trees."""
+        fewer = copy(self._pipeline["trees"])
+        fewer._predictors = fewer._predictors[:trees]
+        pipeline = Pipeline([("columns", self._pipeline["columns"]), ("trees", fewer)])
+        return GradientBoosting(pipeline, self._categorical, self._numeric)
+
 
 def fit(train: Dataset, parameters: Parameters, seed: int) -> GradientBoosting:
     """Fit the pipeline; see `Estimator.fit`."""
@@ -82,6 +98,20 @@ def fit(train: Dataset, parameters: Parameters, seed: int) -> GradientBoosting:
     with threadpool_limits(1, "openmp"):  # sums in one order: the same data, the same trees
         pipeline.fit(side_by_side(train.numeric, train.categorical), train.label)
     return GradientBoosting(pipeline, categorical, numeric)
+
+
+def smaller(
+    model: GradientBoosting, train: Dataset, parameters: Parameters, seed: int
+) -> Iterator[Smaller]:
+    """Yield the first trees only; see `Estimator.smaller`.
+
+    Each tree corrects those before it, so they are what fewer iterations would have fitted.
+    """
+    del train, seed  # nothing is fitted again
+    for share in KEPT_TREES:
+        trees = max(1, round(share * model.trees))
+        fewer = parameters.model_copy(update={"max_iter": trees})
+        yield Smaller(f"{trees} trees", fewer, model.first(trees))
 
 
 def _keep_prediction(model: onnx.ModelProto) -> onnx.ModelProto:

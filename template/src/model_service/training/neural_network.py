@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..contract import (
     Numeric,
     Predictions,
 )
-from .estimator import Dataset
+from .estimator import Dataset, Smaller
 from .measures import SMALLEST
 
 OPSET = 18
@@ -29,6 +30,9 @@ CODES = "codes"
 UNKNOWN = 0
 Softmax = partial(nn.Softmax, dim=1)
 PACKAGES = ("onnxscript", "torch")
+KEPT_UNITS = (0.5, 0.25, 0.125)
+FINE_TUNING = 0.25
+"""Epochs after a part of the units was taken away, as a share of those of the training."""
 
 
 class Parameters(BaseModel):
@@ -97,6 +101,30 @@ class NeuralNetwork:
         self._codes = codes
         self._columns = columns
 
+    def keep_units(
+        self, units: int, train: Dataset, parameters: Parameters, seed: int
+    ) -> "NeuralNetwork":
+        """Return a network of the strongest hidden units, trained on for a while.
+
+        Args:
+            units: How many are kept.
+            train: What the network was trained on.
+            parameters: Those of a network of that size.
+            seed: Of the training.
+        """
+        torch.manual_seed(seed)
+        state = self._network.state_dict()
+        before, after = state["layers.0.weight"], state["layers.3.weight"]
+        strength = before.abs().sum(1) * after.abs().sum(0)
+        kept = strength.topk(units).indices.sort().values
+        state["layers.0.weight"] = before[kept]
+        state["layers.0.bias"] = state["layers.0.bias"][kept]
+        state["layers.3.weight"] = after[:, kept]
+        network = Network(train, len(self._codes) + 1, parameters)
+        network.load_state_dict(state)
+        _train(network, train, _encode(train.categorical, self._codes), parameters)
+        return NeuralNetwork(network, self._codes, self._columns)
+
     def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
         """Return predictions, shape (rows, *WIDTH)."""
         with torch.no_grad():
@@ -138,6 +166,22 @@ def fit(train: Dataset, parameters: Parameters, seed: int) -> NeuralNetwork:
     network = Network(train, len(codes) + 1, parameters)
     _train(network, train, _encode(train.categorical, codes), parameters)
     return NeuralNetwork(network, codes, train.categorical.shape[1])
+
+
+def smaller(
+    model: NeuralNetwork, train: Dataset, parameters: Parameters, seed: int
+) -> Iterator[Smaller]:
+    """Yield networks of fewer hidden units; see `Estimator.smaller`.
+
+    Whole units, after Li et al., 2017, "Pruning filters for efficient ConvNets": single weights
+    that are zero are multiplied like others, so nothing is gained when the model is asked.
+    """
+    epochs = max(1, round(FINE_TUNING * parameters.epochs))
+    for share in KEPT_UNITS:
+        units = max(1, round(share * parameters.hidden_units))
+        fewer = parameters.model_copy(update={"hidden_units": units})
+        short = fewer.model_copy(update={"epochs": epochs})
+        yield Smaller(f"{units} units", fewer, model.keep_units(units, train, short, seed))
 
 
 def _encode(categorical: Categorical, codes: dict[str, int]) -> torch.Tensor:

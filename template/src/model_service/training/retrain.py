@@ -28,12 +28,12 @@ from . import card, estimator, report, retraining_report
 from .candidate import Candidate
 from .comparison import compare
 from .config import TrainingConfig, read
-from .dataset import split_by_time, to_dataset
+from .dataset import fingerprint, split_by_time, to_dataset
 from .gates import judge
 from .measures import LOSS_WORDS
 from .result import EXIT_CODES, Result
 from .shift import Shift, shifts
-from .train import fit, made_from, step
+from .train import fit, made_from, split, step
 
 FOLDER = Path("build/retraining")
 STEPS = 7
@@ -113,7 +113,7 @@ def retrain(
     result.evaluated_from = config.test_from
     result.new_rows = rows.height - _known_rows(models, champion)
 
-    challenger = _registered(models, made_from(config, rows))
+    challenger = _registered(models, made_from(config, fingerprint(rows)))
     if challenger and _is_decided(models, challenger.version, champion):
         result.challenger = challenger.version
         result.end("nothing_new", f"{challenger.version} was trained on the same rows, and judged")
@@ -197,7 +197,7 @@ def _is_decided(models: Root, version: str, champion: Champion | None) -> bool:
 
 def _train(config: TrainingConfig, store: Store, models: Root, result: Result) -> Manifest | None:
     """Fit and register the challenger; or None, if it misses a gate that needs no champion."""
-    candidate = fit(config, store, models, STEPS)
+    candidate = fit(config, split(config, store, STEPS), models, STEPS)
     write(FOLDER / "training.html", report.render(config, candidate))
     result.gates = candidate.gates
     if failed := [gate.name for gate in candidate.failed if gate.name != GAIN]:

@@ -77,6 +77,6 @@ def _comparison(found: Comparison) -> Iterator[str]:
         ),
     )
     yield (
-        f"<p>The challenger's {LOSS_WORDS} is lower by <b>{found.gain}</b>; chance alone makes such a "
-        f"difference with a probability of {found.p_value:.2g}, by a paired test.</p>"
+        f"<p>The challenger's {LOSS_WORDS} is lower by <b>{found.gain}</b>; chance alone makes "
+        f"such a difference with a probability of {found.p_value:.2g}, by a paired test.</p>"
     )

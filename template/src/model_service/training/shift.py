@@ -51,7 +51,9 @@ def shifts(
         prediction: Of the new rows, by the model of the reference, shape (rows, *WIDTH).
     """
     counted = reference.count(numeric, categorical, prediction)
-    found = [_shift(feature, bins, rows, counted[feature]) for feature, bins in reference.bins.items()]
+    found = [
+        _shift(feature, bins, rows, counted[feature]) for feature, bins in reference.bins.items()
+    ]
     return sorted(found, key=lambda each: each.limit - each.index)
 
 

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from time import monotonic
+from typing import Any, Literal, cast
 
 import numpy as np
-import polars as pl
 
 from .. import registry, settings
 from ..contract import WIDTH, Predictions, schema_hash
@@ -26,10 +27,12 @@ from . import card, estimator, report, simple
 from .candidate import Candidate
 from .config import CONFIG, TrainingConfig, read
 from .dataset import fingerprint, split_by_time
-from .estimator import Dataset, Estimator
+from .estimator import Dataset, Estimator, FittedModel
 from .evaluation import SEEDS, evaluate, without_some
 from .export import export, parity_difference
 from .gates import judge
+from .log import Log, describe_run
+from .tracking import open_log
 
 STEPS = 6
 PACKAGES = ("numpy", "onnx", "onnxruntime", "polars")
@@ -46,10 +49,11 @@ def main() -> int:
         configured = settings.read()
         config, models = read(), configured.models_dir
         with open_store(configured) as store:
+            begun = monotonic()
             candidate = prepare(config, store, models, configured.addresses)
-        write(REPORT, report.render(config, candidate))
-        print(f"      all of it: {REPORT}")
-        manifest = register(candidate, models)
+            write(REPORT, report.render(config, candidate))
+            print(f"      all of it: {REPORT}")
+            manifest = conclude(candidate, models, open_log(store, configured), begun)
         card.write(config, candidate, manifest)
     except UserError as error:
         print(f"\nNothing was registered. {error}", file=sys.stderr)
@@ -80,68 +84,165 @@ def prepare(
         SplitError: a side of the split cannot be used.
     """
     estimator.load(config)
-    step(1, "read what is new")
+    return fit(config, gather(config, store, sources), models)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What models are fitted to and measured on."""
+
+    train: Dataset
+    test: Dataset
+    fingerprint: str
+    until: datetime
+    """Time of the newest."""
+    refused_share: float
+
+
+def gather(
+    config: TrainingConfig,
+    store: Store,
+    sources: Mapping[str, str] | None = None,
+    steps: int = STEPS,
+) -> Rows:
+    """Bring the rows up to date and split them; the steps 1 and 2, see `prepare`."""
+    step(1, "read what is new", steps)
     say(update(store, sources))
-    return fit(config, store, models)
+    return split(config, store, steps)
 
 
-def fit(config: TrainingConfig, store: Store, models: Root, steps: int = STEPS) -> Candidate:
-    """Fit a model on the rows that are there, and measure it; the steps 2 to 5.
+def split(config: TrainingConfig, store: Store, steps: int = STEPS) -> Rows:
+    """Split the rows that are there; step 2.
 
     Raises:
-        ConfigError: there is no such estimator, or a parameter is wrong.
-        DataError: there are no rows.
+        DataError: there are none.
         SplitError: a side of the split cannot be used.
     """
-    module, parameters = estimator.load(config)
-
     step(2, f"split the rows at {config.test_from}", steps)
     rows, refused = store.features(), store.refused_shares()
     train_rows, test_rows = split_by_time(rows, config.test_from)
+    until = cast(datetime, rows[TIME].max())
+    return Rows(train_rows, test_rows, fingerprint(rows), until, max(refused.values()))
 
-    step(3, f"fit {config.estimator} on {len(train_rows)} rows before {config.test_from}", steps)
-    model = module.fit(train_rows, parameters, config.seed)
+
+def fit(config: TrainingConfig, rows: Rows, models: Root, steps: int = STEPS) -> Candidate:
+    """Fit a model and measure it; the steps 3 to 5.
+
+    Raises:
+        ConfigError: there is no such estimator, or a parameter is wrong.
+    """
+    module, parameters = estimator.load(config)
+    train = rows.train
+    step(3, f"fit {config.estimator} on {len(train)} rows before {config.test_from}", steps)
+    model = module.fit(train, parameters, config.seed)
 
     step(4, "export to ONNX and compare", steps)
     graph = export(model)
-    difference = parity_difference(model, graph, test_rows)
+    difference = parity_difference(model, graph, rows.test)
+    return assess(config, rows, model, graph, difference, models, steps)
 
-    step(5, f"evaluate on {len(test_rows)} later rows", steps)
-    others = _others(train_rows, test_rows, models)
-    refits = list(_refits(module, parameters, config.seed, train_rows, test_rows))
-    evaluation = evaluate(config, test_rows, model, others, refits)
-    found = {"refused_share": max(refused.values()), "parity_difference": difference}
-    measures = evaluation.measures | found
+
+def assess(
+    config: TrainingConfig,
+    rows: Rows,
+    model: FittedModel,
+    graph: bytes,
+    difference: float | None,
+    models: Root,
+    steps: int = STEPS,
+) -> Candidate:
+    """Measure a fitted model and hold it against the gates.
+
+    Args:
+        config: What training.toml says, with the parameters of this model.
+        rows: What it was fitted to, and what it is measured on.
+        model: The model.
+        graph: The same as ONNX, which is what will be served.
+        difference: Between the two; None where the model is the graph.
+        models: Folder or URL of the registry, whose champion is measured on the same rows.
+        steps: Of which this is the fifth.
+    """
+    module, parameters = estimator.load(config)
+    step(5, f"evaluate on {len(rows.test)} later rows", steps)
+    others = _others(rows.train, rows.test, models)
+    refits = list(_refits(module, parameters, config.seed, rows.train, rows.test))
+    evaluation = evaluate(config, rows.test, model, others, refits)
+    measures = evaluation.measures | {"refused_share": rows.refused_share}
+    if difference is not None:
+        measures["parity_difference"] = difference
     gates = judge(measures, config.gates)
     for gate in gates:
         print(f"      {gate}")
-    facts = {
-        **made_from(config, rows),
+    facts = origin(config, rows, module) | {
         "test_from": config.test_from,
-        "data_until": cast(datetime, rows[TIME].max()),
+        "data_until": rows.until,
         "estimator": config.estimator,
         "parameters": config.parameters,
-        "rows": {"train": len(train_rows), "test": len(test_rows)},
+        "rows": {"train": len(rows.train), "test": len(rows.test)},
         "metrics": measures,
-        "fallback": _fallback(config, train_rows),
+        "fallback": _fallback(config, rows.train),
         "reference": Reference.fit(
-            train_rows.numeric,
-            train_rows.categorical,
-            model.predict(train_rows.numeric, train_rows.categorical),
+            rows.train.numeric,
+            rows.train.categorical,
+            model.predict(rows.train.numeric, rows.train.categorical),
         ),
-        "packages": {name: version(name) for name in (*PACKAGES, *module.PACKAGES)},
     }
     return Candidate(graph, evaluation, gates, facts)
 
 
-def made_from(config: TrainingConfig, rows: pl.DataFrame) -> dict[str, str]:
-    """Return the facts of a manifest that are equal when the same model is trained again."""
+def made_from(config: TrainingConfig, data: str) -> dict[str, str]:
+    """Return the facts of a manifest that are equal when the same model is trained again.
+
+    Args:
+        config: What training.toml says.
+        data: The fingerprint of the rows.
+    """
     return {
         "schema_sha256": schema_hash(),
-        "data_sha256": fingerprint(rows),
+        "data_sha256": data,
         "config_sha256": config.fingerprint(),
         "code_version": _code_version(),
     }
+
+
+def origin(config: TrainingConfig, rows: Rows, module: Estimator) -> dict[str, Any]:
+    """Return the facts of a manifest that say what a model is made from, and with what."""
+    packages = {name: version(name) for name in (*PACKAGES, *module.PACKAGES)}
+    return {**made_from(config, rows.fingerprint), "packages": packages}
+
+
+def conclude(
+    candidate: Candidate,
+    models: Root,
+    log: Log,
+    begun: float,
+    kind: Literal["train", "optimise"] = "train",
+    name: str = "",
+) -> registry.Manifest:
+    """Register a model, and log the run with what came of it; see `register`.
+
+    Args:
+        candidate: The model.
+        models: Folder or URL of the registry.
+        log: Where the run is logged.
+        begun: When it began, by the monotonic clock, seconds.
+        kind: What was run.
+        name: Of the variant; the estimator's unless one is given.
+    """
+    facts = candidate.facts
+
+    def done(outcome: str) -> None:
+        called = name or facts["estimator"]
+        found = facts["parameters"], facts["metrics"]
+        log.add(describe_run(kind, called, outcome, monotonic() - begun, facts, *found))
+
+    try:
+        manifest = register(candidate, models)
+    except GateError:
+        done(f"failed {', '.join(gate.name for gate in candidate.failed)}")
+        raise
+    done(manifest.version)
+    return manifest
 
 
 def register(candidate: Candidate, models: Root) -> registry.Manifest:
