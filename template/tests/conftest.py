@@ -5,12 +5,14 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from model_service.data.raw import TABLES
 from model_service.data.store import Store
@@ -23,6 +25,22 @@ from tests.object_storage import Storage, running
 PRODUCTION = ("model_service.serving",)
 BENTOML = ("bentoml", "serve", "--port", "{port}")
 START_SECONDS = 60
+SERVER = "POSTGRESQL_URL"
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if SERVER in os.environ else [])])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return an empty database: a file, or one in the server that POSTGRESQL_URL names."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/service.db"
+        return
+    server, name = sa.make_url(os.environ[SERVER]), f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        yield server.set(database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,21 @@ def test_rows_are_merged_as_in_sqlite(
     trained_project: Path, env: dict[str, str], postgresql: str
 ) -> None:
     tests = ("tests/data/test_pipeline.py", "tests/data/test_lock.py")
+    assert passed(trained_project, env, postgresql, *tests) > 10
+
+
+def test_predictions_of_a_stream_are_kept_as_in_sqlite(
+    trained_project: Path, env: dict[str, str], postgresql: str
+) -> None:
+    assert passed(trained_project, env, postgresql, "tests/streaming/test_consumer.py") > 20
+
+
+def passed(project: Path, env: dict[str, str], postgresql: str, *tests: str) -> int:
+    """Return how many tests of the project have passed with this server."""
     command = (".venv/bin/pytest", *tests, "-v", "-k", "postgresql")
-    done = run(trained_project, *command, env={**env, "POSTGRESQL_URL": postgresql})
+    done = run(project, *command, env={**env, "POSTGRESQL_URL": postgresql})
     assert done.returncode == 0, done.stdout
-    assert len(re.findall(r"\[postgresql\S*\] PASSED", done.stdout)) > 10
+    return len(re.findall(r"\[postgresql\S*.*\] PASSED", done.stdout))
 
 
 def test_it_is_named_by_a_setting(

@@ -12,6 +12,7 @@ from .storage import Root
 
 PREFIX = "MODEL_SERVICE_"
 MIN_KEY_LENGTH = 16
+NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class SettingsError(UserError):
@@ -59,12 +60,24 @@ class Settings(BaseSettings):
             "`https://user:password@mlflow.example.com`."
         ),
     ] = SecretStr("")
+    broker_url: Annotated[
+        SecretStr,
+        Field(
+            description="Broker of `make stream`: `redis://...`, `nats://...`, `amqp://...` or "
+            "`kafka://...`."
+        ),
+    ] = SecretStr("")
+    topic: Annotated[
+        str,
+        Field(pattern=NAME, description="Topic on which the events of `make stream` arrive."),
+    ] = "events"
     alias: Annotated[str, Field(description="Alias or version of the model to serve.")] = "champion"
     model_name: Annotated[
         str,
         Field(
-            pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$",
-            description="Name of the model in the paths of other servers' protocols.",
+            pattern=NAME,
+            description="Name of the model in the paths of other servers' protocols, and of its "
+            "group and topics in `make stream`.",
         ),
     ] = "model"
     max_rows: Annotated[int, Field(ge=1, description="Rows in one request at most.")] = 1_000

@@ -22,8 +22,8 @@ with Store(sys.argv[1], []).only_one("retraining"):
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = Store(url, TABLES)
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url, TABLES)
     yield store
     store.close()
 
@@ -39,8 +39,8 @@ def hold(url: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_the_second_is_told_who_holds_it_until_that_one_is_killed(url: str, store: Store) -> None:
-    holder = hold(url)
+def test_the_second_is_told_who_holds_it_until_that_one_is_killed(database_url: str, store: Store) -> None:
+    holder = hold(database_url)
     told = f"Another retraining runs: process {holder.pid} on .*, since .* UTC"
 
     with pytest.raises(BusyError, match=told), store.only_one("retraining"):

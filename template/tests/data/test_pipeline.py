@@ -25,8 +25,8 @@ ROWS = 300
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    store = Store(url, TABLES)
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url, TABLES)
     yield store
     store.close()
 
@@ -218,17 +218,17 @@ def test_rows_that_come_while_others_are_built_are_not_forgotten(
 
 
 def test_a_column_that_is_declared_later_is_read_from_the_same_files(
-    url: str, folder: Path, flights: pl.DataFrame
+    database_url: str, folder: Path, flights: pl.DataFrame
 ) -> None:
     put(flights, folder / "a.jsonl")
     columns = {name: kind for name, kind in FLIGHTS.columns.items() if name != "distance"}
     narrow = replace(FLIGHTS, columns=columns)
-    before = Store(url, [narrow])
+    before = Store(database_url, [narrow])
     (chunk,) = read(str(folder), {})
     before.add(narrow, chunk, parse(chunk.rows, narrow))
     before.close()
 
-    store = Store(url, TABLES)
+    store = Store(database_url, TABLES)
     kept = store.raw(FLIGHTS)
     run(store, folder)
 

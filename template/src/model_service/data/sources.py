@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import stamina
 
 from . import DataError
+from .database import hide_password
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 HTTP_SECONDS = 30
@@ -74,15 +75,6 @@ def read(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
     if scheme:
         return _table(address, seen)
     return _files(address, seen)
-
-
-def hide_password(address: str) -> str:
-    """Return an address as it may be shown."""
-    try:
-        shown = sa.make_url(address)
-    except sa.exc.ArgumentError:
-        return address
-    return shown.render_as_string(hide_password=True)
 
 
 def _files(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:

@@ -11,22 +11,21 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import polars as pl
 import polars.selectors as cs
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ..settings import Settings
 from . import DataError
 from .clean import REASON
+from .database import INSERTS, open_database
 from .features import KEYS, TIME
 from .lock import only_one
 from .parse import DTYPES, Parsed
 from .raw import TABLES
-from .sources import Broken, Chunk, hide_password
+from .sources import Broken, Chunk
 from .tables import RawTable, Type
 
 SQL: dict[Type, type[sa.types.TypeEngine[Any]]] = {
@@ -38,8 +37,6 @@ SQL: dict[Type, type[sa.types.TypeEngine[Any]]] = {
 }
 CHANGE, CODE = "change", "code"
 """In `state`: what the features do not know yet, and what they were built with."""
-Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
-INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 FEATURES = "features"
 """In the quarantine's column `source`: the row could be read, and breaks schema.py."""
 
@@ -113,18 +110,7 @@ class Store:
         Raises:
             DataError: it cannot be opened.
         """
-        try:
-            parsed = sa.make_url(url)
-            if parsed.get_backend_name() not in INSERTS:
-                raise DataError(
-                    f"{hide_password(url)}: use sqlite:///FILE or postgresql+psycopg://."
-                )
-            if parsed.database and parsed.get_backend_name() == "sqlite":
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self._engine = sa.create_engine(parsed)
-            METADATA.create_all(self._engine)
-        except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
-            raise DataError(f"{hide_password(url)}: cannot be opened: {error}") from error
+        self._engine = open_database(url, METADATA)
         self._raw = {table.name: self._declare(table) for table in tables}
 
     def close(self) -> None:

@@ -89,6 +89,12 @@ SOURCE_IMPOSSIBLE = Counter(
     ["source", "field"],
 )
 
+MESSAGES = Counter(
+    "model_service_stream_messages",
+    "Messages consumed by `make stream`: predicted, duplicate or dead_letter.",
+    ["outcome"],
+)
+
 _FIELDS = {column.name for column in FEATURES}
 
 
@@ -143,6 +149,11 @@ def count_source_value(source: str, state: str, age_seconds: float | None = None
 def count_impossible_value(source: str, field: str) -> None:
     """Count a value of another service that was made missing."""
     _series(SOURCE_IMPOSSIBLE, source, field).inc()
+
+
+def count_messages(outcome: str, messages: int) -> None:
+    """Count messages of a stream by what became of them."""
+    _series(MESSAGES, outcome).inc(messages)
 
 
 def render() -> tuple[bytes, str]:

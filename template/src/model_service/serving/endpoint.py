@@ -13,7 +13,7 @@ from typing import NamedTuple
 from starlette.types import Receive, Scope, Send
 
 from ..monitoring import metrics
-from .messages import RefusedError
+from .messages import RefusedError, too_long
 from .runtime import Runtime
 from .scoring import NoAnswerError, OverloadedError
 
@@ -144,7 +144,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     encoding = b"identity"
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise _too_long(limit)
+            raise too_long(limit)
         if name == b"content-encoding":
             encoding = value.lower()
     body = await _read_in_time(receive, limit)
@@ -178,7 +178,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
         chunk = message.get("body", b"")
         body = body + chunk if body else chunk
         if len(body) > limit:
-            raise _too_long(limit)
+            raise too_long(limit)
         more = message.get("more_body", False)
     return body
 
@@ -192,11 +192,7 @@ def _decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
     except zlib.error:
         raise RefusedError(400, "The body is not compressed as its headers say.") from None
     if len(plain) > limit:
-        raise _too_long(limit)
+        raise too_long(limit)
     if not stream.eof:
         raise RefusedError(400, "The compressed body is not whole.")
     return plain
-
-
-def _too_long(limit: int) -> RefusedError:
-    return RefusedError(413, f"Send {limit} bytes at most in one request.")

@@ -124,6 +124,11 @@ def require_few(rows: int, max_rows: int) -> None:
         raise RefusedError(422, "Too many rows.", [Problem(field="rows", message=message)])
 
 
+def too_long(limit: int) -> RefusedError:
+    """Return the refusal of what has more bytes than are allowed."""
+    return RefusedError(413, f"Send {limit} bytes at most in one request.")
+
+
 def check_row(row: int, values: dict[str, Any]) -> None:
     """Make sure that one row is valid.
 
