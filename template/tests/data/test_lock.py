@@ -39,7 +39,9 @@ def hold(url: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_the_second_is_told_who_holds_it_until_that_one_is_killed(database_url: str, store: Store) -> None:
+def test_the_second_is_told_who_holds_it_until_that_one_is_killed(
+    database_url: str, store: Store
+) -> None:
     holder = hold(database_url)
     told = f"Another retraining runs: process {holder.pid} on .*, since .* UTC"
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from model_service.contract import Categorical, Numeric, example_row
+from model_service.contract import Categorical, Numeric, Predictions, example_row
 from model_service.fallback import Fallback
-from model_service.serving.scoring import Model, Probabilities, Scorer
+from model_service.serving.scoring import Model, Scorer
 from model_service.streaming.consumer import REUSED, Consumer, Outcome
 from model_service.streaming.events import DeadLetter, Prediction, Received
 from model_service.streaming.sink import Sink
 
 ROW = example_row()
 MAX_BYTES = 5_000
-FALLBACK = Fallback(group_by="", share={}, otherwise=0.25)
+FALLBACK = Fallback(group_by="", value={}, otherwise=0.25)
 
 
 class Stub:
@@ -31,7 +31,7 @@ class Stub:
         self.answer = answer
         self.rows: list[int] = []
 
-    def predict(self, numeric: Numeric, categorical: Categorical) -> Probabilities:
+    def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
         assert len(categorical) == len(numeric)
         self.rows.append(len(numeric))
         return np.full(len(numeric), self.answer, np.float32)
@@ -229,7 +229,7 @@ def test_a_model_that_fails_is_replaced_by_the_fallback_and_marked(sink: Sink) -
     ("fallback", "reason"),
     [
         (None, "The model gave no answer: not_finite."),
-        (Fallback(group_by="gone", share={}, otherwise=0.25), "The service failed."),
+        (Fallback(group_by="gone", value={}, otherwise=0.25), "The service failed."),
     ],
 )
 def test_without_an_answer_the_event_is_buried(

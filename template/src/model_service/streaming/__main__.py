@@ -16,6 +16,7 @@ from ..contract import example_row
 from ..errors import UserError
 from ..monitoring.exporter import Exporter
 from ..serving.champion import Reloader
+from ..serving.follow import Keeper, prepare
 from ..serving.scoring import Scorer
 from ..settings import PREFIX, Settings
 from . import StreamError
@@ -69,7 +70,8 @@ async def _run(stream: Stream, url: str, topics: Topics, configured: Settings) -
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     scorer = Scorer(configured.model_seconds, max_waiting=10 * BATCH)
-    reloader = Reloader(scorer, configured.models_dir, configured.alias)
+    reloader = Reloader(scorer, prepare(configured), configured.alias)
+    keeper = Keeper(configured)
     sink = Sink(configured.database_url.get_secret_value())
 
     async def tell(outcome: Outcome) -> None:
@@ -90,17 +92,23 @@ async def _run(stream: Stream, url: str, topics: Topics, configured: Settings) -
         *(topics.dead_letters, scorer.model.version),
     )
     try:
-        await _watch(stream, scorer, reloader, consumer.counts, stop)
+        await _watch(stream, scorer, reloader, keeper, consumer.counts, stop)
     finally:
         await stream.broker.stop()
         if configured.metrics_port:
             await exporter.stop()
+        keeper.stop()
         sink.close()
     _say(consumer.counts)
 
 
 async def _watch(
-    stream: Stream, scorer: Scorer, reloader: Reloader, counts: Counts, stop: asyncio.Event
+    stream: Stream,
+    scorer: Scorer,
+    reloader: Reloader,
+    keeper: Keeper,
+    counts: Counts,
+    stop: asyncio.Event,
 ) -> None:
     """Do what is done beside the messages, until stopped.
 
@@ -113,6 +121,7 @@ async def _watch(
             await asyncio.wait_for(stop.wait(), TICK_SECONDS)
         if drift := scorer.model.drift:
             drift.flush()
+        keeper.check()
         await reloader.check()
         if await stream.lost():
             raise StreamError("The broker has lost the topic or the group: start again.")
