@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -78,9 +79,16 @@ class Service:
 
 
 def start_service(
-    models: Root, home: Path, module: Sequence[str] = PRODUCTION, **settings: str
+    models: Root,
+    home: Path,
+    module: Sequence[str] = PRODUCTION,
+    log: IO[bytes] | None = None,
+    **settings: str,
 ) -> Service:
-    """Start the service as `make serve` does, on a free port, and wait until it is ready."""
+    """Start the service as `make serve` does, on a free port, and wait until it is ready.
+
+    What it says goes to `log`, where there is one.
+    """
     port = free_port()
     environment = {
         **os.environ,
@@ -91,7 +99,7 @@ def start_service(
         **settings,
     }
     command = [sys.executable, "-m", *(part.format(port=port) for part in module)]
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     service = Service(process, f"http://127.0.0.1:{port}")
     give_up = time.monotonic() + START_SECONDS
     while not is_ready(service):

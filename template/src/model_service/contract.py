@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from .personal import KEYWORD
 from .schema import Features, LabelledFeatures
 
 Numeric = npt.NDArray[np.float32]
@@ -26,7 +27,7 @@ NUMERIC_INPUT, CATEGORICAL_INPUT = "numeric", "categorical"
 KEYWORDS = {
     *("title", "description", "examples", "default", "type", "anyOf"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
-    *("pattern", "maxLength", "enum", "const"),
+    *("pattern", "maxLength", "enum", "const", KEYWORD),
 }
 """What of a field's JSON schema is understood here, and so checked in training as in serving."""
 
@@ -77,6 +78,7 @@ class Column:
     pattern: str | None = None
     max_length: int | None = None
     choices: tuple[str, ...] | None = None
+    personal: bool = False
 
 
 def columns(model: type[BaseModel]) -> list[Column]:
@@ -120,6 +122,7 @@ def _column(name: str, spec: dict[str, Any]) -> Column:
         pattern=value.get("pattern"),
         max_length=value.get("maxLength"),
         choices=tuple(choices) if choices else None,
+        personal=KEYWORD in spec,
     )
 
 
@@ -127,6 +130,7 @@ FEATURES = columns(Features)
 LABELLED = columns(LabelledFeatures)
 NUMERIC = tuple(column.name for column in FEATURES if column.kind == "numeric")
 CATEGORICAL = tuple(column.name for column in FEATURES if column.kind == "categorical")
+PERSONAL = tuple(column.name for column in LABELLED if column.personal)
 NULLABLE_TEXT = any(column.nullable for column in FEATURES if column.kind == "categorical")
 (_label,) = (column for column in LABELLED if column not in FEATURES)
 LABEL = _label.name

@@ -120,7 +120,7 @@ def main() -> int:
 def _table(title: str, described: list[Column]) -> list[str]:
     rows = [
         f"| `{column.name}` | {column.type} | {_allowed(column)} "
-        f"| {'yes' if column.nullable else 'no'} | {column.description} |"
+        f"| {'yes' if column.nullable else 'no'} | {column.description}{_note(column)} |"
         for column in described
     ]
     return [
@@ -128,6 +128,10 @@ def _table(title: str, described: list[Column]) -> list[str]:
         "|---|---|---|---|---|",
         *rows,
     ]
+
+
+def _note(column: Column) -> str:
+    return " [Personal](data.md#personal-values)." if column.personal else ""
 
 
 def _literal(value: object) -> str:

@@ -1,7 +1,7 @@
 """Settings of the service, each read from the environment variable MODEL_SERVICE_<NAME>."""
 
 import os
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -71,6 +71,9 @@ class Settings(BaseSettings):
         str,
         Field(pattern=NAME, description="Topic on which the events of `make stream` arrive."),
     ] = "events"
+    engine: Annotated[
+        Literal["polars", "spark"], Field(description="What builds the features in `make data`.")
+    ] = "polars"
     alias: Annotated[str, Field(description="Alias or version of the model to serve.")] = "champion"
     model_name: Annotated[
         str,

@@ -97,5 +97,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
 def test_a_declaration_is_checked() -> None:
     with pytest.raises(ValueError, match="declare the columns time"):
         RawTable("t", "", {"id": str}, key=("id",), time="time")
+    with pytest.raises(ValueError, match="declare the columns name"):
+        RawTable("t", "", {"id": str}, key=("id",), personal=frozenset({"name"}))
     with pytest.raises(ValueError, match="declare id as a datetime"):
         RawTable("t", "", {"id": str}, key=("id",), time="id")

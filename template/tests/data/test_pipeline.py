@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from model_service.data.pipeline import Update, update
 from model_service.data.raw import FLIGHTS, LOOKBACK, TABLES
 from model_service.data.sources import read
 from model_service.data.store import FEATURES, QUARANTINE, Store
+from model_service.data.tables import RawTable
 
 RAW = Path("data/raw")
 ROWS = 300
@@ -97,6 +99,38 @@ def test_late_changed_and_repeated_rows_give_what_all_at_once_gives(
     run(store, folder)
 
     assert store.features().equals(whole(tmp_path, flights))
+
+
+def test_the_view_of_the_quarantine_masks_personal_values(url: str, tmp_path: Path) -> None:
+    table = RawTable("people", "", {"name": str, "age": int}, ("name",))
+    lines = ['{"name": "Ann", "age": "x"}', '{"name": "Ann"', '["Ann", "x"]', '{"age": "x"}']
+    append(tmp_path / "people.jsonl", *lines)
+
+    def contents(name: str, *, personal: bool) -> list[str]:
+        marked = replace(table, personal=frozenset({"name"} if personal else ()))
+        store = Store(url, [marked])
+        for chunk in read(str(tmp_path / "people.jsonl"), {}):
+            store.add(marked, chunk, parse(chunk.rows, marked, sparse=True))
+        shown = sa.table(name, sa.column("content"), sa.column("position"))
+        found = store.query(sa.select(shown).order_by(shown.c.position))
+        store.close()
+        return [row["content"] for row in found]
+
+    assert contents("quarantine_masked", personal=False)[1:3] == lines[1:3]
+    masked = contents("quarantine_masked", personal=True)
+    assert [json.loads(each) for each in (masked[0], masked[3])] == [
+        {"name": "***", "age": "x"}
+    ] * 2
+    assert masked[1:3] == ["***", "***"]
+    assert contents("quarantine", personal=True)[1:3] == lines[1:3]
+
+
+@pytest.mark.skipif(bool(find_spec("pyspark")), reason="Spark is installed")
+def test_spark_that_is_not_installed_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_SERVICE_ENGINE", "spark")
+
+    with pytest.raises(DataError, match="uv add --optional spark"):
+        update(store)
 
 
 def test_only_what_new_rows_concern_is_built_again(

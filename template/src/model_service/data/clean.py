@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from ..contract import Column, columns
 from . import DataError
+from .privacy import said
 
 REASON = "quarantine_reason"
 
@@ -45,7 +46,9 @@ def clean(frame: nw.LazyFrame[Any], model: type[BaseModel]) -> Cleaned:
         _require_columns(frame.collect_schema(), declared)
         checked = frame.with_columns(reason).collect("polars")
     except (NarwhalsError, PolarsError) as error:
-        raise DataError(f"The features cannot be built from the raw tables: {error}") from error
+        raise DataError(
+            f"The features cannot be built from the raw tables: {said(error)}"
+        ) from error
     refused = nw.col(REASON) != ""
     return Cleaned(checked.filter(~refused).drop(REASON), checked.filter(refused))
 

@@ -18,6 +18,9 @@ TIME = "scheduled_hour"
 KEYS = (TIME, "tail_number", "flight")
 """Columns that say which flight a row is, and when; they are no features."""
 
+PERSONAL_KEYS: tuple[str, ...] = ()
+"""Those of them whose values are personal, and so shown nowhere."""
+
 LATE_MINUTES = 15
 
 OBSERVATIONS = {
@@ -84,4 +87,5 @@ def _weekday() -> nw.Expr:
         nw.col("day").cast(nw.String).str.zfill(2),
         separator="-",
     )
-    return text.str.to_date(format="%Y-%m-%d").dt.weekday()
+    day = text.str.to_date(format="%Y-%m-%d").dt.weekday()
+    return (day + 6) % 7 + 1  # Sunday is 7; in some engines it is 0

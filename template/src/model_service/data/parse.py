@@ -1,6 +1,7 @@
 """From raw values, which may be text, to values of the declared types."""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,7 +27,7 @@ WORDS: dict[Type, str] = {
     bool: "true or false",
     datetime: "a time, such as 2026-01-31T12:00:00Z",
 }
-_REASON = "_reason"
+REASON = "_reason"
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,10 @@ def parse(raw: pl.DataFrame, table: RawTable, sparse: bool = False) -> Parsed:
     if missing and not sparse:
         raise DataError(f"{table.name}: there is no column {', '.join(missing)}.")
     raw = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
-    known = raw.select(POSITION, *(_cleared(name, raw.schema[name]) for name in table.columns))
-    read = known.with_columns(
-        _typed(name, kind, known.schema[name]) for name, kind in table.columns.items()
-    )
-    problems = [
-        *(_unreadable(name, kind, known[name]) for name, kind in table.columns.items()),
-        *(_absent(name, known[name]) for name in table.key),
-    ]
-    checked = read.with_columns(
-        pl.concat_str(problems, separator="; ", ignore_nulls=True).alias(_REASON)
-    )
-    good = checked.filter(pl.col(_REASON) == "").select(*table.columns)
-    bad = checked.filter(pl.col(_REASON) != "").select(POSITION, _REASON)
+    known = raw.select(POSITION, *(cleared(name, raw.schema[name]) for name in table.columns))
+    checked = to_types(known, table.columns, table.key)
+    good = checked.filter(pl.col(REASON) == "").select(*table.columns)
+    bad = checked.filter(pl.col(REASON) != "").select(POSITION, REASON)
     contents = known.join(bad, on=POSITION, how="semi").drop(POSITION).to_dicts()
     refused = [
         Broken(position, reason, json.dumps(content, default=str, ensure_ascii=False))
@@ -78,7 +70,29 @@ def parse(raw: pl.DataFrame, table: RawTable, sparse: bool = False) -> Parsed:
     return Parsed(good.unique(table.key, keep="last", maintain_order=True), refused)
 
 
-def _cleared(name: str, dtype: pl.DataType) -> pl.Expr:
+def to_types(
+    known: pl.DataFrame, columns: Mapping[str, Type], key: Iterable[str] = ()
+) -> pl.DataFrame:
+    """Return some columns in their types, and the column `_reason`: what cannot be read, or "".
+
+    Args:
+        known: The columns; null is missing.
+        columns: The type of each.
+        key: Those that may not be missing.
+    """
+    read = known.with_columns(
+        _typed(name, kind, known.schema[name]) for name, kind in columns.items()
+    )
+    problems = [
+        *(_unreadable(name, kind, known[name]) for name, kind in columns.items()),
+        *(_absent(name, known[name]) for name in key),
+    ]
+    return read.with_columns(
+        pl.concat_str(problems, separator="; ", ignore_nulls=True).alias(REASON)
+    )
+
+
+def cleared(name: str, dtype: pl.DataType) -> pl.Expr:
     """Return a column in which what says that a value is missing is null."""
     value = pl.col(name)
     if dtype == pl.String:

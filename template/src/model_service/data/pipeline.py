@@ -8,9 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
+from .. import settings
 from ..contract import LABELLED, schema_hash
 from ..schema import LabelledFeatures
-from . import DataError, raw
+from . import DataError, engine, raw
 from .clean import REASON, clean
 from .features import KEYS, TIME, build
 from .parse import parse
@@ -107,8 +108,9 @@ def _replay(store: Store, table: RawTable, done: Update) -> None:
 def _build(store: Store, since: datetime | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows with features from a time on, and those of them that break the schema."""
     start = since - raw.LOOKBACK if since else None
-    tables = {table.name: store.raw(table, start) for table in raw.TABLES}
-    cleaned = clean(build(tables), LabelledFeatures)
+    with engine.start(settings.read().engine) as load:
+        tables = {table.name: load(store.raw(table, start)) for table in raw.TABLES}
+        cleaned = clean(build(tables), LabelledFeatures)
     valid, refused = (
         half.to_native().with_columns(pl.col(TIME).dt.replace_time_zone(None))
         for half in (cleaned.valid, cleaned.quarantined)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from ..contract import CLASSES, LABEL, TASK, Column
 from ..contract import FEATURES as COLUMNS
+from ..personal import MASK
 from ..reports.chart import Axis, Series, draw, reach
 from ..reports.page import charts, page, table
 from .features import TIME
@@ -18,7 +19,7 @@ from .store import ORIGINS, QUARANTINE, Store
 MONTH_SECONDS = 365.25 / 12 * 24 * 3600
 MAX_LINES = 100
 COUNT = sa.select(sa.func.count().label("rows")).select_from(QUARANTINE)
-QUERY = "SELECT * FROM quarantine WHERE reason LIKE '%missing%'"
+QUERY = "SELECT * FROM quarantine_masked WHERE reason LIKE '%missing%'"
 
 
 def render(store: Store, maximum: float | None) -> str:
@@ -42,7 +43,7 @@ def render(store: Store, maximum: float | None) -> str:
         table(["raw table", "origin", "rows", "refused", "read, UTC"], _origins(store)),
         "<h2>What was refused</h2>",
         table(["of", "reason", "rows", "the latest"], _reasons(store)),
-        f"<p>Each is in the table <code>quarantine</code>: <code>{escape(QUERY)}</code></p>",
+        f"<p>Each is in the database: <code>{escape(QUERY)}</code></p>",
         charts(_charts(rows)),
         "<h2>What the features hold</h2>",
         table(["feature", "missing", "values"], (_values(column, rows) for column in COLUMNS)),
@@ -105,6 +106,8 @@ def _labels() -> dict[str, pl.Expr]:
 def _values(column: Column, rows: pl.DataFrame) -> list[str]:
     values = rows[column.name]
     missing = f"{values.null_count() / max(rows.height, 1):.1%}"
+    if column.personal:
+        return [f"<code>{column.name}</code>", missing, f"{MASK} personal"]
     known = values.drop_nulls()
     if not len(known):
         return [f"<code>{column.name}</code>", missing, "none"]

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import stamina
 
 from . import DataError
 from .database import hide_password
+from .privacy import said
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 HTTP_SECONDS = 30
@@ -93,7 +95,7 @@ def _files(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
                 sparse = ".jsonl" in each.suffixes
                 yield Chunk(origin, fingerprint, *_open(each.name, content), sparse)
         except (OSError, EOFError, UnicodeError, csv.Error, pl.exceptions.PolarsError) as error:
-            raise DataError(f"{each}: cannot be read: {error}") from error
+            raise DataError(f"{each}: cannot be read: {said(error)}") from error
 
 
 def _open(name: str, content: bytes) -> tuple[pl.DataFrame, list[Broken]]:
@@ -127,8 +129,20 @@ def _json_lines(text: str) -> tuple[pl.DataFrame, list[Broken]]:
 
 
 def to_rows(lines: Iterable[tuple[int, str]]) -> tuple[pl.DataFrame, list[Broken]]:
-    """Return rows, each the text of a JSON object, and what is none."""
-    rows, broken = list[dict[str, Any]](), list[Broken]()
+    """Return rows, each the text of a JSON object, as text, and what is none."""
+    rows, positions, broken = to_records(lines)
+    names = dict.fromkeys(name for row in rows for name in row if name != POSITION)
+    # As text: one column may hold numbers and words.
+    columns = {name: [text(row.get(name)) for row in rows] for name in names}
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
+    return frame.with_columns(pl.Series(POSITION, positions, pl.Int64)), broken
+
+
+def to_records(
+    lines: Iterable[tuple[int, str]],
+) -> tuple[list[dict[str, Any]], list[int], list[Broken]]:
+    """Return JSON objects, their positions, and what is no object."""
+    rows, positions, broken = list[dict[str, Any]](), list[int](), list[Broken]()
     for position, line in lines:
         try:
             row = json.loads(line)
@@ -137,20 +151,13 @@ def to_rows(lines: Iterable[tuple[int, str]]) -> tuple[pl.DataFrame, list[Broken
         except ValueError as error:
             broken.append(Broken(position, f"not a row in JSON: {error}", line))
         else:
-            rows.append({**row, POSITION: position})
-    return _from_records(rows), broken
+            rows.append(row)
+            positions.append(position)
+    return rows, positions, broken
 
 
-def _from_records(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    """Return rows as text: one column may hold numbers and words."""
-    names = dict.fromkeys(name for row in rows for name in row if name != POSITION)
-    columns = {name: [_text(row.get(name)) for row in rows] for name in names}
-    frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
-    positions = [row[POSITION] for row in rows]
-    return frame.with_columns(pl.Series(POSITION, positions, pl.Int64))
-
-
-def _text(value: Any) -> str | None:
+def text(value: Any) -> str | None:
+    """Return a value of JSON as text."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
@@ -160,25 +167,37 @@ def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _table(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
     shown = hide_password(address)
-    try:
-        url = sa.make_url(address)
-        name = str(url.query["table"])
-        engine = sa.create_engine(url.difference_update_query(["table"]), poolclass=sa.NullPool)
-        with engine.connect() as connection:
-            table = sa.Table(name, sa.MetaData(), autoload_with=connection)
-            found = pl.read_database(sa.select(table), connection, infer_schema_length=None)
-    except KeyError:
-        raise DataError(f"{shown}: say which table, with ?table=NAME.") from None
-    except sa.exc.NoSuchTableError as error:
-        raise DataError(f"{shown}: there is no table {error}.") from None
-    except (sa.exc.SQLAlchemyError, ImportError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{shown}: cannot be read: {error}") from error
+    with open_table(address) as (connection, table):
+        found = pl.read_database(sa.select(table), connection, infer_schema_length=None)
     # Without an order, so that a table in another order is the same.
     fingerprint = hashlib.sha256(
         b"".join(sorted(line.encode() for line in found.write_csv().splitlines()))
     ).hexdigest()
     if seen.get(shown) != fingerprint:
         yield Chunk(shown, fingerprint, _numbered(found))
+
+
+@contextmanager
+def open_table(address: str) -> Iterator[tuple[sa.Connection, sa.Table]]:
+    """Yield a connection to a database and the table in it that an address names.
+
+    Raises:
+        DataError: there is none, or what is done with it fails.
+    """
+    shown = hide_password(address)
+    try:
+        url = sa.make_url(address)
+        name = str(url.query["table"])
+        database = url.difference_update_query(["table"])
+        engine = sa.create_engine(database, poolclass=sa.NullPool, hide_parameters=True)
+        with engine.connect() as connection:
+            yield connection, sa.Table(name, sa.MetaData(), autoload_with=connection)
+    except KeyError:
+        raise DataError(f"{shown}: say which table, with ?table=NAME.") from None
+    except sa.exc.NoSuchTableError as error:
+        raise DataError(f"{shown}: there is no table {error}.") from None
+    except (sa.exc.SQLAlchemyError, ImportError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{shown}: cannot be read: {said(error)}") from error
 
 
 def _pages(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:

@@ -2,7 +2,7 @@
 
 SQLite in a file unless a URL names another, such as PostgreSQL. A person may query all of it:
 
-    SELECT reason, count(*) FROM quarantine GROUP BY reason
+    SELECT * FROM quarantine_masked
 """
 
 import json
@@ -17,6 +17,7 @@ import polars as pl
 import polars.selectors as cs
 import sqlalchemy as sa
 
+from ..personal import MASK
 from ..settings import Settings
 from . import DataError
 from .clean import REASON
@@ -24,6 +25,7 @@ from .database import INSERTS, open_database
 from .features import KEYS, TIME
 from .lock import only_one
 from .parse import DTYPES, Parsed
+from .privacy import FEATURE_COLUMNS, said
 from .raw import TABLES
 from .sources import Broken, Chunk
 from .tables import RawTable, Type
@@ -37,6 +39,8 @@ SQL: dict[Type, type[sa.types.TypeEngine[Any]]] = {
 }
 CHANGE, CODE = "change", "code"
 """In `state`: what the features do not know yet, and what they were built with."""
+VIEW = "quarantine_masked"
+"""The quarantine without personal values; in `state`: the statement that made it."""
 FEATURES = "features"
 """In the quarantine's column `source`: the row could be read, and breaks schema.py."""
 
@@ -111,7 +115,9 @@ class Store:
             DataError: it cannot be opened.
         """
         self._engine = open_database(url, METADATA)
+        tables = tuple(tables)
         self._raw = {table.name: self._declare(table) for table in tables}
+        self._show({table.name: table.personal for table in tables} | {FEATURES: FEATURE_COLUMNS})
 
     def close(self) -> None:
         """Close the connections."""
@@ -235,6 +241,19 @@ class Store:
                 self._mark(connection, None)
         return new
 
+    def _show(self, personal: Mapping[str, frozenset[str]]) -> None:
+        """Make the view of the quarantine in which personal values are masked.
+
+        Args:
+            personal: The columns that hold them, by source.
+        """
+        with self._begin() as connection:
+            shown = _masked_quarantine(connection, personal)
+            if _state(connection, VIEW) != shown:
+                connection.exec_driver_sql(f"DROP VIEW IF EXISTS {VIEW}")
+                connection.exec_driver_sql(shown)
+                _set_state(connection, VIEW, shown)
+
     # ---- features
 
     def change(self) -> Change | None:
@@ -342,7 +361,7 @@ class Store:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
-            raise DataError(f"The database failed: {error}") from error
+            raise DataError(f"The database failed: {said(error)}") from error
 
 
 def _earliest(rows: pl.DataFrame, table: RawTable) -> datetime | None:
@@ -358,6 +377,34 @@ def _raw_table(table: RawTable, columns: Mapping[str, Type]) -> sa.Table:
             for name, kind in columns.items()
         ),
     )
+
+
+def _masked_quarantine(connection: sa.Connection, personal: Mapping[str, frozenset[str]]) -> str:
+    """Return the statement that makes the view.
+
+    In what is no JSON object, nobody can tell which part is personal, so nothing of it is shown.
+    """
+    cases = "".join(
+        f" WHEN '{source}' THEN {_masked(connection.dialect, columns)}"
+        for source, columns in personal.items()
+        if columns
+    )
+    content = f"CASE source{cases} ELSE content END" if cases else "content"
+    others = "id, source, origin, position, time, reason"
+    return f"CREATE VIEW {VIEW} AS SELECT {others}, {content} AS content, found_at FROM quarantine"  # noqa: S608 - names of columns from the code
+
+
+def _masked(dialect: sa.Dialect, columns: frozenset[str]) -> str:
+    """Return the content of a row with some of its values masked."""
+    masks = json.dumps(dict.fromkeys(sorted(columns), MASK)).replace("'", "''")
+    if dialect.name == "sqlite":
+        patched = f"json_patch(content, '{masks}')"
+        in_object = f"CASE json_type(content) WHEN 'object' THEN {patched} ELSE '{MASK}' END"
+        return f"CASE WHEN json_valid(content) THEN {in_object} ELSE '{MASK}' END"
+    if (dialect.server_version_info or ()) < (16,):  # it cannot tell what is JSON
+        return f"'{MASK}'"
+    patched = f"(content::jsonb || '{masks}'::jsonb)::text"
+    return f"CASE WHEN content IS JSON OBJECT THEN {patched} ELSE '{MASK}' END"
 
 
 @contextmanager
@@ -392,7 +439,9 @@ def _refused(row: dict[str, Any]) -> dict[str, Any]:
     reason = row.pop(REASON)
     return {
         "source": FEATURES,
-        "origin": ", ".join(f"{key} {row[key]}" for key in KEYS),
+        "origin": ", ".join(
+            f"{key} {MASK if key in FEATURE_COLUMNS else row[key]}" for key in KEYS
+        ),
         "time": row[TIME],
         "reason": reason,
         "content": json.dumps(row, default=str, ensure_ascii=False),

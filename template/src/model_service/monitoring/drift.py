@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from ..contract import CATEGORICAL, CLASSES, NUMERIC, Categorical, Numeric
+from ..contract import CATEGORICAL, CLASSES, NUMERIC, PERSONAL, Categorical, Numeric
 from . import metrics
 
 BINS = 10
@@ -42,13 +42,13 @@ class NumericBins(BaseModel):
     share: list[float]
 
     @classmethod
-    def fit(cls, values: Values) -> Self:
+    def fit(cls, values: Values, bins: int = BINS) -> Self:
         """Take the quantiles of training as edges."""
         present = values[~np.isnan(values)]
-        quantiles = np.linspace(0, 1, BINS + 1)[1:-1]
+        quantiles = np.linspace(0, 1, bins + 1)[1:-1]
         edges = np.unique(np.quantile(present, quantiles)) if present.size else np.empty(0)
-        bins = cls(edges=edges.tolist(), share=[])
-        return cls(edges=bins.edges, share=(bins.count(values) / max(len(values), 1)).tolist())
+        counts = cls(edges=edges.tolist(), share=[]).count(values)
+        return cls(edges=edges.tolist(), share=(counts / max(len(values), 1)).tolist())
 
     @property
     def names(self) -> list[str]:
@@ -75,9 +75,9 @@ class CategoricalBins(BaseModel):
     share: list[float]
 
     @classmethod
-    def fit(cls, values: Sequence[str]) -> Self:
+    def fit(cls, values: Sequence[str], levels: int = LEVELS) -> Self:
         """Take the most frequent values of training as bins."""
-        frequent = Counter(value for value in values if value).most_common(LEVELS)
+        frequent = Counter(value for value in values if value).most_common(levels)
         bins = cls(levels=sorted(value for value, _ in frequent), share=[])
         share = bins.count(values) / max(len(values), 1)
         return cls(levels=bins.levels, share=share.tolist())
@@ -106,11 +106,19 @@ class Reference(BaseModel):
 
     @classmethod
     def fit(cls, numeric: Numeric, categorical: Categorical, prediction: Values) -> Self:
-        """Describe rows and what was predicted for them."""
+        """Describe rows and what was predicted for them.
+
+        Bins tell of values, so of a personal feature only the share of missing ones is noted.
+        """
         return cls(
-            numeric={name: NumericBins.fit(numeric[:, at]) for at, name in enumerate(NUMERIC)},
+            numeric={
+                name: NumericBins.fit(numeric[:, at], 1 if name in PERSONAL else BINS)
+                for at, name in enumerate(NUMERIC)
+            },
             categorical={
-                name: CategoricalBins.fit(categorical[:, at].tolist())
+                name: CategoricalBins.fit(
+                    categorical[:, at].tolist(), 0 if name in PERSONAL else LEVELS
+                )
                 for at, name in enumerate(CATEGORICAL)
             },
             prediction=(

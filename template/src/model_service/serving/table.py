@@ -5,7 +5,7 @@ a valid row is, reads every row that numpy would refuse, so it alone decides; a 
 holds the two to the same verdict.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import mode
 from typing import Any
 
@@ -69,14 +69,37 @@ def check_columns(columns: Columns, max_rows: int) -> Table:
     Raises:
         RefusedError: a column or a row is not valid, or there are no rows or too many (422).
     """
+    table, refused = split_columns(columns, max_rows)
+    for _, error in refused:
+        raise error
+    return table
+
+
+def split_columns(
+    columns: Columns, max_rows: int
+) -> tuple[Table, Iterator[tuple[int, RefusedError]]]:
+    """Return the same for all rows, and those of them that are not valid, each with its refusal.
+
+    Raises:
+        RefusedError: a column is not valid, or there are no rows or too many (422).
+    """
     _refuse(_wrong_columns(columns))
     rows = mode(map(len, columns.values())) if columns else 0
     _refuse(_wrong_lengths(columns, rows, max_rows))
     numeric, valid_numbers = _check_numbers(columns, rows)
     categorical, valid_texts = _check_texts(columns, rows)
-    for row in np.flatnonzero(~(valid_numbers & valid_texts)).tolist():
-        check_row(row, {name: _value(name, columns[name][row]) for name in columns})
-    return Table(numeric.astype(np.float32), categorical)
+    doubtful = np.flatnonzero(~(valid_numbers & valid_texts)).tolist()
+    with np.errstate(over="ignore"):  # only where a row is refused
+        table = Table(numeric.astype(np.float32), categorical)
+    return table, _refused(columns, doubtful)
+
+
+def _refused(columns: Columns, rows: Iterable[int]) -> Iterator[tuple[int, RefusedError]]:
+    for row in rows:
+        try:
+            check_row(row, {name: _value(name, columns[name][row]) for name in columns})
+        except RefusedError as error:
+            yield row, error
 
 
 def _wrong_columns(columns: Columns) -> list[Problem]:

@@ -5,11 +5,11 @@ import math
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..contract import CATEGORICAL, QUALITY, TASK
+from ..contract import CATEGORICAL, PERSONAL, QUALITY, TASK
 from ..errors import UserError, describe
 from .decision import Decision
 
@@ -52,13 +52,24 @@ class Limit(BaseModel):
         return self
 
 
+def _not_personal(feature: str) -> str:
+    if feature in PERSONAL:
+        raise ValueError(
+            f"{feature} is personal (schema.py), and its values would be shown; choose another"
+        )
+    return feature
+
+
+Category = Annotated[Literal[*CATEGORICAL], AfterValidator(_not_personal)]  # type: ignore[valid-type]
+
+
 class EvaluationConfig(BaseModel):
     """Of which parts of the rows the quality is measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    slices: tuple[Literal[*CATEGORICAL], ...] = ()  # type: ignore[valid-type]
-    fairness: tuple[Literal[*CATEGORICAL], ...] = ()  # type: ignore[valid-type]
+    slices: tuple[Category, ...] = ()
+    fairness: tuple[Category, ...] = ()
     minimum_rows: int = Field(default=100, ge=2)
 
 
@@ -76,7 +87,7 @@ class FallbackConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    group_by: Literal["", *CATEGORICAL]  # type: ignore[valid-type]
+    group_by: Literal[""] | Category
 
 
 class OptimisationConfig(BaseModel):

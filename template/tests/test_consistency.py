@@ -1,0 +1,102 @@
+"""The same rows get the same predictions, whichever way they come."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pytest
+
+from model_service import registry
+from model_service.batch.score import Model, score
+from model_service.contract import FEATURES
+from model_service.serving.arrow_reader import ARROW
+from model_service.serving.predictor import Predictor
+from model_service.training.config import read
+from model_service.training.dataset import to_dataset
+from tests.conftest import Trained
+
+NAMES = [column.name for column in FEATURES]
+ROWS = 700
+# Networks multiply matrices in another order where there are more rows; in trees no bit differs.
+TOLERANCE = 0 if read().estimator == "gradient_boosting" else 1e-6
+
+Answers = npt.NDArray[np.float32]
+Way = Callable[[pl.DataFrame, httpx.Client, Model, Path], Answers]
+
+
+@pytest.fixture(scope="module")
+def rows(trained: Trained) -> pl.DataFrame:
+    """Return rows as `make data` made them of raw ones, and some with all that may be missing."""
+    real = trained.store.features().sample(ROWS, seed=4)
+    nullable = [column.name for column in FEATURES if column.nullable]
+    unknown = real.head(20).with_columns(carrier=pl.lit("ZZ"), destination=pl.lit("ZZZ"))
+    missing = real.head(20).with_columns(
+        pl.lit(None, real.schema[name]).alias(name) for name in nullable
+    )
+    return pl.concat([real, unknown, missing])
+
+
+@pytest.fixture(scope="module")
+def model(trained: Trained) -> Model:
+    graph, manifest = registry.load(trained.models)
+    return Model(manifest.version, Predictor(graph))
+
+
+def json(rows: pl.DataFrame, client: httpx.Client, *_: object) -> Answers:
+    """Ask over HTTP in JSON."""
+    answer = client.post("/predict", json={"rows": rows.select(NAMES).to_dicts()})
+    return np.array(answer.raise_for_status().json()["predictions"], np.float32)
+
+
+def arrow(rows: pl.DataFrame, client: httpx.Client, *_: object) -> Answers:
+    """Ask over HTTP in Arrow."""
+    stream = io.BytesIO()
+    rows.select(NAMES).write_ipc_stream(stream)
+    headers = {"Content-Type": ARROW, "Accept": ARROW}
+    answer = client.post("/predict", content=stream.getvalue(), headers=headers)
+    table = pl.read_ipc_stream(answer.raise_for_status().content)
+    return table["prediction"].to_numpy()
+
+
+def parquet(rows: pl.DataFrame, _: httpx.Client, model: Model, folder: Path) -> Answers:
+    """Score a file with types."""
+    rows.write_parquet(folder / "in.parquet")
+    return scored(folder / "in.parquet", model)
+
+
+def csv(rows: pl.DataFrame, _: httpx.Client, model: Model, folder: Path) -> Answers:
+    """Score a file of text."""
+    rows.write_csv(folder / "in.csv")
+    return scored(folder / "in.csv", model)
+
+
+def json_lines(rows: pl.DataFrame, _: httpx.Client, model: Model, folder: Path) -> Answers:
+    """Score a file of JSON."""
+    rows.write_ndjson(folder / "in.jsonl")
+    return scored(folder / "in.jsonl", model)
+
+
+def scored(source: Path, model: Model) -> Answers:
+    score(str(source), source.with_name("out.parquet"), model)
+    return pl.read_parquet(source.with_name("out.parquet"))["prediction"].to_numpy()
+
+
+WAYS: list[Way] = [json, arrow, parquet, csv, json_lines]
+"""Each takes rows and gives predictions; a new way to ask belongs here."""
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_rows_are_answered_as_training_would(
+    way: Way, rows: pl.DataFrame, client: httpx.Client, model: Model, tmp_path: Path
+) -> None:
+    dataset = to_dataset(rows)
+    expected = model.predictor.predict(dataset.numeric, dataset.categorical)
+
+    found = way(rows, client, model, tmp_path)
+
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+    assert len(np.unique(expected)) > ROWS / 2
