@@ -158,6 +158,8 @@ CLASSES: tuple[str, ...] = (_label.choices or ()) if TASK == "multiclass" else (
 """The classes between which a model of many decides, in the order of its probabilities."""
 WIDTH: tuple[int, ...] = (len(CLASSES),) if CLASSES else ()
 """Shape of the prediction for one row."""
+PREDICTION_COLUMNS = [f"prediction of {name}" for name in CLASSES] or ["prediction"]
+"""Names of the columns of predictions in tables."""
 OUTPUT = "value" if TASK == "regression" else "probability"
 """Name of the output in the ONNX graph."""
 QUALITY: Literal["auc", "r2"] = "r2" if TASK == "regression" else "auc"

@@ -17,7 +17,7 @@ from model_service.registry import MODEL_FILE, RegistryError
 from model_service.serving import follow
 from model_service.serving.follow import bring, folder_of, prepare
 from model_service.settings import Settings
-from tests.conftest import Service, Trained, is_ready, start_service
+from tests.conftest import PRODUCTION, Service, Trained, is_ready, start_service
 from tests.object_storage import Storage, running
 from tests.serving.test_champion import copy, predict, wait_for
 
@@ -51,7 +51,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Settings], Service]]:
     def run(settings: Settings) -> Service:
         given = {"CACHE_DIR": settings.cache_dir, "POLL_SECONDS": "1", "WORKERS": "2"}
         given = {f"MODEL_SERVICE_{name}": value for name, value in given.items()}
-        started.append(start_service(settings.models_dir, tmp_path, **given))
+        started.append(start_service(settings.models_dir, tmp_path, PRODUCTION, None, **given))
         return started[-1]
 
     yield run

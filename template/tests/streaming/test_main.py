@@ -9,7 +9,9 @@ import pytest
 
 from model_service import registry
 from model_service.serving.champion import Reloader
+from model_service.serving.follow import Keeper
 from model_service.serving.scoring import Scorer
+from model_service.settings import Settings
 from model_service.streaming import StreamError, __main__
 from model_service.streaming.brokers import Topics, make_stream
 from model_service.streaming.consumer import Counts
@@ -51,6 +53,7 @@ def test_a_new_champion_is_taken_and_a_lost_group_is_told(trained: Trained, tmp_
     registry.promote(tmp_path, first, "a test")
     scorer = Scorer(1.0, 10)
     reloader = Reloader(scorer, tmp_path, "champion")
+    keeper = Keeper(Settings(models_dir=tmp_path))
     stream = make_stream("redis://localhost", Topics.of("events", "model"), None)
     lost = False
 
@@ -62,7 +65,7 @@ def test_a_new_champion_is_taken_and_a_lost_group_is_told(trained: Trained, tmp_
     async def run() -> str:
         nonlocal lost
         watch = asyncio.create_task(
-            __main__._watch(stream, scorer, reloader, Counts(), asyncio.Event())
+            __main__._watch(stream, scorer, reloader, keeper, Counts(), asyncio.Event())
         )
         while (second := registry.register(tmp_path, graph, **facts).version) == first:
             await asyncio.sleep(0.1)  # versions are named by the second

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from .. import registry, settings
-from ..data.sources import hide_password
+from ..data.database import hide_password
 from ..errors import UserError
 from ..serving.predictor import Predictor
 from ..training.config import read

@@ -13,9 +13,10 @@ import msgspec
 import polars as pl
 import sqlalchemy as sa
 
+from ..data.database import hide_password
 from ..data.parse import DTYPES
 from ..data.privacy import said
-from ..data.sources import SUFFIXES, Broken, hide_password, open_table, text, to_records
+from ..data.sources import SUFFIXES, Broken, open_table, text, to_records
 from . import ScoreError
 
 CHUNK_ROWS = 65_536

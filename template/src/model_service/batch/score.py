@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ..contract import FEATURES, Column, Table
+from ..contract import FEATURES, PREDICTION_COLUMNS, Column, Table
 from ..data.parse import REASON, cleared, to_types
 from ..data.tables import Type
 from ..serving.messages import RefusedError
@@ -23,7 +23,7 @@ from .writing import Output, Refused, writing
 BATCH_ROWS = 4_096
 """Rows in one call of the model: more are not faster, and need more memory."""
 SAY_SECONDS = 2
-ADDED = ("prediction", "model_version", "prediction_id")
+ADDED = (*PREDICTION_COLUMNS, "model_version", "prediction_id")
 Answers = npt.NDArray[np.float32]
 TYPES: dict[str, Type] = {"number": float, "integer": int, "boolean": bool, "string": str}
 
@@ -83,9 +83,9 @@ def with_predictions(
     rows: pl.DataFrame, answers: Answers, version: str, ids: pl.Series
 ) -> pl.DataFrame:
     """Return rows with the columns of `ADDED`."""
-    return rows.with_columns(
-        prediction=pl.Series(answers), model_version=pl.lit(version), prediction_id=ids
-    )
+    columns = answers.reshape(rows.height, len(PREDICTION_COLUMNS)).T
+    predicted = map(pl.Series, PREDICTION_COLUMNS, columns)
+    return rows.with_columns(*predicted, model_version=pl.lit(version), prediction_id=ids)
 
 
 def _score_chunk(chunk: Chunk, model: Model, output: Output, done: Done) -> None:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from . import DataError
+from .privacy import said
 
 Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
 INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -28,7 +29,7 @@ def open_database(url: str, tables: sa.MetaData) -> sa.Engine:
         engine = sa.create_engine(parsed, hide_parameters=True)
         tables.create_all(engine)
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
-        raise DataError(f"{hide_password(url)}: cannot be opened: {error}") from error
+        raise DataError(f"{hide_password(url)}: cannot be opened: {said(error)}") from error
     return engine
 
 

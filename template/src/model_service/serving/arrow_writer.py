@@ -10,19 +10,18 @@ from itertools import accumulate
 import numpy as np
 from flatbuffers import Builder
 
-from ..contract import CLASSES, Prediction
+from ..contract import PREDICTION_COLUMNS, Prediction
 from .arrow_reader import CONTINUATION, FLOAT, RECORD_BATCH, SCHEMA, UTF8
 
 FORMAT_VERSION = 4
 SINGLE = 1
-COLUMNS = [f"prediction of {name}" for name in CLASSES] or ["prediction"]
 
 
 def write_stream(predictions: Sequence[Prediction], ids: Sequence[str]) -> bytes:
     """Return a stream of the predictions, FP32, and their names, text."""
     texts = [text.encode() for text in ids]
     ends = np.fromiter(accumulate(map(len, texts), initial=0), "<i4", len(texts) + 1)
-    columns = np.array(predictions, "<f4").reshape(len(ids), len(COLUMNS)).T
+    columns = np.array(predictions, "<f4").reshape(len(ids), len(PREDICTION_COLUMNS)).T
     values = [part for column in columns for part in (b"", column.tobytes())]
     batch = _batch(len(ids), [*values, b"", ends.tobytes(), b"".join(texts)])
     return _SCHEMA + batch + struct.pack("<Ii", CONTINUATION, 0)
@@ -34,7 +33,7 @@ def _batch(rows: int, buffers: Sequence[bytes]) -> bytes:
     starts = accumulate(map(len, padded), initial=0)
     places = [(start, len(buffer)) for start, buffer in zip(starts, buffers, strict=False)]
     nodes, parts = (
-        _write_pairs(builder, [(rows, 0)] * (len(COLUMNS) + 1)),
+        _write_pairs(builder, [(rows, 0)] * (len(PREDICTION_COLUMNS) + 1)),
         _write_pairs(builder, places),
     )
     builder.StartObject(3)
@@ -60,7 +59,7 @@ def _schema() -> bytes:
     builder.StartObject(0)
     text = builder.EndObject()
     fields = [
-        *(_write_field(builder, name, FLOAT, single) for name in COLUMNS),
+        *(_write_field(builder, name, FLOAT, single) for name in PREDICTION_COLUMNS),
         _write_field(builder, "prediction_id", UTF8, text),
     ]
     builder.StartVector(4, len(fields), 4)
