@@ -101,14 +101,16 @@ def test_late_changed_and_repeated_rows_give_what_all_at_once_gives(
     assert store.features().equals(whole(tmp_path, flights))
 
 
-def test_the_view_of_the_quarantine_masks_personal_values(url: str, tmp_path: Path) -> None:
+def test_the_view_of_the_quarantine_masks_personal_values(
+    database_url: str, tmp_path: Path
+) -> None:
     table = RawTable("people", "", {"name": str, "age": int}, ("name",))
     lines = ['{"name": "Ann", "age": "x"}', '{"name": "Ann"', '["Ann", "x"]', '{"age": "x"}']
     append(tmp_path / "people.jsonl", *lines)
 
     def contents(name: str, *, personal: bool) -> list[str]:
         marked = replace(table, personal=frozenset({"name"} if personal else ()))
-        store = Store(url, [marked])
+        store = Store(database_url, [marked])
         for chunk in read(str(tmp_path / "people.jsonl"), {}):
             store.add(marked, chunk, parse(chunk.rows, marked, sparse=True))
         shown = sa.table(name, sa.column("content"), sa.column("position"))
