@@ -41,6 +41,10 @@ def first_pattern(changed: Document) -> Any:
         (lambda d: operation(d)["requestBody"]["content"].pop("application/json"), "request: no"),
         (lambda d: features(d)["required"].append("new"), "rows[]: new must be given"),
         (lambda d: features(d)["properties"].popitem(), "is gone"),
+        (
+            lambda d: (features(d)["required"].append("new"), features(d)["properties"].popitem()),
+            "is gone",
+        ),
         (lambda d: first_numeric(d).update(maximum=1), "values are refused that were accepted"),
         (lambda d: first_numeric(d).update(type="string"), "values are refused"),
         (lambda d: first_pattern(d).update(pattern="^.$"), "another pattern"),

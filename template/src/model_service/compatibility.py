@@ -111,7 +111,7 @@ class _Comparison:
         if old.get("pattern") != new.get("pattern"):  # jsoncompat does not compare patterns
             yield f"{at}: another pattern"
         elif not inside and not self._fits(old, new):
-            yield f"{at}: {self._reason(old, new)}"
+            yield from (f"{at}: {reason}" for reason in self._reasons(old, new))
 
     def _parts(self, old: Schema, new: Schema, at: str, seen: frozenset[str]) -> Iterator[str]:
         properties = new.get("properties", {})
@@ -128,16 +128,17 @@ class _Comparison:
         fits: bool = jsoncompat.check_compat(before, after, self._side)
         return fits
 
-    def _reason(self, old: Schema, new: Schema) -> str:
+    def _reasons(self, old: Schema, new: Schema) -> list[str]:
+        refuses = self._side == "deserializer"
+        reasons = []
         required = set(new.get("required", [])) - set(old.get("required", []))
-        if self._side == "deserializer" and required:
-            return f"{', '.join(sorted(required))} must be given"
-        gone = set(old.get("properties", {})) - set(new.get("properties", {}))
-        if gone:
-            return f"{', '.join(sorted(gone))} is gone"
-        if self._side == "deserializer":
-            return "values are refused that were accepted"
-        return "values are given that were not"
+        if refuses and required:
+            reasons.append(f"{', '.join(sorted(required))} must be given")
+        if gone := set(old.get("properties", {})) - set(new.get("properties", {})):
+            reasons.append(f"{', '.join(sorted(gone))} is gone")
+        if reasons:
+            return reasons
+        return [f"values are {'refused that were accepted' if refuses else 'given that were not'}"]
 
 
 def _with_definitions(schema: Schema, definitions: Schema) -> str:

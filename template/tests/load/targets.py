@@ -19,6 +19,7 @@ import httpx
 import psutil
 
 from model_service.errors import UserError
+from model_service.settings import PREFIX
 
 COMPOSE = Path("deploy/compose.yaml")
 LOCAL = "127.0.0.1"
@@ -146,7 +147,10 @@ def running_service(url: str, keys: Sequence[str]) -> Iterator[Target]:
     """
     headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
     try:
-        answer = httpx.get(url, headers=headers, timeout=START_SECONDS).raise_for_status()
+        answer = httpx.get(url, headers=headers, timeout=START_SECONDS)
+        if answer.status_code == 401:
+            raise UserError(f"{url} wants a key: it is read from {PREFIX}API_KEYS here, too.")
+        answer.raise_for_status()
         workers = int(answer.json()["workers"])
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UserError(f"No service at {url}: {error}") from None

@@ -13,6 +13,7 @@ from model_service.serving.api import create_app, endpoints
 from model_service.serving.openapi import WEB
 from model_service.serving.protocols.tensorflow_serving import number
 from model_service.serving.runtime import Runtime
+from model_service.serving.scoring import REASONS
 from model_service.settings import Settings
 from tests.conftest import Trained
 
@@ -36,7 +37,7 @@ def test_each_row_gets_a_probability_and_an_id(
 
 
 def test_a_row_is_answered_the_same_alone_and_among_others(client: httpx.Client) -> None:
-    other = {**ROW, "origin": "LGA", "wind_speed": None}
+    other = {**ROW, "departure_hour": 6, "wind_speed": None}
 
     together = post(client, [ROW, other]).json()["predictions"]
     alone = [post(client, [row]).json()["predictions"][0] for row in (ROW, other)]
@@ -172,6 +173,14 @@ def test_unknown_paths_make_no_series(client: httpx.Client) -> None:
     metrics = client.get("/metrics").text
     assert "/no/such/path" not in metrics
     assert "invented" not in metrics
+
+
+def test_each_reason_for_the_fallback_is_counted_from_zero(client: httpx.Client) -> None:
+    metrics = client.get("/metrics").text
+
+    for reason in REASONS:
+        line = f'model_service_degraded_predictions_total{{reason="{reason}"}}'
+        assert line in metrics
 
 
 def test_the_document_describes_every_feature(client: httpx.Client) -> None:

@@ -48,15 +48,22 @@ def test_a_wrong_setting_is_named(
     assert_told(start(tmp_path, trained.models, **{variable: value}), said)
 
 
-@pytest.mark.parametrize("variable", ["MODEL_SERVICE_PORT", "MODEL_SERVICE_METRICS_PORT"])
+@pytest.mark.parametrize(
+    ("variable", "named"),
+    [
+        ("MODEL_SERVICE_PORT", "Set another PORT"),
+        ("MODEL_SERVICE_METRICS_PORT", "Set another MODEL_SERVICE_METRICS_PORT"),
+    ],
+)
 def test_a_port_in_use_is_named(
-    tmp_path: Path, trained: Trained, service: Service, variable: str
+    tmp_path: Path, trained: Trained, service: Service, variable: str, named: str
 ) -> None:
     port = service.url.rpartition(":")[2]
 
     ended = start(tmp_path, trained.models, **{variable: port})
 
     assert_told(ended, f"127.0.0.1:{port}")
+    assert named in ended.stderr
 
 
 def test_more_workers_than_cpus_are_named(tmp_path: Path, trained: Trained) -> None:

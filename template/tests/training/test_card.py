@@ -43,6 +43,25 @@ def test_training_writes_its_part_of_the_card_and_leaves_the_rest(
     assert all(f"`{gate.name}`" in text for gate in candidate.gates if gate.name != CHAMPION)
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("0123456789abcdef", "at commit `0123456789ab`."),
+        ("0123456789abcdef-dirty", "at commit `0123456789ab`, with changes that it does not hold."),
+        ("unknown", "with the code as it was; it was in no repository."),
+    ],
+)
+def test_it_says_of_which_code_a_model_is(
+    trained: Trained, candidate: Candidate, tmp_path: Path, code: str, said: str
+) -> None:
+    path = tmp_path / "card.md"
+    path.write_text(f"{BEGIN}{END}")
+
+    card.write(read(), candidate, trained.manifest.model_copy(update={"code_version": code}), path)
+
+    assert f"To make it again: `make train` {said}" in path.read_text()
+
+
 def test_the_champion_is_compared_with(candidate: Candidate) -> None:
     assert candidate.evaluation.gains["champion"].value == pytest.approx(0, abs=1e-6)
 

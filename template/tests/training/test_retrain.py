@@ -26,6 +26,7 @@ from model_service.training import comparison
 from model_service.training import retrain as module
 from model_service.training.config import EvaluationConfig, Limit, RetrainingConfig, TrainingConfig
 from model_service.training.config import read as read_config
+from model_service.training.log import Log
 from model_service.training.result import Result
 from model_service.training.retrain import GAIN, retrain
 from model_service.training.train import prepare, register
@@ -173,6 +174,8 @@ def test_a_challenger_that_wins_becomes_the_champion_and_its_log_says_why(renewe
     assert result.outcome == "promoted", result.reason
     assert registry.history(renewed.models) == [result.challenger, first]
     assert registry.history(renewed.models, CHALLENGER) == [result.challenger]
+    (run,) = Log(renewed.store).read()
+    assert (run.kind, run.outcome) == ("retrain", result.challenger)
     assert registry.changes(renewed.models)[0].why == f"make retrain: {result.reason}"
     assert re.match(f"log loss lower by .* than that of {first}, on", result.reason)
     assert result.champion == first

@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -116,6 +116,12 @@ def count_predictions(version: str, degraded: str | None, rows: int) -> None:
         _series(DEGRADED, degraded).inc(rows)
     else:
         _series(PREDICTIONS, version).inc(rows)
+
+
+def publish_reasons(reasons: Iterable[str]) -> None:
+    """Publish each reason for a degraded answer at zero: a series must begin before it grows."""
+    for reason in reasons:
+        _series(DEGRADED, reason)
 
 
 def count_problem(field: str | None) -> None:

@@ -21,8 +21,10 @@ def main() -> None:
     """Serve until stopped."""
     try:
         configured = settings.read()
-        for port in filter(None, (configured.port, configured.metrics_port)):
-            require_free(configured.host, port)
+        require_free(configured.host, configured.port, "PORT")
+        if configured.metrics_port:
+            name = f"{settings.PREFIX}METRICS_PORT"
+            require_free(configured.host, configured.metrics_port, name)
     except UserError as error:
         sys.exit(f"The service cannot start. {error}")
     if configured.workers > (cpus := available_cpus()):
@@ -58,8 +60,8 @@ def available_cpus() -> float:
     return cpus
 
 
-def require_free(host: str, port: int) -> None:
-    """Make sure that nobody listens on an address.
+def require_free(host: str, port: int, name: str) -> None:
+    """Make sure that nobody listens on an address, whose port a variable names.
 
     Raises:
         SettingsError: somebody does, or there is no such address here.
@@ -71,7 +73,7 @@ def require_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise settings.SettingsError(
-                f"{host}:{port}: {error.strerror}. Set another PORT, or {settings.PREFIX}HOST."
+                f"{host}:{port}: {error.strerror}. Set another {name}, or {settings.PREFIX}HOST."
             ) from None
 
 

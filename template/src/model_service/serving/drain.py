@@ -7,8 +7,11 @@ finishes the requests under way.
 """
 
 import asyncio
+import logging
 import signal
 from types import FrameType
+
+LOGGER = logging.getLogger("model_service")
 
 
 class Drain:
@@ -29,6 +32,7 @@ class Drain:
         def start(number: int, frame: FrameType | None) -> None:
             if not self.active:
                 self.active = True
+                loop.call_soon_threadsafe(LOGGER.info, "stopping in %g s", self._seconds)
                 loop.call_soon_threadsafe(loop.call_later, self._seconds, stop, number, frame)
 
         signal.signal(signal.SIGTERM, start)

@@ -13,11 +13,9 @@ from typing import Any, cast
 from gunicorn.app.base import BaseApplication
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .. import registry
 from ..monitoring import metrics
 from ..monitoring.exporter import share
 from ..settings import Settings
-from .follow import folder_of
 from .guard import Guard
 
 LOGGER = logging.getLogger("model_service")
@@ -59,11 +57,13 @@ class Production(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def _announce(self) -> None:
-        version = registry.history(folder_of(self._settings), self._settings.alias)[0]
+        from .service import SERVED
+
+        model = SERVED.version if SERVED.predictor else "NO MODEL, the fallback alone,"
         workers = f"{self._settings.workers} worker{'s' * (self._settings.workers > 1)}"
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         address = f"http://{host}:{self._settings.port}"
-        LOGGER.info("serving %s on %s, %s; stop: Ctrl-C", version, address, workers)
+        LOGGER.info("serving %s on %s, %s; stop: Ctrl-C", model, address, workers)
 
     def load(self) -> ASGIApp:
         """Import the service; each worker is a copy of the process that did it."""

@@ -7,12 +7,13 @@ import os
 import signal
 from contextlib import suppress
 
+from ..monitoring import metrics
 from ..monitoring.exporter import Exporter
 from ..settings import Settings
 from .champion import Reloader
 from .drain import Drain
 from .follow import Keeper, folder_of
-from .scoring import Scorer
+from .scoring import REASONS, Scorer
 from .turns import Turns
 
 LOGGER = logging.getLogger("model_service")
@@ -46,6 +47,7 @@ class Runtime:
             RegistryError: nothing can be served.
         """
         self._reloader = Reloader(self.scorer, folder_of(self.settings), self.settings.alias)
+        metrics.publish_reasons(REASONS)
         # What is here now stays: looking through it again and again would stop requests for
         # tens of milliseconds.
         gc.collect()

@@ -63,6 +63,10 @@ class Model:
         return self.predictor is None or rows <= self.inline_rows
 
 
+REASONS = ("no_model", "error", "not_finite", "slow")
+"""Why the fallback may answer."""
+
+
 class Scored(NamedTuple):
     """Predictions, one per row; `degraded` is why they are not the model's, or None."""
 

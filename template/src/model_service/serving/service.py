@@ -21,7 +21,7 @@ from .runtime import Runtime
 # and not in workers that fail again and again.
 try:
     SETTINGS = settings.read()
-    load(prepare(SETTINGS), SETTINGS.alias)
+    SERVED = load(prepare(SETTINGS), SETTINGS.alias)
 except UserError as error:
     raise SystemExit(f"The service cannot start. {error}") from None
 

@@ -45,11 +45,11 @@ def inputs(manifest: Manifest) -> str:
 
 def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> Iterator[str]:
     found, rows = candidate.evaluation, manifest.rows
-    yield "## The model that is served"
+    yield "## The model that was registered last"
     yield ""
     yield inputs(manifest)
     made = "make optimise" if manifest.variant else "make train"
-    yield f"To make it again: `{made}` at commit `{manifest.code_version[:12]}`."
+    yield f"To make it again: `{made}` {_at(manifest.code_version)}."
     yield ""
     parameters = ", ".join(f"{name} {value}" for name, value in manifest.parameters.items())
     yield from _table(
@@ -110,6 +110,13 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
     yield ""
     gates = [gate for gate in candidate.gates if gate.name != CHAMPION]
     yield from _table(("gate", "asked", "found", "why"), map(_gate, gates))
+
+
+def _at(code_version: str) -> str:
+    commit, _, dirty = code_version.partition("-")
+    if commit == "unknown":
+        return "with the code as it was; it was in no repository"
+    return f"at commit `{commit[:12]}`" + (", with changes that it does not hold" if dirty else "")
 
 
 def _gate(gate: Gate) -> Sequence[str]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..data.store import RUNS, Store
 from ..errors import UserError
 
-Kind = Literal["train", "optimise", "tune"]
+Kind = Literal["train", "retrain", "optimise", "tune"]
 
 
 class Run(BaseModel):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import polars as pl
@@ -30,9 +31,11 @@ from .comparison import compare
 from .config import TrainingConfig, read
 from .dataset import fingerprint, split_by_time, to_dataset
 from .gates import judge
+from .log import Log, Run, describe_run
 from .measures import LOSS_WORDS
 from .result import EXIT_CODES, Result
 from .shift import Shift, shifts
+from .tracking import open_log
 from .train import fit, made_from, split, step
 
 FOLDER = Path("build/retraining")
@@ -62,7 +65,8 @@ def main() -> int:
         configured, config = settings.read(), read()
         with open_store(configured) as store, store.only_one("retraining"):
             result.write(FOLDER / "result.json")  # in case that this process is killed
-            retrain(config, store, configured.models_dir, result, configured.addresses)
+            log = open_log(store, configured)
+            retrain(config, store, configured.models_dir, result, configured.addresses, log)
             _write(result)
     except BusyError as busy:
         print(f"Nothing was done. {busy}")
@@ -83,6 +87,7 @@ def retrain(
     models: Root,
     result: Result,
     sources: Mapping[str, str] | None = None,
+    log: Log | None = None,
 ) -> None:
     """Run all steps.
 
@@ -93,6 +98,7 @@ def retrain(
         models: Folder or URL of the registry.
         result: What came of it, filled in step by step.
         sources: Addresses of raw tables instead of those in data/raw.py.
+        log: Where the training is logged; in the database, unless another one is given.
 
     Raises:
         ConfigError: there is no such estimator, or a parameter is wrong.
@@ -121,7 +127,7 @@ def retrain(
         asked = config.retraining.minimum_new_rows
         result.end("nothing_new", f"{result.new_rows} new rows; training asks for {asked}")
     else:
-        challenger = challenger or _train(config, store, models, result)
+        challenger = challenger or _train(config, store, models, result, log or Log(store))
         if challenger:
             _challenge(config, models, rows, champion, challenger, result)
 
@@ -195,18 +201,30 @@ def _is_decided(models: Root, version: str, champion: Champion | None) -> bool:
     return bool(judged["outcome"] == "refused" and judged["champion"] == now)
 
 
-def _train(config: TrainingConfig, store: Store, models: Root, result: Result) -> Manifest | None:
+def _train(
+    config: TrainingConfig, store: Store, models: Root, result: Result, log: Log
+) -> Manifest | None:
     """Fit and register the challenger; or None, if it misses a gate that needs no champion."""
+    begun = monotonic()
     candidate = fit(config, split(config, store, STEPS), models, STEPS)
     write(FOLDER / "training.html", report.render(config, candidate))
     result.gates = candidate.gates
     if failed := [gate.name for gate in candidate.failed if gate.name != GAIN]:
+        log.add(_run(candidate, f"failed {', '.join(failed)}", begun))
         result.end("refused", f"the model does not meet {', '.join(failed)}")
         return None
     step(6, f"register the challenger in {models}", STEPS)
     manifest = registry.register(models, candidate.graph, **candidate.facts)
+    log.add(_run(candidate, manifest.version, begun))
     _write_card(config, candidate, manifest)
     return manifest
+
+
+def _run(candidate: Candidate, outcome: str, begun: float) -> Run:
+    facts = candidate.facts
+    found = facts["parameters"], facts["metrics"]
+    seconds = monotonic() - begun
+    return describe_run("retrain", facts["estimator"], outcome, seconds, facts, *found)
 
 
 def _write_card(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> None:

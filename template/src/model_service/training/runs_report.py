@@ -10,7 +10,7 @@ from ..reports.page import charts, page, table
 from .log import Run
 
 LOSS = "loss"
-KINDS = ("train", "optimise", "tune")
+KINDS = ("train", "retrain", "optimise", "tune")
 LONGEST = 1_000
 WIDE = 30
 """From this ratio of the largest to the smallest on, the axis of a parameter is logarithmic."""
