@@ -61,7 +61,7 @@ def test_every_trial_is_there(
     for run in runs:
         assert run["info"]["status"] == "FINISHED"
         found = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
-        assert f"{run['info']['run_name']} of {len(runs)}: {found['log_loss']:.4f}" in said
+        assert f"{run['info']['run_name']} of {len(runs)}: {found['loss']:.4f}" in said
         assert {each["key"] for each in run["data"]["params"]} >= {"max_iter", "learning_rate"}
 
 

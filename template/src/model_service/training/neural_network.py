@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -28,7 +28,11 @@ from .measures import SMALLEST
 OPSET = 18
 CODES = "codes"
 UNKNOWN = 0
-Softmax = partial(nn.Softmax, dim=1)
+LAST: dict[str, Callable[[], nn.Module]] = {
+    "binary": nn.Sigmoid,
+    "multiclass": partial(nn.Softmax, dim=1),
+    "regression": nn.Identity,
+}
 PACKAGES = ("onnxscript", "torch")
 KEPT_UNITS = (0.5, 0.25, 0.125)
 FINE_TUNING = 0.25
@@ -70,8 +74,8 @@ class Network(nn.Module):
             nn.Linear(2 * train.numeric.shape[1] + embedded, parameters.hidden_units),
             nn.ReLU(),
             nn.Dropout(parameters.dropout),
-            nn.Linear(parameters.hidden_units, *(WIDTH or (1,))),
-            {"binary": nn.Sigmoid, "multiclass": Softmax, "regression": nn.Identity}[TASK](),
+            nn.Linear(parameters.hidden_units, WIDTH[0] if WIDTH else 1),
+            LAST[TASK](),
         )
         if TASK == "regression":
             self.label_centre = float(train.label.mean())
