@@ -22,6 +22,7 @@ from tests.conftest import Service, start_service
 PLANTED = "QXJ"
 """Part of the name of each plane, and a destination of many flights."""
 SOURCES = json.dumps({"flights": "data/raw/flights*"})
+QUALITY_GATES = re.compile(r"^\[gates\.(?!refused_share).*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
 MARKS = {
     "schema.py": [
         ("from pydantic import", "from .personal import PERSONAL\nfrom pydantic import"),
@@ -51,6 +52,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy = shutil.copytree if Path(name).is_dir() else shutil.copy
         (root / name).parent.mkdir(exist_ok=True)
         copy(name, root / name)
+    # Whether a model of these changed rows is good is not asked here.
+    configured = (root / "training.toml").read_text()
+    (root / "training.toml").write_text(QUALITY_GATES.sub("", configured))
     for name, changes in MARKS.items():
         path = root / "src" / "model_service" / name
         text = path.read_text()
