@@ -1,5 +1,6 @@
 """Labels of other kinds: names of classes, and numbers, from training to the answers."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,12 @@ def test_a_model_of_it_is_trained_and_served_in_every_protocol(
         ]
         (output,) = service.post("/v2/models/model/infer", {"inputs": inputs}).body["outputs"]
         assert (output["shape"], output["data"]) == (shape, flat)
+
+    (project / "in.jsonl").write_text(json.dumps(row) + "\n")
+    make(project, env, "score", "INPUT=in.jsonl", "OUTPUT=out.jsonl")
+    scored = json.loads((project / "out.jsonl").read_text())
+    predicted = [scored[name] for name in scored if name.startswith("prediction")][:-1]
+    assert predicted == pytest.approx(numbers(answer[0]), rel=1e-6)  # 32 bits, written shortly
 
     card = (project / "docs/model-card.md").read_text()
     assert ("coefficient of determination" in card) == ("r2" in kind.gates)

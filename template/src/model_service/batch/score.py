@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from ..contract import FEATURES, PREDICTION_COLUMNS, Column, Table
+from ..contract import FEATURES, PREDICTION_COLUMNS, Column, Predictions, Table
 from ..data.parse import REASON, cleared, to_types
 from ..data.tables import Type
 from ..serving.messages import RefusedError
@@ -24,7 +23,6 @@ BATCH_ROWS = 4_096
 """Rows in one call of the model: more are not faster, and need more memory."""
 SAY_SECONDS = 2
 ADDED = (*PREDICTION_COLUMNS, "model_version", "prediction_id")
-Answers = npt.NDArray[np.float32]
 TYPES: dict[str, Type] = {"number": float, "integer": int, "boolean": bool, "string": str}
 
 
@@ -80,7 +78,7 @@ def score(source: str, path: Path, model: Model, limit: float | None = None) -> 
 
 
 def with_predictions(
-    rows: pl.DataFrame, answers: Answers, version: str, ids: pl.Series
+    rows: pl.DataFrame, answers: Predictions, version: str, ids: pl.Series
 ) -> pl.DataFrame:
     """Return rows with the columns of `ADDED`."""
     columns = answers.reshape(rows.height, len(PREDICTION_COLUMNS)).T
@@ -115,11 +113,11 @@ def _score_rows(chunk: Chunk, model: Model) -> tuple[pl.DataFrame, dict[int, str
     good = np.ones(features.height, np.bool_)
     good[list(refused)] = False
     answers = _predict(model.predictor, Table(table.numeric[good], table.categorical[good]))
-    finite = np.isfinite(answers)
+    finite = np.isfinite(answers).reshape(len(answers), len(PREDICTION_COLUMNS)).all(axis=1)
     refused |= dict.fromkeys(np.flatnonzero(good)[~finite].tolist(), "the model has no answer")
     rows = chunk.rows.with_columns(features).filter(good)
     ids = _ids(chunk, model.version).filter(good)
-    return with_predictions(rows, answers, model.version, ids).filter(finite), refused
+    return with_predictions(rows, answers, model.version, ids).filter(pl.Series(finite)), refused
 
 
 def _read_features(chunk: Chunk) -> tuple[pl.DataFrame, dict[int, str]]:
@@ -165,7 +163,7 @@ def _columns(features: pl.DataFrame) -> Columns:
     }
 
 
-def _predict(predictor: Predictor, table: Table) -> Answers:
+def _predict(predictor: Predictor, table: Table) -> Predictions:
     starts = range(0, len(table), BATCH_ROWS)
     parts = (table[start : start + BATCH_ROWS] for start in starts)
     answers = [predictor.predict(part.numeric, part.categorical) for part in parts]

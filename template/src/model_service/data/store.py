@@ -78,7 +78,7 @@ RUNS = sa.Table(
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", sa.DateTime, nullable=False, comment="when it ended, in UTC"),
-    sa.Column("kind", sa.Text, nullable=False, comment="train, optimise or tune"),
+    sa.Column("kind", sa.Text, nullable=False, comment="train, retrain, optimise or tune"),
     sa.Column("name", sa.Text, nullable=False, comment="of the variant or the trial"),
     sa.Column("study", sa.Text, nullable=False, index=True, comment="trials that belong together"),
     sa.Column("outcome", sa.Text, nullable=False),
