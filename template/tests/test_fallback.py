@@ -4,14 +4,16 @@ import numpy as np
 
 from model_service.contract import CATEGORICAL, NUMERIC
 from model_service.fallback import PRIOR_ROWS, Fallback
+from tests.rows import needs
 
-GROUP = CATEGORICAL[-1]
+GROUP = CATEGORICAL[-1] if CATEGORICAL else ""
 
 
 def row(group: str | None) -> tuple[object, ...]:
     return (*[None] * len(NUMERIC), *[""] * (len(CATEGORICAL) - 1), group)
 
 
+@needs(GROUP)
 def test_it_answers_the_share_of_the_group_drawn_to_that_of_all_rows() -> None:
     groups = ["a"] * 980 + ["b"] * 20
     categorical = np.array([row(group)[len(NUMERIC) :] for group in groups], object)

@@ -8,14 +8,14 @@ from model_service import registry
 from model_service.contract import Predictions
 from model_service.serving.predictor import Predictor
 from model_service.training.config import read
-from model_service.training.dataset import split_by_time
 from model_service.training.estimator import Dataset
+from model_service.training.split import Split
 from tests.conftest import Trained
 
 
 @pytest.fixture(scope="module")
 def rows(trained: Trained) -> tuple[Dataset, Dataset]:
-    return split_by_time(trained.store.features(), read().test_from)
+    return Split.of(read()).divide(trained.store.features())
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,23 @@ def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Genera
 @pytest.fixture(scope="session")
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the environment in which a project's own commands run."""
-    return environment(link_uv(tmp_path_factory.mktemp("tools")))
+    # The types of the libraries are the same in all projects.
+    cache = {"MYPY_CACHE_DIR": str(tmp_path_factory.mktemp("mypy"))}
+    return environment(link_uv(tmp_path_factory.mktemp("tools")), cache)
+
+
+@pytest.fixture(scope="session")
+def install(generate: Generate, env: dict[str, str]) -> Generate:
+    """Return install(combination), which makes a project with its environment, all committed."""
+
+    def run(combination: Combination) -> Path:
+        project = generate(combination)
+        commit(project)
+        make(project, env, "setup")
+        commit(project)
+        return project
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,8 @@ def postgresql() -> Iterator[str]:
 def test_rows_are_merged_as_in_sqlite(
     trained_project: Path, env: dict[str, str], postgresql: str
 ) -> None:
-    tests = ("tests/data/test_pipeline.py", "tests/data/test_lock.py")
+    data = ("tests/data/test_lock.py", "tests/data/test_tables.py")
+    tests = ("tests/example/data/test_pipeline.py", *data)
     assert passed(trained_project, env, postgresql, *tests) > 10
 
 

@@ -12,7 +12,6 @@ from project.combinations import DEFAULT
 from project.conftest import Generate
 from project.service import make_serve
 from project.tools import make, run
-from project.workflow import commit
 
 pytestmark = pytest.mark.xdist_group("labels")
 
@@ -65,13 +64,9 @@ KINDS = {
 
 
 @pytest.fixture(scope="module", params=["gradient_boosting", "neural_network"])
-def installed(request: pytest.FixtureRequest, generate: Generate, env: dict[str, str]) -> Path:
+def installed(request: pytest.FixtureRequest, install: Generate) -> Path:
     """Return a project of a family of models, installed; its label is changed several times."""
-    project = generate({**DEFAULT, "model_family": request.param})
-    commit(project)
-    make(project, env, "setup")
-    commit(project)
-    return project
+    return install({**DEFAULT, "model_family": request.param})
 
 
 @pytest.fixture

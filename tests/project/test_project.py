@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from project.combinations import COMBINATIONS, DEFAULT, WITH_SLOW_TESTS, name_of
+from project.combinations import COMBINATIONS, DEFAULT, FEW_TESTS, name_of
 from project.conftest import Generate
 from project.containers import Engine, with_engine
 from project.service import STOP_SECONDS, free_port, make_serve
@@ -26,14 +26,8 @@ def project(request: pytest.FixtureRequest, generate: Generate) -> Path:
     return project
 
 
-def test_its_own_workflow_is_green(
-    project: Path, env: dict[str, str], request: pytest.FixtureRequest
-) -> None:
-    # Tests that start services of their own have little to do with the answers: they run for one
-    # combination here, and for the default in the last test.
-    whole = request.node.callspec.params["project"] == WITH_SLOW_TESTS
-    chosen = {} if whole else {"PYTEST_ADDOPTS": "-m 'not slow'"}
-    done = run_workflow(project, CI.name, {**env, **chosen})
+def test_its_own_workflow_is_green(project: Path, env: dict[str, str]) -> None:
+    done = run_workflow(project, CI.name, {**env, "PYTEST_ADDOPTS": FEW_TESTS})
     done.assert_succeeded()
     assert done.steps() >= set(commands(read_workflow(project / CI)))
 

@@ -114,7 +114,7 @@ def drop_commands(path: Path, unwanted: set[str]) -> None:
 
 
 def run_workflow(
-    project: Path, name: str, env: Mapping[str, str], *, event: str = "push", seconds: int = 900
+    project: Path, name: str, env: Mapping[str, str], *, event: str = "push", seconds: int = 1500
 ) -> Run:
     """Run one workflow of a committed project as if an event had happened.
 

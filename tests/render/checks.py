@@ -174,6 +174,25 @@ def untrue_readme(folder: Path, *others: Path) -> list[str]:
     return sorted(problems)
 
 
+def untrue_score(folder: Path) -> list[str]:
+    """The page on the ML Test Score names a test in each row, and nothing that is nowhere."""
+    page = (folder / "docs" / "ml-test-score.md").read_text(encoding="utf-8")
+    known = tasks((folder / "Makefile").read_text(encoding="utf-8"))
+    problems = [
+        f"there is no `make {name}`"
+        for name in re.findall(r"`make ([a-z]+)", page)
+        if name not in known
+    ]
+    for name, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page):
+        path = folder / name
+        code = path.read_text(encoding="utf-8") if path.is_file() else ""
+        collected = path.name.startswith("test_") and test.startswith("test_")
+        if not (collected and re.search(rf"^def {test}\(", code, re.MULTILINE)):
+            problems.append(f"there is no {name}::{test}")
+    rows = re.findall(r"^\| \d\. .*", page, re.MULTILINE)
+    return problems + [f"no test in: {row}" for row in rows if "::" not in row]
+
+
 def tasks(makefile: str) -> set[str]:
     """Return the targets of a Makefile."""
     return set(re.findall(r"^([\w./-]+):(?!=)", makefile, re.MULTILINE))

@@ -57,6 +57,13 @@ BROKEN_PROJECT: list[tuple[Check, Callable[[Path], None], str]] = [
     (checks.unreadable_data, append("pyproject.toml", "\n[["), "pyproject.toml"),
     (checks.untrue_readme, append("README.md", "\nRun `make nothing`.\n"), "make nothing"),
     (checks.untrue_readme, append("Makefile", "\nsecret: ## not in the README\n"), "make secret"),
+    (checks.untrue_score, append("docs/ml-test-score.md", "\n`make nothing`\n"), "make nothing"),
+    (
+        checks.untrue_score,
+        append("docs/ml-test-score.md", "\n`tests/test_slo.py::test_nothing`\n"),
+        "test_nothing",
+    ),
+    (checks.untrue_score, append("docs/ml-test-score.md", "\n| 8. new | a wish | |\n"), "a wish"),
     (checks.ruff_problems, append("src/model_service/schema.py", "x=1\n"), "schema.py"),
 ]
 

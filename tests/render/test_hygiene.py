@@ -26,6 +26,7 @@ PROJECT_CHECKS: list[Check] = [
     checks.wrong_modes,
     checks.unreadable_data,
     checks.untrue_readme,
+    checks.untrue_score,
 ]
 NAMES = {"1 character": "x", "60 characters": "Flights " * 7 + "late"}
 

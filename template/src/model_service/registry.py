@@ -64,11 +64,17 @@ class Manifest(BaseModel):
     code_version: str = Field(description="Commit of the code, or 'unknown' outside git.")
     estimator: str
     parameters: dict[str, Any]
-    test_from: date = Field(description="The day, in UTC, before which it was trained.")
-    data_until: datetime = Field(description="Time of the newest row that it was measured on.")
+    test_from: date | None = Field(description="The day, in UTC, before which it was trained.")
+    test_share: float | None = Field(
+        default=None, description="Share of the rows that it was measured on, if not by a day."
+    )
+    split_seed: int | None = Field(default=None, description="By which those were drawn.")
+    data_until: datetime | None = Field(
+        description="Time of the newest row that it was measured on, where rows know one."
+    )
     variant: str = Field(default="", description="Why `make optimise` chose it, if it did.")
     rows: dict[str, int] = Field(description="Rows trained on, tested on and quarantined.")
-    metrics: dict[str, float] = Field(description="Quality on the months after training.")
+    metrics: dict[str, float] = Field(description="Quality on the rows for evaluation.")
     packages: dict[str, str] = Field(description="Versions of the libraries that made it.")
     fallback: Fallback | None = Field(description="What is answered while the model cannot.")
     reference: Reference = Field(description="Where features and predictions lay in training.")

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         dict[str, SecretStr],
         Field(
             description="Addresses of raw tables instead of those in `data/raw.py`, as JSON: "
-            '`{"weather": "https://..."}`.'
+            '`{"orders": "https://..."}`.'
         ),
     ] = {}
     mlflow_url: Annotated[
@@ -112,13 +112,6 @@ class Settings(BaseSettings):
         float,
         Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),
     ] = 3.0
-    weather_url: Annotated[
-        str,
-        Field(
-            pattern=r"^(https?://[\w.\-]+(:\d{1,5})?(/[^\s?#]*)?)?$",
-            description="Weather service, such as `https://api.weather.gov`; none: no weather.",
-        ),
-    ] = ""
 
     @property
     def keys(self) -> list[str]:

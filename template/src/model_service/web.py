@@ -2,11 +2,11 @@
 
 A route predicts in this process, with `predict`; a body has 64 KiB at most. As an example, POST
 /api/flights takes what an airline knows of a flight, completes it with the weather now, and answers
-how likely it is late.
+how likely it is late. The weather is asked for at the address that WEATHER_URL has in the
+environment, such as https://api.weather.gov; without one it is missing.
 
-With features of your own, replace the example. To do without: delete this file, `sources/` and the
-tests of both, and take `create_web` out of `serving/service.py`, and `weather_url` out of
-`settings.py` and docs/sizing.md.
+With features of your own, replace the example. To do without: delete this file, `sources/` and
+`tests/example/`, and take `create_web` out of `serving/service.py` and `compatibility.py`.
 """
 
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from .schema import Airport, Features
 from .serving.messages import explain
 from .serving.mounted import application, predictor
 from .serving.runtime import Runtime
-from .sources.weather import MISSING, LiveWeather
+from .sources.weather import MISSING, LiveWeather, address
 
 NEW_YORK = ZoneInfo("America/New_York")
 # The model has learnt from the weather two to three hours before a departure. Of flights that leave
@@ -86,7 +86,7 @@ class FlightPrediction(BaseModel):
 def create_web(runtime: Runtime) -> FastAPI:
     """Return the application."""
     predict = predictor(runtime)
-    live = LiveWeather(runtime.settings.weather_url)
+    live = LiveWeather(address())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -8,14 +8,13 @@ import pytest
 
 from model_service.data import DataError
 from model_service.data.parse import Parsed, parse
-from model_service.data.sources import POSITION
-from model_service.data.tables import RawTable, Type
+from model_service.data.tables import PLAIN, POSITION, Csv, RawTable, Type
 
 
-def parsed(kind: Type, values: list[Any], dtype: Any = None) -> Parsed:
+def parsed(kind: Type, values: list[Any], dtype: Any = None, csv: Csv = PLAIN) -> Parsed:
     """Read values as a type."""
     positions = list(range(1, len(values) + 1))
-    table = RawTable("t", "", {"id": int, "value": kind}, key=("id",))
+    table = RawTable("t", "", {"id": int, "value": kind}, key=("id",), csv=csv)
     columns = {"id": positions, "value": pl.Series(values, dtype=dtype), POSITION: positions}
     return parse(pl.DataFrame(columns), table)
 
@@ -47,6 +46,52 @@ NOON = datetime(2026, 1, 31, 12)
 )
 def test_what_can_be_read(kind: Type, given: Any, expected: Any) -> None:
     assert parsed(kind, [given]).rows["value"].to_list() == [expected]
+
+
+COMMA = Csv(decimal=",", missing=("?", "Keine", "-999"), time_format="%d.%m.%Y %H:%M")
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "csv", "expected"),
+    [
+        (float, "1,234.5", Csv(), 1234.5),
+        (float, "-1,234,567", Csv(), -1234567.0),
+        (int, "12,34,567", Csv(), 1234567),
+        (int, "1 234", Csv(), 1234),
+        (float, "1'234.5", Csv(), 1234.5),
+        (float, "1,5", COMMA, 1.5),
+        (float, "1.234.567,25", COMMA, 1234567.25),
+        (float, "1\u202f234,5", COMMA, 1234.5),
+        (float, ",5", COMMA, 0.5),
+        (int, "1.234", COMMA, 1234),
+        (int, "12,0", COMMA, 12),
+        (float, "?", COMMA, None),
+        (str, "keine", COMMA, None),
+        (int, "-999", COMMA, None),
+        (float, 1.5, COMMA, 1.5),
+        (str, "1,5", COMMA, "1,5"),
+        (datetime, "31.01.2026 12:00", COMMA, NOON),
+        (datetime, "01/31/26 1:00 PM +0100", Csv(time_format="%m/%d/%y %I:%M %p %z"), NOON),
+    ],
+)
+def test_what_can_be_read_in_a_dialect(kind: Type, given: Any, csv: Csv, expected: Any) -> None:
+    found = parsed(kind, [given], csv=csv)
+
+    assert found.refused == []
+    assert found.rows["value"].to_list() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "reason"),
+    [
+        (float, "1.5", "value: not a number"),
+        (float, "1,234,5", "value: not a number"),
+        (int, "1,5", "value: not a whole number"),
+        (datetime, "2026-01-31", "value: not a time, such as 31.01.2026 12:00"),
+    ],
+)
+def test_what_is_written_otherwise_is_refused(kind: Type, given: str, reason: str) -> None:
+    assert [each.reason for each in parsed(kind, [given], csv=COMMA).refused] == [reason]
 
 
 def test_times_with_a_zone_become_utc() -> None:
@@ -101,3 +146,7 @@ def test_a_declaration_is_checked() -> None:
         RawTable("t", "", {"id": str}, key=("id",), personal=frozenset({"name"}))
     with pytest.raises(ValueError, match="declare id as a datetime"):
         RawTable("t", "", {"id": str}, key=("id",), time="id")
+    with pytest.raises(ValueError, match="one character"):
+        Csv(delimiter="||")
+    with pytest.raises(ValueError, match=r"\. or , for decimal"):
+        Csv(decimal="'")

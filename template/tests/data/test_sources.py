@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from model_service.data import DataError
-from model_service.data.sources import POSITION, Chunk, read
+from model_service.data.sources import Chunk, header, read
+from model_service.data.tables import POSITION, Csv
 
 ROWS: list[dict[str, Any]] = [{"origin": "EWR", "temp": "39.0"}, {"origin": "JFK", "temp": None}]
 CSV = "\ufefforigin,temp\nEWR,39.0\nJFK,\n"
@@ -62,6 +64,47 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     pl.DataFrame({"temp": [39.0]}).write_parquet(tmp_path / "a.parquet")
 
     assert only(read(str(tmp_path / "a.parquet"), {})).rows["temp"].dtype == pl.Float64
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([" a ", "b c"], ["a", "b c"]),
+        (["", "a", " "], ["column_1", "a", "column_3"]),
+        (["a", "A", "a", "a_2"], ["a", "A_2", "a_3", "a_2_2"]),
+        (["position", "row_position"], ["position", "row_position_2"]),
+        (["größe (m²)", "100 %"], ["größe (m²)", "100 %"]),
+    ],
+)
+def test_columns_have_different_names(given: list[str], expected: list[str]) -> None:
+    assert header(given) == expected
+
+
+def test_a_dialect_is_read_and_what_is_blank_is_no_row(tmp_path: Path) -> None:
+    content = '\n \nort; °C ;\n\nZürich;"3;0";x\n;;\n  \nBrüssel; "4";\n'
+    (tmp_path / "a.csv").write_bytes(content.encode("cp1252"))
+
+    chunk = only(read(str(tmp_path / "a.csv"), {}, Csv(delimiter=";", encoding="cp1252")))
+
+    assert rows(chunk) == [
+        {"ort": "Zürich", "°C": "3;0", "column_3": "x"},
+        {"ort": "Brüssel", "°C": "4", "column_3": None},
+    ]
+    assert chunk.broken == []
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("utf-8", "a.csv: byte 8, in line 2, is not utf-8: say in data/raw.py which `encoding`"),
+        ("latin-9000", "a.csv: there is no encoding 'latin-9000': correct `encoding` in data/raw"),
+    ],
+)
+def test_a_wrong_encoding_is_told(tmp_path: Path, encoding: str, message: str) -> None:
+    (tmp_path / "a.csv").write_bytes("ort\nBerü\n".encode("cp1252"))
+
+    with pytest.raises(DataError, match=re.escape(message)):
+        list(read(str(tmp_path / "a.csv"), {}, Csv(encoding=encoding)))
 
 
 def test_lines_that_are_no_rows_are_kept_with_their_position(tmp_path: Path) -> None:

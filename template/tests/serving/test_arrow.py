@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nanoarrow.ipc import StreamWriter
 
-from model_service.contract import CATEGORICAL, NUMERIC, example_row, to_arrays
+from model_service.contract import CATEGORICAL, NUMERIC, PREDICTION_COLUMNS, WIDTH, to_arrays
 from model_service.serving.arrow_reader import ARROW, MAX_BATCHES, read_stream
 from model_service.serving.arrow_writer import write_stream
 from model_service.serving.decode import decode
@@ -24,9 +24,20 @@ from model_service.serving.messages import RefusedError
 from model_service.serving.table import check_columns
 from model_service.settings import Settings
 from tests.conftest import Trained
-from tests.serving.rows import in_json, rows
+from tests.rows import (
+    FIRST,
+    OPTIONAL,
+    REQUIRED,
+    ROW,
+    ROWS,
+    WRONG,
+    Wrong,
+    any_rows,
+    flat,
+    in_json,
+    needs,
+)
 
-ROW = example_row()
 LEVELS = [pl.CompatLevel.oldest(), pl.CompatLevel.newest()]
 """Polars writes text in one of two ways: one behind the other, or as views."""
 
@@ -64,7 +75,7 @@ def typed(row: dict[str, Any]) -> dict[str, tuple[list[Any], Any]]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(rows, min_size=1, max_size=3), st.sampled_from(LEVELS))
+@given(st.lists(any_rows, min_size=1, max_size=3), st.sampled_from(LEVELS))
 def test_arrow_and_json_come_to_the_same_verdict(sent: list[dict[str, Any]], level: Any) -> None:
     body = json.dumps({"rows": [in_json(row) for row in sent]}).encode()
     try:
@@ -91,9 +102,9 @@ def test_arrow_and_json_come_to_the_same_verdict(sent: list[dict[str, Any]], lev
 )
 @pytest.mark.parametrize("values", [[1, 0, 1], [1, None, 0], [None] * 3, [1] * 17], ids=str)
 def test_every_kind_of_number_is_read(kind: Any, values: list[Any]) -> None:
-    stream = by_polars(pl.DataFrame({"seats": pl.Series(values).cast(kind)}))
+    stream = by_polars(pl.DataFrame({FIRST: pl.Series(values).cast(kind)}))
 
-    read = np.asarray(read_stream(stream, 100)["seats"], np.float64)
+    read = np.asarray(read_stream(stream, 100)[FIRST], np.float64)
 
     np.testing.assert_array_equal(read, np.array(values, np.float64))
 
@@ -112,45 +123,46 @@ def test_every_kind_of_number_is_read(kind: Any, values: list[Any]) -> None:
     ids=lambda values: str(values)[:20],
 )
 def test_every_text_is_read(level: Any, values: list[str | None]) -> None:
-    stream = by_polars(pl.DataFrame({"carrier": pl.Series(values, dtype=pl.String)}), level)
+    stream = by_polars(pl.DataFrame({FIRST: pl.Series(values, dtype=pl.String)}), level)
 
-    assert read_stream(stream, 100) == {"carrier": values}
+    assert read_stream(stream, 100) == {FIRST: values}
 
 
 def test_text_with_short_offsets_is_read() -> None:
     values = ["UA", None, "日本"]
 
-    stream = by_nanoarrow({"carrier": (values, nanoarrow.string())})
+    stream = by_nanoarrow({FIRST: (values, nanoarrow.string())})
 
-    assert read_stream(stream, 100) == {"carrier": values}
+    assert read_stream(stream, 100) == {FIRST: values}
 
 
 def test_a_column_of_nothing_is_missing() -> None:
-    nothing = pl.DataFrame({"seats": [None], "carrier": [None]})
-    assert nothing.dtypes == [pl.Null, pl.Null]
+    nothing = pl.DataFrame({name: [None] for name in ROW})
+    assert set(nothing.dtypes) == {pl.Null}
 
     columns = read_stream(by_polars(nothing), 100)
 
-    assert columns["carrier"] == [None]
-    assert np.isnan(np.asarray(columns["seats"])).all()
+    assert all(columns[name] == [None] for name in CATEGORICAL)
+    assert all(np.isnan(np.asarray(columns[name])).all() for name in NUMERIC)
 
 
 def test_batches_are_read_one_behind_the_other() -> None:
     columns = read_stream(by_nanoarrow(typed(ROW), batches=3), 100)
 
-    assert columns["carrier"] == [ROW["carrier"]] * 3
-    np.testing.assert_array_equal(np.asarray(columns["seats"]), [ROW["seats"]] * 3)
+    for name, value in ROW.items():
+        assert list(columns[name]) == pytest.approx([value] * 3)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_what_is_written_others_can_read(rows: int) -> None:
     ids = [f"ä-{row}" for row in range(rows)]
-    predictions = [row / 8 for row in range(rows)]
+    predictions = (np.arange(rows * len(PREDICTION_COLUMNS)) / 8).reshape(rows, *WIDTH)
+    by_column = predictions.reshape(rows, len(PREDICTION_COLUMNS)).T.tolist()
 
-    stream = write_stream(predictions, ids)
+    stream = write_stream(predictions.tolist(), ids)
 
     assert pl.read_ipc_stream(stream).to_dict(as_series=False) == {
-        "prediction": predictions,
+        **dict(zip(PREDICTION_COLUMNS, by_column, strict=True)),
         "prediction_id": ids,
     }
     assert len(nanoarrow.ArrayStream.from_readable(stream).read_all()) == rows
@@ -161,7 +173,7 @@ STREAMS = [GOOD, by_polars(pl.DataFrame([ROW] * 3), LEVELS[1]), by_nanoarrow(typ
 
 
 def many(count: int) -> pl.DataFrame:
-    return pl.DataFrame({"carrier": ["UA"] * count})
+    return pl.DataFrame({FIRST: ["UA"] * count})
 
 
 @pytest.mark.parametrize(
@@ -178,24 +190,24 @@ def many(count: int) -> pl.DataFrame:
         (by_polars(many(3), compression="zstd"), 422, "uncompressed"),
         (by_polars(many(3), compression="lz4"), 422, "uncompressed"),
         (
-            by_polars(pl.DataFrame({"carrier": pl.Series(["UA"], dtype=pl.Categorical)})),
+            by_polars(pl.DataFrame({FIRST: pl.Series(["UA"], dtype=pl.Categorical)})),
             422,
             "not a",
         ),
-        (by_polars(pl.DataFrame({"carrier": [["UA"]]})), 422, "carrier"),
-        (by_polars(pl.DataFrame({"carrier": [{"a": 1}]})), 422, "carrier"),
-        (by_polars(pl.DataFrame({"carrier": [b"UA"]})), 422, "carrier"),
+        (by_polars(pl.DataFrame({FIRST: [["UA"]]})), 422, FIRST),
+        (by_polars(pl.DataFrame({FIRST: [{"a": 1}]})), 422, FIRST),
+        (by_polars(pl.DataFrame({FIRST: [b"UA"]})), 422, FIRST),
         (
-            by_polars(pl.DataFrame({"seats": pl.Series(["1.5"]).str.to_decimal(scale=1)})),
+            by_polars(pl.DataFrame({FIRST: pl.Series(["1.5"]).str.to_decimal(scale=1)})),
             422,
-            "seats",
+            FIRST,
         ),
-        (by_polars(pl.DataFrame({"seats": pl.Series([1]).cast(pl.Datetime)})), 422, "seats"),
-        (by_nanoarrow({"seats": ([1.0], nanoarrow.float16())}), 422, "seats"),
+        (by_polars(pl.DataFrame({FIRST: pl.Series([1]).cast(pl.Datetime)})), 422, FIRST),
+        (by_nanoarrow({FIRST: ([1.0], nanoarrow.float16())}), 422, FIRST),
         (by_polars(pl.DataFrame({"x" * 5_000: [1]})), 422, "no such feature"),
         (by_polars(pl.DataFrame({str(at): [1] for at in range(99)})), 422, "no such feature"),
         (by_polars(many(101)), 422, "100 rows at most"),
-        (by_nanoarrow({"carrier": ([], nanoarrow.string())}, MAX_BATCHES + 1), 422, "batches"),
+        (by_nanoarrow({FIRST: ([], nanoarrow.string())}, MAX_BATCHES + 1), 422, "batches"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -209,7 +221,7 @@ def test_what_is_no_table_is_refused(stream: bytes, status: int, said: str) -> N
 
 
 def test_a_stream_of_millions_of_rows_in_few_bytes_is_refused() -> None:
-    nothing = by_polars(pl.DataFrame({"seats": [None]}))
+    nothing = by_polars(pl.DataFrame({FIRST: [None]}))
     length = struct.pack("<q", 1)
 
     for count, said in ((10**12, "Too many rows"), (-1, "negative")):
@@ -218,15 +230,15 @@ def test_a_stream_of_millions_of_rows_in_few_bytes_is_refused() -> None:
 
 
 def test_many_views_of_one_long_text_are_refused() -> None:
-    stream = by_polars(pl.DataFrame({"carrier": ["a" * 5_000, "b" * 5_000]}), LEVELS[1])
+    stream = by_polars(pl.DataFrame({FIRST: ["a" * 5_000, "b" * 5_000]}), LEVELS[1])
     first, second = (stream.index(struct.pack("<i", 5_000) + 4 * each) for each in (b"a", b"b"))
     view = stream[first : first + 16]
 
     repeated = stream[:second] + view + stream[second + 16 :]
-    twice = by_polars(pl.DataFrame({"carrier": ["a" * 5_000] * 2}), LEVELS[1])
+    twice = by_polars(pl.DataFrame({FIRST: ["a" * 5_000] * 2}), LEVELS[1])
 
-    assert read_stream(twice, 100) == {"carrier": ["a" * 5_000] * 2}
-    assert read_stream(repeated, 100) == {"carrier": ["a" * 5_000] * 2}
+    assert read_stream(twice, 100) == {FIRST: ["a" * 5_000] * 2}
+    assert read_stream(repeated, 100) == {FIRST: ["a" * 5_000] * 2}
     with pytest.raises(RefusedError, match="outside"):
         read_stream(repeated.replace(struct.pack("<q", 5_000), struct.pack("<q", 4_999)), 100)
 
@@ -258,7 +270,7 @@ def post(client: httpx.Client, body: bytes, accept: str = "*/*") -> httpx.Respon
 
 
 def test_arrow_is_answered_as_json_is(client: httpx.Client, trained: Trained) -> None:
-    sent = [ROW, {**ROW, "origin": "LGA", "seats": None}]
+    sent = ROWS
     expected = client.post("/predict", json={"rows": sent}).json()["predictions"]
 
     answer = post(client, by_polars(pl.DataFrame(sent))).raise_for_status().json()
@@ -271,7 +283,7 @@ def test_arrow_is_answered_as_json_is(client: httpx.Client, trained: Trained) ->
         assert each.headers["content-type"] == ARROW
         assert each.headers["model-version"] == trained.manifest.version
         table = pl.read_ipc_stream(each.content)
-        assert table["prediction"].to_list() == expected
+        assert flat(table.select(PREDICTION_COLUMNS).rows()) == flat(expected)
         assert table["prediction_id"].n_unique() == 2
 
 
@@ -282,39 +294,45 @@ def test_more_rows_are_answered_than_in_json(client: httpx.Client) -> None:
     table = pl.read_ipc_stream(post(client, by_polars(numbers), ARROW).raise_for_status().content)
 
     assert len(table) == count
-    assert table["prediction"].n_unique() == 1
+    assert all(table[name].n_unique() == 1 for name in PREDICTION_COLUMNS)
 
 
 @pytest.mark.parametrize(
-    ("change", "row", "field"),
+    "wrong", [each for each in WRONG if each.of_its_type], ids=lambda each: str(each[:2])
+)
+def test_a_bad_value_is_refused_by_row_and_field(client: httpx.Client, wrong: Wrong) -> None:
+    response = post(client, by_polars(pl.DataFrame([ROW, wrong.row])))
+
+    assert response.status_code == 422
+    (problem,) = response.json()["problems"]
+    assert (problem["row"], problem["field"]) == (1, wrong.field)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
     [
-        (lambda sent: sent.with_columns(wind_speed=pl.Series([1.0, -1.0])), 1, "wind_speed"),
-        (lambda sent: sent.with_columns(carrier=pl.Series(["UA", "ua"])), 1, "carrier"),
-        (lambda sent: sent.with_columns(distance=pl.Series([1.0, None])), 1, "distance"),
-        (lambda sent: sent.with_columns(invented=pl.lit(1)), None, "invented"),
-        (lambda sent: sent.drop("carrier"), None, "carrier"),
-        (lambda sent: sent.clear(), None, None),
+        (lambda sent: sent.with_columns(invented=pl.lit(1)), "invented"),
+        pytest.param(lambda sent: sent.drop(REQUIRED), REQUIRED, marks=needs(REQUIRED)),
+        (lambda sent: sent.clear(), None),
     ],
 )
-def test_a_bad_table_is_refused_by_row_and_field(
-    client: httpx.Client,
-    change: Callable[[pl.DataFrame], pl.DataFrame],
-    row: int | None,
-    field: str | None,
+def test_a_bad_table_is_refused_by_field(
+    client: httpx.Client, change: Callable[[pl.DataFrame], pl.DataFrame], field: str | None
 ) -> None:
     response = post(client, by_polars(change(pl.DataFrame([ROW, ROW]))))
 
     assert response.status_code == 422
     problem = response.json()["problems"][0]
-    assert (problem["row"], problem["field"]) == (row, field)
+    assert (problem["row"], problem["field"]) == (None, field)
 
 
 def test_a_body_that_is_too_long_is_refused(client: httpx.Client) -> None:
     assert post(client, b"\xff" * (Settings().max_body_bytes + 1)).status_code == 413
 
 
+@needs(OPTIONAL)
 def test_a_missing_number_may_be_nan(client: httpx.Client) -> None:
-    null, nan = (pl.DataFrame([{**ROW, "wind_gust": each}]) for each in (None, math.nan))
+    null, nan = (pl.DataFrame([{**ROW, OPTIONAL: each}]) for each in (None, math.nan))
 
     answers = [post(client, by_polars(each)).raise_for_status().json() for each in (null, nan)]
 

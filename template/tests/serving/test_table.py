@@ -1,8 +1,8 @@
 """Columns are judged as JSON is, and every valid value arrives in its place."""
 
 import json
-import math
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -14,15 +14,27 @@ from model_service.contract import (
     FEATURES,
     NUMERIC,
     Table,
-    example_row,
     to_arrays,
+    to_row,
 )
 from model_service.serving.decode import decode
 from model_service.serving.messages import RefusedError
 from model_service.serving.table import Columns, check_columns
-from tests.serving.rows import in_json, rows
-
-ROW = example_row()
+from tests.rows import (
+    COLUMNS,
+    FIRST,
+    NUMBER,
+    OPTIONAL,
+    REQUIRED,
+    ROW,
+    ROWS,
+    TEXT,
+    WRONG,
+    Wrong,
+    any_rows,
+    in_json,
+    needs,
+)
 
 
 def columns_of(rows: list[dict[str, Any]], dtype: Any = np.float64) -> dict[str, Any]:
@@ -48,7 +60,7 @@ def refusal(error: RefusedError) -> list[tuple[int | None, str | None, str]]:
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.lists(rows, min_size=1, max_size=3), st.sampled_from([np.float32, np.float64]))
+@given(st.lists(any_rows, min_size=1, max_size=3), st.sampled_from([np.float32, np.float64]))
 def test_columns_and_json_come_to_the_same_verdict(sent: list[dict[str, Any]], dtype: Any) -> None:
     if dtype is np.float32:
         sent = [single(row) for row in sent]
@@ -70,21 +82,20 @@ def test_columns_and_json_come_to_the_same_verdict(sent: list[dict[str, Any]], d
 
 
 def test_values_keep_their_place() -> None:
-    table = check_columns(columns_of([ROW, {**ROW, "origin": "LGA", "seats": math.nan}]), 10)
+    table = check_columns(columns_of(ROWS), 10)
 
     assert isinstance(table, Table)
-    assert len(table) == 2
-    assert table.categorical[:, CATEGORICAL.index("origin")].tolist() == ["EWR", "LGA"]
-    seats = table.numeric[:, NUMERIC.index("seats")]
-    assert seats[0] == ROW["seats"]
-    assert np.isnan(seats[1])
+    expected = to_arrays([to_row(row) for row in ROWS])
+    np.testing.assert_array_equal(table.numeric, expected[0])
+    np.testing.assert_array_equal(table.categorical, expected[1])
 
 
+@needs(OPTIONAL)
 def test_a_column_that_may_be_missing_may_be_left_out() -> None:
     columns = columns_of([ROW])
-    del columns["wind_gust"]
+    del columns[OPTIONAL]
 
-    assert np.isnan(check_columns(columns, 10).numeric[0, NUMERIC.index("wind_gust")])
+    assert np.isnan(check_columns(columns, 10).numeric[0, NUMERIC.index(OPTIONAL)])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -101,27 +112,45 @@ def bounds() -> list[tuple[str, float]]:
     return [(name, bound) for name, bound in found if bound is not None]
 
 
-def changed(**changes: Any) -> Columns:
-    return {**columns_of([ROW, ROW]), **changes}
+def changed(name: str, values: Any) -> Columns:
+    return {**columns_of([ROW, ROW]), name: values}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda each: str(each[:2]))
+def test_a_bad_value_is_refused_by_row_and_field(wrong: Wrong) -> None:
+    kind = type(wrong.value)
+    if COLUMNS[wrong.field].kind == "numeric" and kind not in (int, float):
+        pytest.skip("in a column of numbers there is no such value")
+
+    with pytest.raises(RefusedError) as error:
+        check_columns(columns_of([ROW, wrong.row]), max_rows=10)
+
+    assert refusal(error.value) == [(1, wrong.field, ANY)]
 
 
 @pytest.mark.parametrize(
     ("columns", "row", "field", "said"),
     [
-        (changed(distance=np.array([1.0, -1.0])), 1, "distance", "greater than 0"),
-        (changed(distance=np.array([1.0, math.nan])), 1, "distance", "valid number"),
-        (changed(weekday=np.array([1.0, 2.5])), 1, "weekday", "valid integer"),
-        (changed(carrier=["UA", "ua"]), 1, "carrier", "pattern"),
-        (changed(carrier=["UA", None]), 1, "carrier", "valid string"),
-        (changed(origin=["BOS", "EWR"]), 0, "origin", "'EWR'"),
-        (changed(weekday=np.array([True, False])), None, "weekday", "integer"),
-        (changed(weekday=["1", "2"]), None, "weekday", "integer"),
-        (changed(weekday=np.array(["1", "2"])), None, "weekday", "integer"),
-        (changed(carrier=np.array([1.0, 2.0])), None, "carrier", "text"),
-        (changed(carrier=["UA"]), None, "carrier", "2 values"),
-        (changed(invented=np.array([1.0, 2.0])), None, "invented", "no such feature"),
-        (columns_of([{"distance": 1.0}]), None, "carrier", "required"),
-        ({}, None, "carrier", "required"),
+        pytest.param(
+            changed(REQUIRED, [ROW.get(REQUIRED), None]),
+            1,
+            REQUIRED,
+            "valid string",
+            marks=needs(TEXT if REQUIRED == TEXT else ""),
+        ),
+        pytest.param(
+            changed(NUMBER, np.array([True, False])), None, NUMBER, "of type", marks=needs(NUMBER)
+        ),
+        pytest.param(changed(NUMBER, ["1", "2"]), None, NUMBER, "of type", marks=needs(NUMBER)),
+        pytest.param(
+            changed(NUMBER, np.array(["1", "2"])), None, NUMBER, "of type", marks=needs(NUMBER)
+        ),
+        pytest.param(
+            changed(TEXT, np.array([1.0, 2.0])), None, TEXT, "should be text", marks=needs(TEXT)
+        ),
+        (changed(FIRST, columns_of([ROW])[FIRST]), None, FIRST, "2 values"),
+        (changed("invented", np.array([1.0, 2.0])), None, "invented", "no such feature"),
+        pytest.param({}, None, REQUIRED, "required", marks=needs(REQUIRED)),
         (columns_of([ROW] * 11), None, None, "1 to 10 rows"),
         ({name: values[:0] for name, values in columns_of([ROW]).items()}, None, None, "not 0"),
     ],
@@ -133,6 +162,6 @@ def test_bad_columns_are_refused_by_row_and_field(
     with pytest.raises(RefusedError) as error:
         check_columns(columns, max_rows=10)
 
-    problem = error.value.refusal.problems[0]
-    assert (problem.row, problem.field) == (row, field)
-    assert said in problem.message
+    problems = error.value.refusal.problems
+    assert (row, field) in [(each.row, each.field) for each in problems]
+    assert any(said in each.message for each in problems)

@@ -86,14 +86,15 @@ def test_clients_with_one_retry_see_nothing_of_killed_workers(
     stop.set()
     for client in clients:
         client.join()
-    alive, counts, counted = workers(service), count_files(service), count_answers(service)
+    expected = {*map(str, [service.process.pid, *workers(service)]), "ended"}
+    wait_for(lambda: count_files(service) == expected)  # a new worker makes its file when it counts
+    counted = count_answers(service)
     service.process.terminate()
 
     assert failures == []
     assert set(answered) == {200}
     assert len(answered) > 100
     assert counted >= len(answered)
-    assert counts == {*map(str, [service.process.pid, *alive]), "ended"}
     assert service.process.wait(timeout=30) == 0
 
 

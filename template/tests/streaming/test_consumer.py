@@ -8,20 +8,21 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from model_service.contract import Categorical, Numeric, Predictions, example_row
+from model_service.contract import Categorical, Numeric, Predictions
 from model_service.fallback import Fallback
+from model_service.serving.api import named
 from model_service.serving.scoring import Model, Scorer
 from model_service.streaming.consumer import REUSED, Consumer, Outcome
 from model_service.streaming.events import DeadLetter, Prediction, Received
 from model_service.streaming.sink import Sink
+from tests.rows import BEYOND, FIRST, OTHER, ROW, VALID, answers, example_prediction
 
-ROW = example_row()
-MAX_BYTES = 5_000
-FALLBACK = Fallback(group_by="", value={}, otherwise=0.25)
+MAX_BYTES = 50_000
+PREDICTED = named([example_prediction(0.5), example_prediction(0.25)])
+FALLBACK = Fallback(group_by="", value={}, otherwise=example_prediction(0.25))
 
 
 class Stub:
@@ -34,7 +35,7 @@ class Stub:
     def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
         assert len(categorical) == len(numeric)
         self.rows.append(len(numeric))
-        return np.full(len(numeric), self.answer, np.float32)
+        return answers(len(numeric), self.answer)
 
 
 class Told(list[Outcome]):
@@ -79,11 +80,11 @@ def consume(consumer: Consumer, *received: Received) -> None:
 def test_an_event_is_answered_by_its_id(sink: Sink) -> None:
     told = Told()
 
-    consume(make(sink, told), event("a"), event("b", carrier="ZZ"))
+    consume(make(sink, told), event("a"), event("b", **{FIRST: OTHER[FIRST]}))
 
     assert told.content == [
-        {"prediction_id": "a", "prediction": 0.5, "model_version": "v1"},
-        {"prediction_id": "b", "prediction": 0.5, "model_version": "v1"},
+        {"prediction_id": "a", "prediction": PREDICTED[0], "model_version": "v1"},
+        {"prediction_id": "b", "prediction": PREDICTED[0], "model_version": "v1"},
     ]
     assert sink.find(["a", "b", "c"]).keys() == {"a", "b"}
 
@@ -157,8 +158,8 @@ def test_a_crash_loses_nothing_and_predicts_nothing_twice(sink: Sink, crash: str
         (json.dumps({"id": "a\u0000", "row": ROW}).encode(), "id: String should match pattern"),
         (json.dumps({"id": "ä", "row": ROW}).encode(), "id: String should match pattern"),
         (json.dumps({"id": "a", "row": ROW, "x": 1}).encode(), "x: Extra inputs are not"),
-        (event("a", wind_speed=-1).body, "row.wind_speed: Input should be greater than or equal"),
-        (event("a", carrier="x" * MAX_BYTES).body, f"Send {MAX_BYTES} bytes at most"),
+        (event("a", **BEYOND.row).body, f"row.{BEYOND.field}: Input"),
+        (event("a", **{FIRST: "x" * MAX_BYTES}).body, f"Send {MAX_BYTES} bytes at most"),
     ],
 )
 def test_a_bad_message_is_buried_with_the_reason(sink: Sink, body: bytes, reason: str) -> None:
@@ -210,7 +211,7 @@ def test_a_bad_message_that_comes_again_is_buried_once(sink: Sink) -> None:
 
 def test_an_id_that_is_used_for_another_row_is_not_lost(sink: Sink) -> None:
     told = Told()
-    consume(make(sink, told), event("a"), event("a", carrier="ZZ"), event("a", distance=1))
+    consume(make(sink, told), event("a"), event("a", **OTHER), event("a", **VALID[3]))
 
     assert isinstance(told[0], Prediction)
     assert [letter.reason for letter in sink.buried()] == [REUSED, REUSED]
@@ -222,14 +223,17 @@ def test_a_model_that_fails_is_replaced_by_the_fallback_and_marked(sink: Sink) -
     consume(make(sink, told, predictor=Stub(float("nan"))), event("a"))
 
     (answer,) = told.content
-    assert (answer["prediction"], answer["degraded"]) == (0.25, "not_finite")
+    assert (answer["prediction"], answer["degraded"]) == (PREDICTED[1], "not_finite")
 
 
 @pytest.mark.parametrize(
     ("fallback", "reason"),
     [
         (None, "The model gave no answer: not_finite."),
-        (Fallback(group_by="gone", value={}, otherwise=0.25), "The service failed."),
+        (
+            Fallback(group_by="gone", value={}, otherwise=example_prediction(0.25)),
+            "The service failed.",
+        ),
     ],
 )
 def test_without_an_answer_the_event_is_buried(

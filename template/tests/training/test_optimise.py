@@ -23,7 +23,7 @@ from model_service.training.timing import speedup
 from model_service.training.train import GateError, Rows, gather, register
 from model_service.training.variants import FULL, Measured, Served, Variant, choose, measure
 from tests.conftest import Trained
-from tests.training.rows import small_dataset
+from tests.rows import small_dataset
 
 ANYTHING = OptimisationConfig(
     rows=100,

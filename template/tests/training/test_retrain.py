@@ -23,6 +23,7 @@ from model_service.data.store import Store
 from model_service.monitoring.drift import PREDICTION
 from model_service.registry import CHALLENGER
 from model_service.training import comparison
+from model_service.training import log as log_module
 from model_service.training import retrain as module
 from model_service.training.config import EvaluationConfig, Limit, RetrainingConfig, TrainingConfig
 from model_service.training.config import read as read_config
@@ -196,7 +197,7 @@ def test_neither_model_was_trained_on_the_rows_of_the_comparison(renewed: Projec
         for version in (result.champion or "", result.challenger or "")
     ]
     assert result.evaluated_from
-    assert all(each.test_from <= result.evaluated_from for each in manifests)
+    assert all(each.test_from and each.test_from <= result.evaluated_from for each in manifests)
     assert manifests[1].rows["train"] > manifests[0].rows["train"]
 
 
@@ -220,6 +221,29 @@ def test_a_model_below_another_gate_is_not_even_a_challenger(renewed: Project) -
     assert (result.outcome, result.reason) == ("refused", "the model does not meet auc")
     assert len(registry.versions(renewed.models)) == 1
     assert registry.changes(renewed.models, CHALLENGER) == []
+
+
+def test_a_model_below_a_gate_is_not_trained_again_until_something_changes(
+    renewed: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def retrained(gates: Mapping[Any, Limit]) -> tuple[str, int]:
+        result = renewed.retrain(gates)
+        assert "not meet auc" in result.reason
+        return result.outcome, len(Log(renewed.store).read())
+
+    assert retrained(FAILS) == ("refused", 1)
+    assert retrained(FAILS) == ("nothing_new", 1)
+
+    less = {"auc": Limit(minimum=0.98, reason="still too much to ask")}
+    assert retrained(less) == ("refused", 2)
+    assert retrained(FAILS) == ("nothing_new", 2)
+
+    monkeypatch.setattr(log_module, "_source", lambda: "another")
+    assert retrained(FAILS) == ("refused", 3)
+    assert retrained(FAILS) == ("nothing_new", 3)
+
+    monkeypatch.setattr(Store, "refused_shares", lambda _: {"flights": 0.5})
+    assert retrained(FAILS) == ("refused", 4)
 
 
 def test_what_a_person_rolled_back_is_not_promoted_again(renewed: Project) -> None:

@@ -14,12 +14,12 @@ from model_service import registry
 from model_service.contract import LABEL, Categorical, Numeric, Predictions
 from model_service.training import estimator
 from model_service.training.config import ConfigError, Limit, TrainingConfig, read
-from model_service.training.dataset import SplitError
 from model_service.training.estimator import Dataset, FittedModel
 from model_service.training.export import export, parity_difference
+from model_service.training.split import SplitError
 from model_service.training.train import GateError, train
 from tests.conftest import Trained
-from tests.training.rows import small_dataset
+from tests.rows import small_dataset
 
 
 def fit(config: TrainingConfig, rows: Dataset) -> FittedModel:

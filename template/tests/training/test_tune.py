@@ -16,7 +16,7 @@ from model_service.training.config import CONFIG, ConfigError, Range, TrainingCo
 from model_service.training.log import Log
 from model_service.training.train import Rows
 from model_service.training.tune import apply, draw, plan, show, tune, validation_losses
-from tests.training.rows import small_dataset
+from tests.rows import small_dataset
 
 NEWEST = datetime(2026, 1, 31)
 TRIALS = 3

@@ -24,7 +24,7 @@ def main() -> int:
     output = Path(options.output)
     try:
         if not (options.input and options.output):
-            raise ScoreError("Say what and where to: make score INPUT=flights.csv OUTPUT=...")
+            raise ScoreError("Say what and where to: make score INPUT=orders.csv OUTPUT=...")
         configured = settings.read()
         graph, manifest = registry.load(configured.models_dir, options.version or configured.alias)
         registry.require_schema(manifest)

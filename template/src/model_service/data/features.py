@@ -12,10 +12,10 @@ from typing import Any
 import narwhals.stable.v2 as nw
 from narwhals.stable.v2.typing import IntoFrame
 
-TIME = "scheduled_hour"
-"""The column by which rows are split into training and evaluation."""
+TIME: str | None = "scheduled_hour"
+"""The column by which rows are split into training and evaluation; None: rows know no time."""
 
-KEYS = (TIME, "tail_number", "flight")
+KEYS = ("scheduled_hour", "tail_number", "flight")
 """Columns that say which flight a row is, and when; they are no features."""
 
 PERSONAL_KEYS: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ def build(tables: Mapping[str, IntoFrame]) -> nw.LazyFrame[Any]:
         .join(_observed(tables["weather"]), on=["origin", "observed_hour"], how="left")
         .join(_fleet(tables["planes"]), on="tailnum", how="left")
         .select(
-            nw.col("time_hour").alias(TIME),
+            nw.col("time_hour").alias("scheduled_hour"),
             nw.col("tailnum").alias("tail_number"),
             "flight",
             "carrier",
@@ -63,7 +63,7 @@ def build(tables: Mapping[str, IntoFrame]) -> nw.LazyFrame[Any]:
             *OBSERVATIONS.values(),
             (nw.col("dep_delay") > LATE_MINUTES).alias("late"),
         )
-        .sort(TIME, "carrier", "flight", "origin")
+        .sort("scheduled_hour", "carrier", "flight", "origin")
     )
 
 

@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import polars as pl
 
 from . import DataError
-from .sources import POSITION, Broken
-from .tables import RawTable, Type
+from .sources import Broken
+from .tables import PLAIN, POSITION, Csv, RawTable, Type
 
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 TRUE, FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
@@ -20,14 +21,17 @@ DTYPES: dict[Type, pl.DataType] = {
     bool: pl.Boolean(),
     datetime: pl.Datetime("us"),
 }
+NOON = datetime(2026, 1, 31, 12)
 WORDS: dict[Type, str] = {
     str: "text",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    datetime: "a time, such as 2026-01-31T12:00:00Z",
+    datetime: f"a time, such as {NOON.isoformat()}Z",
 }
 REASON = "_reason"
+SPACES = " \u00a0\u2009\u202f'\u2019"
+"""What may group thousands, besides the comma or the point."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,9 @@ class Parsed:
     """The rows of one chunk.
 
     Attributes:
-        rows: The columns of the table, in their types; times are in UTC, without saying so.
-        refused: Rows of which a value cannot be read, or the key is missing.
+        rows: The columns of the table, in their types; times are in UTC, without saying so. Of a
+            table without a key also `row_position`.
+        refused: Rows of which a value cannot be read, or the key or the time is missing.
     """
 
     rows: pl.DataFrame
@@ -47,7 +52,7 @@ def parse(raw: pl.DataFrame, table: RawTable, sparse: bool = False) -> Parsed:
     """Read every value as the type that the table declares.
 
     Args:
-        raw: The rows, with their `position`.
+        raw: The rows, with their `row_position`.
         table: The declaration.
         sparse: Whether a row may leave out what it does not have, as in JSON.
 
@@ -58,86 +63,125 @@ def parse(raw: pl.DataFrame, table: RawTable, sparse: bool = False) -> Parsed:
     if missing and not sparse:
         raise DataError(f"{table.name}: there is no column {', '.join(missing)}.")
     raw = raw.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
-    known = raw.select(POSITION, *(cleared(name, raw.schema[name]) for name in table.columns))
-    checked = to_types(known, table.columns, table.key)
-    good = checked.filter(pl.col(REASON) == "").select(*table.columns)
+    missing_words = table.csv.missing
+    known = raw.select(
+        POSITION, *(cleared(name, raw.schema[name], missing_words) for name in table.columns)
+    )
+    required = dict.fromkeys((*table.key, *([table.time] if table.time else [])))
+    checked = to_types(known, table.columns, required, table.csv)
+    good = checked.filter(pl.col(REASON) == "").select(POSITION, *table.columns)
     bad = checked.filter(pl.col(REASON) != "").select(POSITION, REASON)
     contents = known.join(bad, on=POSITION, how="semi").drop(POSITION).to_dicts()
     refused = [
         Broken(position, reason, json.dumps(content, default=str, ensure_ascii=False))
         for (position, reason), content in zip(bad.rows(), contents, strict=True)
     ]
-    return Parsed(good.unique(table.key, keep="last", maintain_order=True), refused)
+    if table.key:
+        good = good.drop(POSITION).unique(table.key, keep="last", maintain_order=True)
+    return Parsed(good, refused)
 
 
 def to_types(
-    known: pl.DataFrame, columns: Mapping[str, Type], key: Iterable[str] = ()
+    known: pl.DataFrame,
+    columns: Mapping[str, Type],
+    required: Iterable[str] = (),
+    csv: Csv = PLAIN,
 ) -> pl.DataFrame:
     """Return some columns in their types, and the column `_reason`: what cannot be read, or "".
 
     Args:
         known: The columns; null is missing.
         columns: The type of each.
-        key: Those that may not be missing.
+        required: Those that may not be missing.
+        csv: How numbers and times are written, where they are text.
     """
     read = known.with_columns(
-        _typed(name, kind, known.schema[name]) for name, kind in columns.items()
+        _typed(name, kind, known.schema[name], csv) for name, kind in columns.items()
     )
     problems = [
-        *(_unreadable(name, kind, known[name]) for name, kind in columns.items()),
-        *(_absent(name, known[name]) for name in key),
+        *(_unreadable(name, kind, known[name], csv) for name, kind in columns.items()),
+        *(_absent(name, known[name]) for name in required),
     ]
     return read.with_columns(
         pl.concat_str(problems, separator="; ", ignore_nulls=True).alias(REASON)
     )
 
 
-def cleared(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a column in which what says that a value is missing is null."""
+def cleared(name: str, dtype: pl.DataType, words: Iterable[str] = ()) -> pl.Expr:
+    """Return a column in which what says that a value is missing is null.
+
+    Args:
+        name: Of the column.
+        dtype: Its type.
+        words: What says so besides MISSING, in any case.
+    """
     value = pl.col(name)
     if dtype == pl.String:
         value = value.str.strip_chars()
-        return pl.when(~value.str.to_lowercase().is_in(MISSING)).then(value).alias(name)
+        missing = [*MISSING, *(word.strip().lower() for word in words)]
+        return pl.when(~value.str.to_lowercase().is_in(missing)).then(value).alias(name)
     return value.fill_nan(None) if dtype.is_float() else value
 
 
-def _typed(name: str, kind: Type, dtype: pl.DataType) -> pl.Expr:
+def _typed(name: str, kind: Type, dtype: pl.DataType, csv: Csv) -> pl.Expr:
     """Return a column in its type, null where it cannot be read."""
     value = pl.col(name)
     if kind is datetime:
-        return _time(value, dtype).alias(name)
+        return _time(value, dtype, csv.time_format).alias(name)
     if kind is bool:
         words = value.cast(pl.String, strict=False).str.to_lowercase()
         read = pl.when(words.is_in(TRUE)).then(True).when(words.is_in(FALSE)).then(False)
         return read.alias(name)
+    if kind in {int, float} and dtype == pl.String:
+        value = _plain(value, csv.decimal)
     if kind is int and not dtype.is_integer():  # "12" and 12.0 are whole, 12.5 is not
         number = value.cast(pl.Float64, strict=False)
         whole = value.cast(pl.Int64, strict=False) if dtype == pl.String else None
         rounded = pl.when(number == number.floor()).then(number.cast(pl.Int64, strict=False))
         return pl.coalesce(whole, rounded).alias(name)
-    return value.cast(DTYPES[kind], strict=False)
+    return value.cast(DTYPES[kind], strict=False).alias(name)
 
 
-def _time(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def _plain(value: pl.Expr, decimal: str) -> pl.Expr:
+    """Return numbers as text without groups and with a decimal point."""
+    other = "," if decimal == "." else "."
+    group = f"[{other}{SPACES}]"
+    # Of two or three digits, as in 12,34,567; the last of three: 1,5 is no number with a group.
+    grouped = rf"^[+-]?\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:[{decimal}]\d*)?$"
+    joined = pl.when(value.str.contains(grouped)).then(value.str.replace_all(group, ""))
+    plain = joined.otherwise(value)
+    if decimal == ".":
+        return plain
+    return pl.when(~plain.str.contains(".", literal=True)).then(
+        plain.str.replace(",", ".", literal=True)
+    )
+
+
+def _time(value: pl.Expr, dtype: pl.DataType, time_format: str) -> pl.Expr:
     if isinstance(dtype, pl.Datetime):
         aware = value.dt.convert_time_zone("UTC") if dtype.time_zone else value
         return aware.dt.replace_time_zone(None).cast(DTYPES[datetime])
     if dtype == pl.String:
-        return value.map_elements(_iso, DTYPES[datetime])
+        return value.map_elements(lambda text: _read_time(text, time_format), DTYPES[datetime])
     return value.cast(DTYPES[datetime], strict=False)
 
 
-def _iso(text: str) -> datetime | None:
+@lru_cache(maxsize=10_000)
+def _read_time(text: str, time_format: str) -> datetime | None:
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
+        iso = not time_format
+        time = datetime.fromisoformat(text) if iso else datetime.strptime(text, time_format)
+        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, OverflowError):
         return None
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
 
 
-def _unreadable(name: str, kind: Type, before: pl.Series) -> pl.Expr:
+def _unreadable(name: str, kind: Type, before: pl.Series, csv: Csv) -> pl.Expr:
     lost = pl.col(name).is_null() & pl.lit(before).is_not_null()
-    return pl.when(lost).then(pl.lit(f"{name}: not {WORDS[kind]}"))
+    words = WORDS[kind]
+    if kind is datetime and csv.time_format:
+        words = f"a time, such as {NOON.strftime(csv.time_format)}"
+    return pl.when(lost).then(pl.lit(f"{name}: not {words}"))
 
 
 def _absent(name: str, before: pl.Series) -> pl.Expr:

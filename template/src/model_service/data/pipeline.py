@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from . import DataError, engine, raw
 from .clean import REASON, clean
 from .features import KEYS, TIME, build
 from .parse import parse
-from .sources import POSITION, read, to_rows
+from .sources import is_csv, read, to_rows
 from .store import Store
-from .tables import RawTable
+from .tables import PLAIN, POSITION, RawTable
 
 COLUMNS = (*KEYS, *(column.name for column in LABELLED if column.name not in KEYS))
 
@@ -88,9 +88,9 @@ def code_fingerprint() -> str:
 
 
 def _read(store: Store, table: RawTable, address: str, done: Update) -> None:
-    for chunk in read(address, store.fingerprints(table.name)):
+    for chunk in read(address, store.fingerprints(table.name), table.csv):
         try:
-            parsed = parse(chunk.rows, table, chunk.sparse)
+            parsed = parse(chunk.rows, _as_written(table, chunk.origin), chunk.sparse)
         except DataError as error:
             raise DataError(f"{chunk.origin}: {error}") from None
         done.merged += store.add(table, chunk, parsed)
@@ -101,8 +101,13 @@ def _read(store: Store, table: RawTable, address: str, done: Update) -> None:
 def _replay(store: Store, table: RawTable, done: Update) -> None:
     for origin, rows in store.refused(table.name).items():
         frame, _ = to_rows((row.position, row.content) for row in rows)
-        parsed = parse(frame, table, sparse=True)
+        parsed = parse(frame, _as_written(table, origin), sparse=True)
         done.merged += store.replay(table, origin, parsed, frame[POSITION])
+
+
+def _as_written(table: RawTable, origin: str) -> RawTable:
+    """Return a table as an origin writes it: numbers in JSON have no decimal comma."""
+    return table if is_csv(origin) else replace(table, csv=PLAIN)
 
 
 def _build(store: Store, since: datetime | None) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -111,10 +116,10 @@ def _build(store: Store, since: datetime | None) -> tuple[pl.DataFrame, pl.DataF
     with engine.start(settings.read().engine) as load:
         tables = {table.name: load(store.raw(table, start)) for table in raw.TABLES}
         cleaned = clean(build(tables), LabelledFeatures)
-    valid, refused = (
-        half.to_native().with_columns(pl.col(TIME).dt.replace_time_zone(None))
-        for half in (cleaned.valid, cleaned.quarantined)
-    )
-    if since:
+    valid, refused = cleaned.valid.to_native(), cleaned.quarantined.to_native()
+    if TIME:
+        in_utc = pl.col(TIME).dt.replace_time_zone(None)
+        valid, refused = (half.with_columns(in_utc) for half in (valid, refused))
+    if TIME and since:
         valid, refused = (half.filter(pl.col(TIME) >= since) for half in (valid, refused))
     return valid.select(COLUMNS), refused.select(*COLUMNS, REASON)

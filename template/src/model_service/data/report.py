@@ -73,7 +73,7 @@ def _reasons(store: Store) -> Iterator[list[str]]:
 
 def _charts(rows: pl.DataFrame) -> Iterator[str]:
     """Yield rows and label by month; on the axis below are months since the first row."""
-    if not rows.height:
+    if TIME is None or not rows.height:
         return
     first = cast(datetime, rows[TIME].min())
     month = ((pl.col(TIME) - first).dt.total_seconds() / MONTH_SECONDS).floor()

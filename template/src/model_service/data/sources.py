@@ -19,12 +19,12 @@ import stamina
 from . import DataError
 from .database import hide_password
 from .privacy import said
+from .tables import ORIGIN, PLAIN, POSITION, Csv
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 HTTP_SECONDS = 30
 MAX_ANSWER_BYTES = 200_000_000
 BUSY = {408, 425, 429, 500, 502, 503, 504}
-POSITION = "position"
 
 
 class _BusyError(Exception):
@@ -46,7 +46,7 @@ class Chunk:
     Attributes:
         origin: Where from, without passwords: a file, a table, a page.
         fingerprint: The same as long as the rows are.
-        rows: Text where the source knows no types; `position` counts from 1.
+        rows: Text where the source knows no types; `row_position` counts from 1.
         broken: What could not be split into values.
         sparse: Whether a row may leave out what it does not have, as in JSON.
     """
@@ -58,15 +58,16 @@ class Chunk:
     sparse: bool = False
 
 
-def read(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
+def read(address: str, seen: Mapping[str, str], dialect: Csv = PLAIN) -> Iterator[Chunk]:
     """Yield what an address has that was not seen before.
 
     Args:
         address: A file, folder or pattern of Parquet, CSV or JSON lines, each perhaps with .gz; a
-            database and a table, such as `sqlite:///flights.db?table=planes` or
-            `postgresql+psycopg://user:password@host/name?table=planes`; or the address of JSON,
+            database and a table, such as `sqlite:///shop.db?table=orders` or
+            `postgresql+psycopg://user:password@host/name?table=orders`; or the address of JSON,
             `https://...`, whose answer may point to a next page in a `Link` header.
         seen: The fingerprint of each origin that was read before.
+        dialect: How CSV is written.
 
     Raises:
         DataError: it cannot be read.
@@ -76,10 +77,31 @@ def read(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
         return _pages(address, seen)
     if scheme:
         return _table(address, seen)
-    return _files(address, seen)
+    return _files(address, seen, dialect)
 
 
-def _files(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
+def is_csv(origin: str) -> bool:
+    """Return whether rows came from a file of CSV."""
+    return "://" not in origin and origin.endswith((".csv", ".csv.gz"))
+
+
+def header(names: Iterable[str]) -> list[str]:
+    """Return the names of columns, stripped and all different, also for SQL.
+
+    One without a name is `column_3`, after its position; a second `a`, or an `A`, is `a_2`.
+    """
+    found: dict[str, str] = {ORIGIN: "", POSITION: ""}
+    for position, given in enumerate(names, start=1):
+        base = name = given.strip() or f"column_{position}"
+        number = 1
+        while name.casefold() in found:
+            number += 1
+            name = f"{base}_{number}"
+        found[name.casefold()] = name
+    return list(found.values())[2:]
+
+
+def _files(address: str, seen: Mapping[str, str], dialect: Csv) -> Iterator[Chunk]:
     path = Path(address)
     pattern = "*" if path.is_dir() else path.name
     folder = path if path.is_dir() else path.parent
@@ -93,34 +115,60 @@ def _files(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
             origin = each.as_posix()
             if seen.get(origin) != fingerprint:
                 sparse = ".jsonl" in each.suffixes
-                yield Chunk(origin, fingerprint, *_open(each.name, content), sparse)
+                yield Chunk(origin, fingerprint, *_open(each.name, content, dialect), sparse)
+        except DataError as error:
+            raise DataError(f"{each}: {error}") from None
         except (OSError, EOFError, UnicodeError, csv.Error, pl.exceptions.PolarsError) as error:
             raise DataError(f"{each}: cannot be read: {said(error)}") from error
 
 
-def _open(name: str, content: bytes) -> tuple[pl.DataFrame, list[Broken]]:
+def _open(name: str, content: bytes, dialect: Csv) -> tuple[pl.DataFrame, list[Broken]]:
     if name.endswith(".gz"):
-        return _open(name.removesuffix(".gz"), gzip.decompress(content))
+        return _open(name.removesuffix(".gz"), gzip.decompress(content), dialect)
     if name.endswith(".parquet"):
         return _numbered(pl.read_parquet(content)), []
-    text = content.decode("utf-8-sig")
-    return _csv(text) if name.endswith(".csv") else _json_lines(text)
+    if name.endswith(".csv"):
+        return split_csv(_decoded(content, dialect.encoding), dialect.delimiter)
+    return _json_lines(content.decode("utf-8-sig"))
 
 
-def _csv(text: str) -> tuple[pl.DataFrame, list[Broken]]:
-    lines = csv.reader(io.StringIO(text, newline=""))
-    head = next(lines, [])
+def _decoded(content: bytes, encoding: str) -> str:
+    try:
+        return content.decode(encoding)
+    except LookupError:
+        raise DataError(
+            f"there is no encoding {encoding!r}: correct `encoding` in data/raw.py."
+        ) from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"byte {error.start + 1}, in line {line}, is not {encoding}: "
+            "say in data/raw.py which `encoding` the file has, such as cp1252."
+        ) from None
+
+
+def split_csv(text: str, delimiter: str) -> tuple[pl.DataFrame, list[Broken]]:
+    """Return the rows of a file; what holds no value at all is no row."""
+    file = io.StringIO(text, newline="")
+    lines = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != " ")
+    head = header(next((names for names in lines if _filled(names)), []))
     rows: list[list[str]] = []
     positions, broken = list[int](), list[Broken]()
     for position, values in enumerate(lines, start=1):
+        if not _filled(values):
+            continue
         if len(values) == len(head):
             rows.append(values)
             positions.append(position)
-        elif values:
+        else:
             reason = f"{len(values)} values in a table of {len(head)} columns"
             broken.append(Broken(position, reason, json.dumps(values, ensure_ascii=False)))
     table = pl.DataFrame(rows, schema=dict.fromkeys(head, pl.String), orient="row")
     return table.with_columns(pl.Series(POSITION, positions, pl.Int64)), broken
+
+
+def _filled(values: Sequence[str]) -> bool:
+    return any(value.strip() for value in values)
 
 
 def _json_lines(text: str) -> tuple[pl.DataFrame, list[Broken]]:
@@ -162,6 +210,7 @@ def text(value: Any) -> str | None:
 
 
 def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
+    frame = frame.drop(POSITION, strict=False)
     return frame.with_row_index(POSITION, offset=1).with_columns(pl.col(POSITION).cast(pl.Int64))
 
 

@@ -28,7 +28,7 @@ from .parse import DTYPES, Parsed
 from .privacy import FEATURE_COLUMNS, said
 from .raw import TABLES
 from .sources import Broken, Chunk
-from .tables import RawTable, Type
+from .tables import ORIGIN, RawTable, Type
 
 SQL: dict[Type, type[sa.types.TypeEngine[Any]]] = {
     str: sa.Text,
@@ -138,13 +138,17 @@ class Store:
             return {row.origin: row.fingerprint for row in connection.execute(chosen)}
 
     def add(self, table: RawTable, chunk: Chunk, parsed: Parsed) -> int:
-        """Merge the rows of a chunk by their key; return how many are new or changed.
+        """Merge the rows of a chunk; return how many are new or changed.
 
-        What was refused of the same origin before is forgotten: it has just been read again.
+        Without a key, they replace all that came from the same origin before. What was refused of
+        it before is forgotten: it has just been read again.
         """
         refused = [*chunk.broken, *parsed.refused]
         with self._begin() as connection:
-            new = self._merge(connection, table, parsed.rows)
+            if table.key:
+                new = self._merge(connection, table, parsed.rows)
+            else:
+                new = self._exchange(connection, table, chunk.origin, parsed.rows)
             origin = {"source": table.name, "origin": chunk.origin}
             found = [{**each._asdict(), "found_at": _now()} for each in refused]
             _replace(connection, QUARANTINE, origin, found)
@@ -181,16 +185,20 @@ class Store:
         )
         with self._begin() as connection:
             connection.execute(one, [{"at": position} for position in accepted])
-            return self._merge(connection, table, parsed.rows)
+            rows = parsed.rows if table.key else _from(origin, parsed.rows)
+            return self._merge(connection, table, rows)
 
     def raw(self, table: RawTable, since: datetime | None = None) -> pl.DataFrame:
-        """Return the rows of a raw table, from a time on if it knows times; times are in UTC."""
+        """Return the rows of a raw table, from a time on if it knows times; times are in UTC.
+
+        Without a key, they come with `row_origin` and `row_position`.
+        """
         stored = self._raw[table.name]
-        chosen = sa.select(stored).order_by(*(stored.c[name] for name in table.key))
+        chosen = sa.select(stored).order_by(*(stored.c[name] for name in table.identity))
         if since and table.time:
             chosen = chosen.where(stored.c[table.time] >= since)
         with self._begin() as connection:
-            return _in_utc(_read(connection, chosen, table.columns))
+            return _in_utc(_read(connection, chosen, table.stored))
 
     def _merge(self, connection: sa.Connection, table: RawTable, rows: pl.DataFrame) -> int:
         stored = self._raw[table.name]
@@ -198,17 +206,32 @@ class Store:
         if table.time and rows.height:
             times = rows[table.time]
             known = known.where(stored.c[table.time].between(times.min(), times.max()))
-        before = _read(connection, known, table.columns)
-        new = rows.join(before, on=list(table.columns), how="anti", nulls_equal=True)
+        new = _without(rows, _read(connection, known, table.stored))
         if new.height:
             insert = INSERTS[connection.dialect.name](stored)
             others = {
-                name: insert.excluded[name] for name in table.columns if name not in table.key
+                name: insert.excluded[name] for name in table.stored if name not in table.identity
             }
             # Where all columns are the key, what is known already is not new.
-            upsert = insert.on_conflict_do_update(index_elements=list(table.key), set_=others)
+            upsert = insert.on_conflict_do_update(index_elements=table.identity, set_=others)
             connection.execute(upsert if others else insert, new.to_dicts())
             self._mark(connection, _earliest(new, table))
+        return new.height
+
+    def _exchange(
+        self, connection: sa.Connection, table: RawTable, origin: str, rows: pl.DataFrame
+    ) -> int:
+        """Put rows in the place of all that came from an origin; return how many are new."""
+        stored, rows = self._raw[table.name], _from(origin, rows)
+        here = stored.c[ORIGIN] == origin
+        before = _read(connection, sa.select(stored).where(here), table.stored)
+        new, gone = _without(rows, before), _without(before, rows)
+        connection.execute(sa.delete(stored).where(here))
+        if rows.height:
+            connection.execute(sa.insert(stored), rows.to_dicts())
+        if new.height or gone.height:
+            changed = pl.concat([new, gone.select(new.columns)])
+            self._mark(connection, _earliest(changed, table))
         return new.height
 
     def _declare(self, table: RawTable) -> sa.Table:
@@ -216,28 +239,26 @@ class Store:
 
         Its origins are then read again, for what the declaration did not ask for before.
         """
-        declared = {name: kind.__name__ for name, kind in table.columns.items()}
-        new = _raw_table(table, table.columns)
+        declared = {name: kind.__name__ for name, kind in table.stored.items()}
+        key = json.dumps(table.identity)
+        new = _raw_table(table, table.stored)
         with self._begin() as connection:
             text = _state(connection, f"columns of {table.name}")
             before: dict[str, str] = json.loads(text) if text else {}
-            if before != declared:
+            if before != declared or _state(connection, f"key of {table.name}") != key:
                 same = {
                     name: kind
-                    for name, kind in table.columns.items()
+                    for name, kind in table.stored.items()
                     if before.get(name) == declared[name]
                 }
-                kept = pl.DataFrame()
-                if same.keys() >= set(table.key):
-                    old = _raw_table(table, same)
-                    kept = _read(connection, sa.select(old), same)
-                    kept = kept.unique(table.key, keep="last", maintain_order=True)
+                kept = _fitting(connection, table, same)
                 sa.Table(new.name, sa.MetaData()).drop(connection, checkfirst=True)
                 new.create(connection)
                 if kept.height:
                     connection.execute(sa.insert(new), kept.to_dicts())
                 connection.execute(sa.delete(ORIGINS).where(ORIGINS.c.source == table.name))
                 _set_state(connection, f"columns of {table.name}", json.dumps(declared))
+                _set_state(connection, f"key of {table.name}", key)
                 self._mark(connection, None)
         return new
 
@@ -291,7 +312,7 @@ class Store:
             if connection.execute(seen.values(value=STATE.c.value)).rowcount != 1:
                 return False
             in_quarantine = sa.delete(QUARANTINE).where(QUARANTINE.c.source == FEATURES)
-            if change.since is None:
+            if change.since is None or TIME is None:
                 rows.drop(connection, checkfirst=True)
                 rows.create(connection)
                 connection.execute(in_quarantine)
@@ -308,7 +329,7 @@ class Store:
         return True
 
     def features(self) -> pl.DataFrame:
-        """Return all rows with keys, features and label, in the order of time.
+        """Return all rows with keys, features and label, in the order of time, or of their keys.
 
         Raises:
             DataError: nothing was built yet.
@@ -320,7 +341,8 @@ class Store:
             kinds: dict[str, Type] = {each.name: each.type.python_type for each in stored.columns}
             found = _read(connection, sa.select(stored), kinds)
         # By all columns: equal rows have equal places, however they came.
-        return _in_utc(found.sort(TIME, *kinds, nulls_last=True))
+        first = (TIME,) if TIME else KEYS
+        return _in_utc(found.sort(*first, *kinds, nulls_last=True))
 
     def refused_shares(self) -> dict[str, float]:
         """Return which share of the rows of each raw table, and of the features, was refused."""
@@ -351,6 +373,8 @@ class Store:
             return [dict(row._mapping) for row in connection.execute(statement)]
 
     def _mark(self, connection: sa.Connection, since: datetime | None) -> None:
+        if TIME is None:  # rows with features are about no time: all are built again
+            since = None
         if before := _change(connection):
             since = min(since, before.since) if since and before.since else None
         _set_state(connection, CHANGE, _as_text(Change(since, uuid.uuid4().hex)))
@@ -368,12 +392,29 @@ def _earliest(rows: pl.DataFrame, table: RawTable) -> datetime | None:
     return cast(datetime, rows[table.time].min()) if table.time else None
 
 
+def _fitting(connection: sa.Connection, table: RawTable, same: Mapping[str, Type]) -> pl.DataFrame:
+    """Return what of a table can be kept, of which some columns are as they were declared."""
+    if not same.keys() >= set(table.identity):
+        return pl.DataFrame()
+    rows = _read(connection, sa.select(_raw_table(table, same)), same)
+    return rows.drop_nulls(table.identity).unique(table.identity, keep="last", maintain_order=True)
+
+
+def _from(origin: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of a table without a key with where they are from."""
+    return rows.with_columns(pl.lit(origin).alias(ORIGIN))
+
+
+def _without(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    return rows.join(others, on=others.columns, how="anti", nulls_equal=True)
+
+
 def _raw_table(table: RawTable, columns: Mapping[str, Type]) -> sa.Table:
     return sa.Table(
         f"raw_{table.name}",
         sa.MetaData(),
         *(
-            sa.Column(name, SQL[kind], primary_key=name in table.key, autoincrement=False)
+            sa.Column(name, SQL[kind], primary_key=name in table.identity, autoincrement=False)
             for name, kind in columns.items()
         ),
     )
@@ -442,7 +483,7 @@ def _refused(row: dict[str, Any]) -> dict[str, Any]:
         "origin": ", ".join(
             f"{key} {MASK if key in FEATURE_COLUMNS else row[key]}" for key in KEYS
         ),
-        "time": row[TIME],
+        "time": row[TIME] if TIME else None,
         "reason": reason,
         "content": json.dumps(row, default=str, ensure_ascii=False),
         "found_at": _now(),

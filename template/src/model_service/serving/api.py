@@ -27,6 +27,7 @@ from .table import check_columns
 
 ARROW = arrow_reader.ARROW.encode()
 INLINE_BYTES = 262_144
+SUFFIXES = tuple(f"-{row}" for row in range(1_000))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -72,7 +73,7 @@ def _write_json(scored: Scored, request_id: str) -> Answer:
     content: dict[str, Any] = {
         "predictions": named(scored.predictions),
         "model_version": scored.version,
-        "prediction_id": _row_ids(request_id, len(scored.predictions)),
+        "prediction_id": _encoded_ids(request_id, len(scored.predictions)),
     }
     if scored.degraded:
         content["degraded"] = scored.degraded
@@ -97,6 +98,13 @@ def _write_table(scored: Scored, request_id: str) -> Answer:
 
 def _row_ids(request_id: str, rows: int) -> list[str]:
     return [f"{request_id}-{row}" for row in range(rows)]
+
+
+def _encoded_ids(request_id: str, rows: int) -> msgspec.Raw:
+    """Return `_row_ids` as JSON, joined at once: a text for each takes four times as long."""
+    ends = SUFFIXES[:rows] if rows <= len(SUFFIXES) else [f"-{row}" for row in range(rows)]
+    between = f'","{request_id}'
+    return msgspec.Raw(f'["{request_id}{between.join(ends)}"]'.encode())
 
 
 def random_ids() -> Iterator[str]:

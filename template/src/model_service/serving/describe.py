@@ -38,7 +38,7 @@ COLUMNS: Json = {
         name: {"type": "array", "items": values, "minItems": 1}
         for name, values in _FEATURES["properties"].items()
     },
-    "required": _FEATURES["required"],
+    "required": _FEATURES.get("required", []),
     "additionalProperties": False,
 }
 TEXT: Json = {"text/plain": {"schema": {"type": "string"}}}

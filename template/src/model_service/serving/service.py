@@ -22,12 +22,12 @@ from .runtime import Runtime
 try:
     SETTINGS = settings.read()
     SERVED = load(prepare(SETTINGS), SETTINGS.alias)
+    runtime = Runtime(SETTINGS)
+    web = create_web(runtime)
 except UserError as error:
     raise SystemExit(f"The service cannot start. {error}") from None
 
-runtime = Runtime(SETTINGS)
 hot = endpoints(runtime)
-web = create_web(runtime)
 KEYS = accepted_keys(SETTINGS)
 
 

@@ -1,7 +1,7 @@
 """Calls to another service that may be slow, wrong or down, such that ours is none of it.
 
-    latest = resilient("weather", fetch, Limits())
-    found = await latest("KEWR")
+    latest = resilient("prices", fetch, Limits())
+    found = await latest("article-17")
 
 `fetch` makes one call about one key and raises `SourceError` when it fails; it may speak HTTP, or
 ask a database or a broker. What is put around it: requests at the same time share one call; a

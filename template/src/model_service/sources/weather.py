@@ -4,6 +4,8 @@ It asks the US National Weather Service, or what speaks like it, for the latest 
 GET {base_url}/stations/KEWR/observations/latest, see weather.gov/documentation/services-web-api.
 """
 
+import os
+import re
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -11,10 +13,13 @@ from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationErr
 
 from ..monitoring import metrics
 from ..schema import Features
+from ..settings import SettingsError
 from . import http
 from .resilience import Limits, SourceError, resilient
 
 SOURCE = "weather"
+VARIABLE = "WEATHER_URL"
+ADDRESS = r"(https?://[\w.\-]+(:\d{1,5})?(/[^\s?#]*)?)?"
 HEADERS = {
     "Accept": "application/geo+json",
     # The weather service asks who calls: add an address at which you can be reached.
@@ -47,6 +52,18 @@ _possible = {
     for name in READINGS
     if name in Features.model_fields
 }
+
+
+def address() -> str:
+    """Return where the weather service is, by the environment; "" where there is none.
+
+    Raises:
+        SettingsError: it is no address.
+    """
+    url = os.environ.get(VARIABLE, "")
+    if not re.fullmatch(ADDRESS, url):
+        raise SettingsError(f"{VARIABLE}: give an address, such as https://api.weather.gov.")
+    return url
 
 
 class Weather(NamedTuple):

@@ -14,6 +14,7 @@ from .config import TrainingConfig
 from .evaluation import Slice
 from .gates import Gate
 from .measures import CERTAINTY, LOSS_WORDS, QUALITY_WORDS, mean
+from .split import Split
 
 CARD = Path("docs/model-card.md")
 BEGIN = "<!-- From training, by `make train`. -->\n"
@@ -44,7 +45,7 @@ def inputs(manifest: Manifest) -> str:
 
 
 def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> Iterator[str]:
-    found, rows = candidate.evaluation, manifest.rows
+    found, rows, split = candidate.evaluation, manifest.rows, Split.of(config)
     yield "## The model that was registered last"
     yield ""
     yield inputs(manifest)
@@ -56,8 +57,8 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
         ("", ""),
         [
             ("estimator", f"{config.estimator}: {parameters}; seed {config.seed}"),
-            ("trained on", f"{rows['train']:,} rows before {config.test_from}"),
-            ("measured on", f"{rows['test']:,} rows from then on"),
+            ("trained on", f"{rows['train']:,} rows {split.train}"),
+            ("measured on", f"{rows['test']:,} rows {split.test}"),
             ("size", f"{len(candidate.graph) / 1e3:,.0f} kB, as ONNX"),
             ("libraries", ", ".join(f"{k} {v}" for k, v in manifest.packages.items())),
         ],

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..contract import CATEGORICAL, PERSONAL, QUALITY, TASK
+from ..data.features import TIME
 from ..errors import UserError, describe
 from .decision import Decision
 
@@ -52,7 +53,10 @@ class Limit(BaseModel):
         return self
 
 
-def _not_personal(feature: str) -> str:
+def _group(feature: str) -> str:
+    if feature not in CATEGORICAL:
+        known = ", ".join(CATEGORICAL) or "none"
+        raise ValueError(f"{feature} is no categorical feature of schema.py; there is {known}")
     if feature in PERSONAL:
         raise ValueError(
             f"{feature} is personal (schema.py), and its values would be shown; choose another"
@@ -60,7 +64,7 @@ def _not_personal(feature: str) -> str:
     return feature
 
 
-Category = Annotated[Literal[*CATEGORICAL], AfterValidator(_not_personal)]  # type: ignore[valid-type]
+Category = Annotated[str, AfterValidator(_group)]
 
 
 class EvaluationConfig(BaseModel):
@@ -146,7 +150,8 @@ class TrainingConfig(BaseModel):
 
     estimator: str = Field(pattern="^[a-z][a-z0-9_]*$")
     seed: int = Field(ge=0, lt=2**32)
-    test_from: date
+    test_from: date | None = None
+    test_share: float | None = Field(default=None, gt=0, lt=1)
     parameters: dict[str, Any]
     fallback: FallbackConfig | None = None
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -160,6 +165,22 @@ class TrainingConfig(BaseModel):
     def _check(self) -> Self:
         if self.decision and TASK != "binary":
             raise ValueError("[decision] needs a label that is true or false; delete it")
+        return self
+
+    @model_validator(mode="after")
+    def _check_time(self) -> Self:
+        if TIME and (self.test_from is None or self.test_share is not None):
+            raise ValueError(
+                f"rows have a time, {TIME} in data/features.py: give test_from, a day, "
+                "and no test_share"
+            )
+        if TIME is None and (self.test_share is None or self.test_from is not None):
+            raise ValueError(
+                "rows know no time, as TIME in data/features.py is None: give test_share, "
+                "such as 0.25, and no test_from"
+            )
+        if TIME is None and "decay" in self.gates:
+            raise ValueError("gates.decay compares months, and rows know no time: delete it")
         return self
 
     def fingerprint(self) -> str:

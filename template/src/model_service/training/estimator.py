@@ -29,8 +29,8 @@ class Dataset:
         """Return the number of rows."""
         return len(self.label)
 
-    def __getitem__(self, rows: slice) -> "Dataset":
-        """Return some of the rows; no value is copied."""
+    def __getitem__(self, rows: slice | npt.NDArray[np.intp]) -> "Dataset":
+        """Return some of the rows: of a slice no value is copied, places are taken in order."""
         time = None if self.time is None else self.time[rows]
         return Dataset(self.numeric[rows], self.categorical[rows], self.label[rows], time)
 

@@ -1,4 +1,4 @@
-"""How good a model is on the months after its training, and how far that can be relied on."""
+"""How good a model is on rows for evaluation, and how far that can be relied on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..contract import CATEGORICAL, NUMERIC, QUALITY, TASK, Labels, Predictions
 from .config import TrainingConfig
+from .cost import Cost, cost
 from .estimator import Dataset, FittedModel
 from .measures import (
     Bin,
@@ -43,10 +44,11 @@ class Slice(NamedTuple):
 
 
 class Importance(NamedTuple):
-    """By how much the loss grows when one feature is shuffled among the rows."""
+    """By how much the loss grows when one feature is shuffled among the rows, and its cost."""
 
     feature: str
     loss: Estimate
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def evaluate(
 
     Args:
         config: What training.toml says.
-        test: Later rows, of at least two different labels.
+        test: Rows for evaluation, of at least two different labels.
         model: The model.
         others: What others predict for the later rows, by their names: the base rate, a simpler
             model, the champion.
@@ -140,16 +142,7 @@ def evaluate(
 def without_some(rows: Dataset, seed: int) -> Dataset:
     """Return training rows without a random part of them."""
     random = np.random.default_rng(seed)
-    return _take(rows, np.flatnonzero(random.random(len(rows)) >= LEFT_OUT))
-
-
-def _take(rows: Dataset, chosen: npt.NDArray[np.intp]) -> Dataset:
-    return Dataset(
-        rows.numeric[chosen],
-        rows.categorical[chosen],
-        rows.label[chosen],
-        None if rows.time is None else rows.time[chosen],
-    )
+    return rows[np.flatnonzero(random.random(len(rows)) >= LEFT_OUT)]
 
 
 def _by_category(
@@ -208,7 +201,7 @@ def _importance(model: FittedModel, test: Dataset, lost: Values) -> Iterator[Imp
             shuffled = _shuffle(test, position, order)
             predicted = model.predict(shuffled.numeric, shuffled.categorical)
             worse += (losses(test.label, predicted) - lost) / PERMUTATIONS
-        yield Importance(feature, mean_interval(worse))
+        yield Importance(feature, mean_interval(worse), cost(test, feature))
 
 
 def _count_harmful(importance: Sequence[Importance]) -> int:

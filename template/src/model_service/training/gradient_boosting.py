@@ -1,8 +1,11 @@
 """Gradient-boosted trees on histograms (scikit-learn), exported with skl2onnx."""
 
 from collections.abc import Iterator
-from copy import copy
+from copy import copy, deepcopy
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,13 +59,14 @@ class GradientBoosting:
         return predict(self._pipeline, numeric, categorical)
 
     def to_onnx(self) -> onnx.ModelProto:
-        """Return the whole pipeline as one graph."""
+        """Return the whole pipeline as one graph, which decides every float32 alike."""
         inputs = [
             (CATEGORICAL_INPUT, StringTensorType([None, self._categorical])),
             (NUMERIC_INPUT, FloatTensorType([None, self._numeric])),
         ]
+        trees = _with_float32_thresholds(self._pipeline["trees"])
         model: onnx.ModelProto = to_onnx(
-            self._pipeline,
+            Pipeline([("columns", self._pipeline["columns"]), ("trees", trees)]),
             initial_types=[kind for kind in inputs if kind[1].shape[1]],
             options={} if TASK == "regression" else {"zipmap": False},
         )
@@ -112,6 +116,25 @@ def smaller(
         trees = max(1, round(share * model.trees))
         fewer = parameters.model_copy(update={"max_iter": trees})
         yield Smaller(f"{trees} trees", fewer, model.first(trees))
+
+
+def _with_float32_thresholds(trees: Any) -> Any:
+    """Return the trees with thresholds that ONNX, which keeps them as float32, does not round.
+
+    Rounded to the nearest, a threshold may pass a value that lies on it, such as 17.2.
+    """
+    rounded = deepcopy(trees)
+    for each in rounded._predictors:
+        for tree in each:
+            tree.nodes["num_threshold"] = _float32_at_most(tree.nodes["num_threshold"])
+    return rounded
+
+
+def _float32_at_most(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return the largest float32 that is not above each value: `x <= t` stays what it is."""
+    with np.errstate(over="ignore"):  # beyond the range: infinite, and then the last before it
+        nearest = values.astype(np.float32)
+    return np.where(nearest > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
 def _keep_prediction(model: onnx.ModelProto) -> onnx.ModelProto:

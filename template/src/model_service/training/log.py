@@ -4,12 +4,14 @@ It is a table of the project's database, so it outlives `make clean`, and people
 database share the log.
 """
 
+import hashlib
 import math
 import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -19,6 +21,7 @@ from ..data.store import RUNS, Store
 from ..errors import UserError
 
 Kind = Literal["train", "retrain", "optimise", "tune"]
+PACKAGE = Path(__file__).parents[1]
 
 
 class Run(BaseModel):
@@ -82,7 +85,6 @@ def describe_run(
     study: str = "",
 ) -> Run:
     """Return a run that has just ended; `origin` is what `train.origin` says."""
-    surroundings = {"platform": platform.platform(), "python": platform.python_version()}
     return Run(
         kind=kind,
         name=name,
@@ -95,5 +97,23 @@ def describe_run(
         config_sha256=origin["config_sha256"],
         parameters=parameters,
         measures=measures,
-        environment=surroundings | origin["packages"],
+        environment=environment(origin["packages"]),
     )
+
+
+def environment(packages: Mapping[str, str]) -> dict[str, str]:
+    """Return what a run depends on beside its data and training.toml.
+
+    Args:
+        packages: Versions of the libraries that make a model.
+    """
+    surroundings = {"platform": platform.platform(), "python": platform.python_version()}
+    return {"source": _source()} | surroundings | dict(packages)
+
+
+def _source() -> str:
+    """Return what changes with every change of the package, be it committed or not."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

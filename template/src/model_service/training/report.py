@@ -8,15 +8,20 @@ from ..reports.chart import Axis, Mark, Series, draw, reach
 from ..reports.page import charts, page, state, table
 from .candidate import Candidate
 from .config import TrainingConfig
-from .evaluation import Evaluation, Slice
+from .evaluation import Evaluation, Importance, Slice
 from .gates import Gate
 from .measures import CERTAINTY, LOSS_WORDS, QUALITY_WORDS, mean
+from .split import Split
 
 GAINS = {
     "base_rate": "always answering the mean of training",
     "simple_model": "a linear model",
     "champion": "the champion",
 }
+FEATURE = [
+    *("feature", f"{LOSS_WORDS} grows by, when shuffled"),
+    *("bytes in a request", "different values", "missing"),
+]
 SLICE = ["rows of", "how many", QUALITY_WORDS, *CERTAINTY]
 
 
@@ -25,11 +30,11 @@ def render(config: TrainingConfig, candidate: Candidate) -> str:
     found, failed = candidate.evaluation, candidate.failed
     missed = f"{len(failed)} of {len(candidate.gates)} gates FAILED"
     title = f"Training: {missed if failed else 'every gate is met'}"
-    rows = candidate.facts["rows"]
+    rows, split = candidate.facts["rows"], Split.of(config)
     about = (
-        f"{config.estimator}, fitted on {rows['train']:,} rows before {config.test_from}, measured "
-        f"on {rows['test']:,} later ones. Intervals hold 95 % of what other rows of the same kind "
-        "would have shown."
+        f"{config.estimator}, fitted on {rows['train']:,} rows {split.train}, measured on "
+        f"{rows['test']:,} rows {split.test}. Intervals hold 95 % of what other rows of the same "
+        "kind would have shown."
     )
     parts = [
         f"<p>{escape(about)}</p>",
@@ -41,11 +46,8 @@ def render(config: TrainingConfig, candidate: Candidate) -> str:
         table([LOSS_WORDS, "lower by"], _gains(found)),
         "<h2>On parts of the rows</h2>",
         table(SLICE, map(_slice, [*found.months, *found.slices])),
-        "<h2>Which features it uses</h2>",
-        table(
-            ["feature", f"{LOSS_WORDS} grows by, when shuffled"],
-            ([f"<code>{each.feature}</code>", str(each.loss)] for each in found.importance),
-        ),
+        "<h2>Which features it uses, and what they cost</h2>",
+        table(FEATURE, map(_feature, found.importance)),
     ]
     return page(title, not failed, parts)
 
@@ -65,7 +67,7 @@ def _decision(config: TrainingConfig, found: Evaluation) -> Iterator[str]:
     at = min(values, key=lambda limit: abs(limit - decision.threshold))
     yield (
         f"<p>To {escape(decision.action)} pays from a probability of "
-        f"<b>{decision.threshold:.2f}</b> on. On the later rows that was worth "
+        f"<b>{decision.threshold:.2f}</b> on. On the rows for evaluation that was worth "
         f"<b>{values[at]:.2f} {escape(decision.unit)}</b> a decision; always doing it "
         f"{values[0.0]:.2f}, never {values[1.0]:.2f}.</p>"
     )
@@ -117,3 +119,9 @@ def _gains(found: Evaluation) -> Iterator[list[str]]:
 def _slice(part: Slice) -> list[str]:
     shares = (mean(part.observed), mean(part.predicted))
     return [escape(part.name), f"{part.rows:,}", str(part.quality), *shares]
+
+
+def _feature(found: Importance) -> list[str]:
+    size, values, missing = found.cost
+    costs = (f"{size:.0f}", f"{values:,}", f"{missing:.1%}")
+    return [f"<code>{found.feature}</code>", str(found.loss), *costs]

@@ -37,6 +37,9 @@ class Result(BaseModel):
     new_rows: int = 0
     """Rows with features and label that neither champion nor challenger knew."""
     evaluated_from: date | None = None
+    """The first day of the evaluation, where rows know a time."""
+    evaluated_on: str = "not said"
+    """Rows of the evaluation, in words."""
     champion: str | None = None
     """The one before."""
     challenger: str | None = None

@@ -8,9 +8,10 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import polars as pl
 
@@ -29,18 +30,20 @@ from . import card, estimator, report, retraining_report
 from .candidate import Candidate
 from .comparison import compare
 from .config import TrainingConfig, read
-from .dataset import fingerprint, split_by_time, to_dataset
+from .dataset import fingerprint, to_dataset
 from .gates import judge
-from .log import Log, Run, describe_run
+from .log import Log, Run, describe_run, environment
 from .measures import LOSS_WORDS
 from .result import EXIT_CODES, Result
 from .shift import Shift, shifts
+from .split import Split
 from .tracking import open_log
-from .train import fit, made_from, split, step
+from .train import fit, made_from, packages, split, step
 
 FOLDER = Path("build/retraining")
 STEPS = 7
 GAIN = "gain_over_champion"
+MISSED = "failed "
 RECENT = 50
 """Versions among which one of the same data is looked for."""
 COMPARISON_FILE = "comparison.json"
@@ -106,7 +109,8 @@ def retrain(
         RegistryError: a model is damaged, or was replaced meanwhile.
         SplitError: a side of the split cannot be used.
     """
-    estimator.load(config)
+    module, _ = estimator.load(config)
+    log = log or Log(store)
     step(1, "read what is new", STEPS)
     done = update(store, sources)
     say(done)
@@ -115,19 +119,22 @@ def retrain(
     if champion:
         result.champion = champion.manifest.version
         result.drift = _drift(champion, rows)
-    config = _with_newest_days(config, rows, champion)
-    result.evaluated_from = config.test_from
+    config = _with_unseen_rows(config, rows, champion)
+    result.evaluated_from, result.evaluated_on = config.test_from, Split.of(config).test
     result.new_rows = rows.height - _known_rows(models, champion)
 
-    challenger = _registered(models, made_from(config, fingerprint(rows)))
+    facts = made_from(config, fingerprint(rows))
+    challenger = _registered(models, facts)
     if challenger and _is_decided(models, challenger.version, champion):
         result.challenger = challenger.version
         result.end("nothing_new", f"{challenger.version} was trained on the same rows, and judged")
     elif not challenger and champion and result.new_rows < config.retraining.minimum_new_rows:
         asked = config.retraining.minimum_new_rows
         result.end("nothing_new", f"{result.new_rows} new rows; training asks for {asked}")
+    elif not challenger and (missed := _missed(store, log, facts, packages(module))):
+        result.end("nothing_new", missed)
     else:
-        challenger = challenger or _train(config, store, models, result, log or Log(store))
+        challenger = challenger or _train(config, store, models, result, log)
         if challenger:
             _challenge(config, models, rows, champion, challenger, result)
 
@@ -143,8 +150,9 @@ def _champion(models: Root) -> Champion | None:
 
 
 def _drift(champion: Champion, rows: pl.DataFrame) -> list[Shift]:
-    """Compare rows that came after those of the champion with those that it was trained on."""
-    new = rows.filter(pl.col(TIME) > champion.manifest.data_until)
+    """Compare rows about a time after those of the champion with those that it was trained on."""
+    until = champion.manifest.data_until
+    new = rows.filter(pl.col(TIME) > until) if TIME and until else rows.clear()
     if not new.height:
         return []
     data = to_dataset(new)
@@ -153,21 +161,44 @@ def _drift(champion: Champion, rows: pl.DataFrame) -> list[Shift]:
     return shifts(champion.manifest.reference, trained, data.numeric, data.categorical, predicted)
 
 
-def _with_newest_days(
+def _with_unseen_rows(
     config: TrainingConfig, rows: pl.DataFrame, champion: Champion | None
 ) -> TrainingConfig:
-    """Move the split, so that neither model has been trained on the rows of the evaluation."""
-    days = rows[TIME].dt.date().unique().sort()
+    """Move the split, so that neither model has been trained on the rows of the evaluation.
+
+    Raises:
+        RetrainingError: no split does that.
+    """
+    known = champion.manifest if champion else None
+    if known and (known.test_from is None) != (TIME is None):
+        raise RetrainingError(
+            "The champion was trained when rows were split by time, and now they are not, or the "
+            "other way round, so it may know the rows of the evaluation: make train."
+        )
+    if TIME:
+        first = _first_day(config, rows[TIME])
+        if known and known.test_from:
+            first = max(first, known.test_from)
+        return config.model_copy(update={"test_from": first})
+    if known and known.split_seed != config.seed:
+        raise RetrainingError(
+            f"The champion was trained with seed = {known.split_seed}, and so knows rows of the "
+            f"evaluation that {config.seed} draws: set it back in training.toml, or make train."
+        )
+    shares = (config.test_share, known.test_share if known else None)
+    return config.model_copy(update={"test_share": min(filter(None, shares))})
+
+
+def _first_day(config: TrainingConfig, times: pl.Series) -> date:
+    """Return the first of the newest days, which are kept for evaluation."""
+    days = times.dt.date().unique().sort()
     asked = config.retraining.evaluation_days
     if len(days) <= asked:
         raise RetrainingError(
             f"There are labels of {len(days)} days, of which evaluation_days in training.toml "
             f"keeps {asked}: nothing is left to train on."
         )
-    first = days[-asked]
-    if champion:
-        first = max(first, champion.manifest.test_from)
-    return config.model_copy(update={"test_from": first})
+    return cast(date, days[-asked])
 
 
 def _known_rows(models: Root, champion: Champion | None) -> int:
@@ -201,6 +232,23 @@ def _is_decided(models: Root, version: str, champion: Champion | None) -> bool:
     return bool(judged["outcome"] == "refused" and judged["champion"] == now)
 
 
+def _missed(store: Store, log: Log, facts: Mapping[str, str], libraries: Mapping[str, str]) -> str:
+    """Return which gates a training from the same missed, or "" where there was none."""
+    # The environment holds the source, which tells more than the commit: what is not committed.
+    same: dict[str, Any] = {**facts, "kind": "retrain", "environment": environment(libraries)}
+    del same["code_version"]
+    refused_share = max(store.refused_shares().values())
+    for run in reversed(log.read()):
+        if (
+            run.outcome.startswith(MISSED)
+            and all(getattr(run, name) == value for name, value in same.items())
+            and run.measures["refused_share"] == refused_share
+        ):
+            gates = run.outcome.removeprefix(MISSED)
+            return f"all is as at {run.at:%Y-%m-%d %H:%M} UTC, when the model did not meet {gates}"
+    return ""
+
+
 def _train(
     config: TrainingConfig, store: Store, models: Root, result: Result, log: Log
 ) -> Manifest | None:
@@ -210,7 +258,7 @@ def _train(
     write(FOLDER / "training.html", report.render(config, candidate))
     result.gates = candidate.gates
     if failed := [gate.name for gate in candidate.failed if gate.name != GAIN]:
-        log.add(_run(candidate, f"failed {', '.join(failed)}", begun))
+        log.add(_run(candidate, f"{MISSED}{', '.join(failed)}", begun))
         result.end("refused", f"the model does not meet {', '.join(failed)}")
         return None
     step(6, f"register the challenger in {models}", STEPS)
@@ -248,7 +296,7 @@ def _challenge(
     _name_challenger(models, challenger)
     if champion:
         step(7, f"compare it with the champion, {champion.manifest.version}", STEPS)
-        _, newest = split_by_time(rows, config.test_from)
+        _, newest = Split.of(config).divide(rows)
         graph, _ = registry.load(models, version)
         predictors = (champion.predictor, Predictor(graph))
         result.comparison = compare(
@@ -289,7 +337,7 @@ def _in_words(result: Result) -> str:
     gain = found.gain
     return (
         f"{LOSS_WORDS} lower by {gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f}) than that of "
-        f"{result.champion}, on {found.rows} rows from {result.evaluated_from} on"
+        f"{result.champion}, on {found.rows} rows {result.evaluated_on}"
     )
 
 

@@ -27,9 +27,9 @@ def render(result: Result) -> str:
             ),
         ),
         "<h2>Drift since the champion was trained</h2>",
-        "<p>Of rows that came after those of the champion, compared with those that it was trained "
-        "on. The index is above its limit where the difference is more than chance, and matters."
-        "</p>",
+        "<p>Of rows about a time after those of the champion, compared with those that it was "
+        "trained on; none where rows know no time. The index is above its limit where the "
+        "difference is more than chance, and matters.</p>",
         table(["feature", "index", "limit", "", "grown most"], map(_shift, result.drift)),
         "<h2>Champion and challenger</h2>",
         *(_comparison(result.comparison) if result.comparison else ["<p>Not compared.</p>"]),
@@ -56,7 +56,7 @@ def _about(result: Result) -> Iterator[list[str]]:
     yield ["champion before", result.champion or "none"]
     yield ["challenger", result.challenger or "none"]
     yield ["rows with labels", f"{result.rows:,}, of which {result.new_rows:,} are new"]
-    yield ["compared on rows", f"from {result.evaluated_from or '?'} on"]
+    yield ["compared on rows", result.evaluated_on]
     if result.gates:
         yield ["how it was trained", "<code>training.html</code> beside this page"]
 

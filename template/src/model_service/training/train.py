@@ -26,12 +26,13 @@ from ..storage import Root
 from . import card, estimator, report, simple
 from .candidate import Candidate
 from .config import CONFIG, TrainingConfig, read
-from .dataset import fingerprint, split_by_time
+from .dataset import fingerprint
 from .estimator import Dataset, Estimator, FittedModel
 from .evaluation import SEEDS, evaluate, without_some
 from .export import export, parity_difference
 from .gates import judge
 from .log import Log, describe_run
+from .split import Split
 from .tracking import open_log
 
 STEPS = 6
@@ -94,8 +95,8 @@ class Rows:
     train: Dataset
     test: Dataset
     fingerprint: str
-    until: datetime
-    """Time of the newest."""
+    until: datetime | None
+    """Time of the newest, where rows know one."""
     refused_share: float
 
 
@@ -118,10 +119,11 @@ def split(config: TrainingConfig, store: Store, steps: int = STEPS) -> Rows:
         DataError: there are none.
         SplitError: a side of the split cannot be used.
     """
-    step(2, f"split the rows at {config.test_from}", steps)
+    asked = Split.of(config)
+    step(2, f"split the rows {asked.place}", steps)
     rows, refused = store.features(), store.refused_shares()
-    train_rows, test_rows = split_by_time(rows, config.test_from)
-    until = cast(datetime, rows[TIME].max())
+    train_rows, test_rows = asked.divide(rows)
+    until = cast(datetime, rows[TIME].max()) if TIME else None
     return Rows(train_rows, test_rows, fingerprint(rows), until, max(refused.values()))
 
 
@@ -133,7 +135,7 @@ def fit(config: TrainingConfig, rows: Rows, models: Root, steps: int = STEPS) ->
     """
     module, parameters = estimator.load(config)
     train = rows.train
-    step(3, f"fit {config.estimator} on {len(train)} rows before {config.test_from}", steps)
+    step(3, f"fit {config.estimator} on {len(train)} rows {Split.of(config).train}", steps)
     model = module.fit(train, parameters, config.seed)
 
     step(4, "export to ONNX and compare", steps)
@@ -163,7 +165,7 @@ def assess(
         steps: Of which this is the fifth.
     """
     module, parameters = estimator.load(config)
-    step(5, f"evaluate on {len(rows.test)} later rows", steps)
+    step(5, f"evaluate on {len(rows.test)} rows {Split.of(config).test}", steps)
     others = _others(rows.train, rows.test, models)
     refits = list(_refits(module, parameters, config.seed, rows.train, rows.test))
     evaluation = evaluate(config, rows.test, model, others, refits)
@@ -175,6 +177,8 @@ def assess(
         print(f"      {gate}")
     facts = origin(config, rows, module) | {
         "test_from": config.test_from,
+        "test_share": config.test_share,
+        "split_seed": config.seed if config.test_share else None,
         "data_until": rows.until,
         "estimator": config.estimator,
         "parameters": config.parameters,
@@ -207,8 +211,12 @@ def made_from(config: TrainingConfig, data: str) -> dict[str, str]:
 
 def origin(config: TrainingConfig, rows: Rows, module: Estimator) -> dict[str, Any]:
     """Return the facts of a manifest that say what a model is made from, and with what."""
-    packages = {name: version(name) for name in (*PACKAGES, *module.PACKAGES)}
-    return {**made_from(config, rows.fingerprint), "packages": packages}
+    return {**made_from(config, rows.fingerprint), "packages": packages(module)}
+
+
+def packages(module: Estimator) -> dict[str, str]:
+    """Return the versions of the libraries that make a model."""
+    return {name: version(name) for name in (*PACKAGES, *module.PACKAGES)}
 
 
 def conclude(

@@ -11,7 +11,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from itertools import pairwise
@@ -158,31 +158,42 @@ def tune(search: Search, rows: Rows, log: Log) -> list[Run]:
 def validation_losses(
     config: TrainingConfig, parameters: BaseModel, train: Dataset, folds: int
 ) -> Values:
-    """Return the loss of each row that comes after those that a model was fitted to.
+    """Return the loss of rows on a model that was fitted to others.
 
     The rows are cut by time into one part more than there are folds; each part but the first is
-    predicted by a model of all parts before it.
+    predicted by a model of all parts before it. Rows that know no time are cut at random, and each
+    part but the first is predicted by a model of all others.
 
     Args:
         config: What training.toml says.
         parameters: Those of the models.
-        train: Rows before the day of the split, in the order of time.
+        train: Rows for training, in the order of time.
         folds: How many models are fitted.
 
     Raises:
-        ConfigError: the first part holds one value of the label only.
+        ConfigError: a model would be fitted to one value of the label only.
     """
     module, _ = estimator.load(config)
     found = []
-    ends = np.linspace(0, len(train), folds + 2).astype(int)[1:]
-    for end, next_end in pairwise(ends):
-        before, later = train[:end], train[end:next_end]
-        if len(np.unique(before.label)) < 2:
+    for fitted, predicted in _folds(train, folds, config.seed):
+        if len(np.unique(fitted.label)) < 2:
             raise ConfigError(f"[tuning] in {CONFIG}: the first of the parts has one label only.")
         with redirect_stdout(io.StringIO()):  # each trial has a line of its own
-            model = module.fit(before, parameters, config.seed)
-        found.append(losses(later.label, model.predict(later.numeric, later.categorical)))
+            model = module.fit(fitted, parameters, config.seed)
+        answers = model.predict(predicted.numeric, predicted.categorical)
+        found.append(losses(predicted.label, answers))
     return np.concatenate(found)
+
+
+def _folds(train: Dataset, folds: int, seed: int) -> Iterator[tuple[Dataset, Dataset]]:
+    """Yield the rows that a model is fitted to, and those that it predicts."""
+    order = np.arange(len(train))
+    if train.time is None:
+        order = np.random.default_rng(seed).permutation(order)
+    ends = np.linspace(0, len(train), folds + 2).astype(int)[1:]
+    for end, next_end in pairwise(ends):
+        others = order[:0] if train.time is not None else order[next_end:]
+        yield train[np.concatenate([order[:end], others])], train[order[end:next_end]]
 
 
 def show(search: Search, train: Dataset, runs: list[Run]) -> dict[str, Any] | None:
@@ -237,7 +248,13 @@ def _study(search: Search, made_from: Mapping[str, Any]) -> str:
     config, asked = search.config, search.asked
     ranges = {name: each.model_dump() for name, each in asked.parameters.items()}
     fixed = {name: value for name, value in config.parameters.items() if name not in ranges}
-    about = [config.estimator, config.seed, str(config.test_from), fixed, ranges]
+    about = [
+        config.estimator,
+        config.seed,
+        str(config.test_from or config.test_share),
+        fixed,
+        ranges,
+    ]
     facts = [made_from["data_sha256"], made_from["schema_sha256"], made_from["packages"]]
     text = json.dumps([*about, asked.folds, *facts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

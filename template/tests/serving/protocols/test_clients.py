@@ -10,6 +10,7 @@ import pytest
 from model_service.contract import example_row
 from model_service.reference import CLIENTS
 from tests.conftest import Service
+from tests.rows import flat
 
 SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```$", CLIENTS.read_text(), re.MULTILINE | re.DOTALL)
 COMMANDS = {"python": [sys.executable, "-c"], "sh": ["sh", "-ec"]}
@@ -22,7 +23,7 @@ def test_the_page_has_snippets() -> None:
 @pytest.mark.parametrize(("language", "snippet"), SNIPPETS)
 def test_the_snippet_predicts(service: Service, language: str, snippet: str) -> None:
     answer = httpx.post(f"{service.url}/predict", json={"rows": [example_row()]})
-    (expected,) = answer.raise_for_status().json()["predictions"]
+    expected = flat(answer.raise_for_status().json()["predictions"])
     text = snippet.replace("localhost:3000", service.url.removeprefix("http://"))
     assert text != snippet
 
@@ -31,6 +32,5 @@ def test_the_snippet_predicts(service: Service, language: str, snippet: str) -> 
     )
 
     assert ended.returncode == 0, ended.stderr
-    assert [float(number) for number in re.findall(r"\d\.\d+", ended.stdout)] == pytest.approx(
-        [expected]
-    )
+    printed = [float(each) for each in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", ended.stdout)]
+    assert printed == pytest.approx(expected)

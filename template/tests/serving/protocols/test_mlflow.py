@@ -9,10 +9,21 @@ from typing import Any
 import httpx
 import pytest
 
-from model_service.contract import example_row
-from tests.serving.protocols.conftest import ROWS
+from model_service.contract import Prediction
+from tests.rows import (
+    BEYOND,
+    COLUMNS,
+    FIRST,
+    NUMBER,
+    REQUIRED,
+    ROW,
+    ROWS,
+    WHOLE,
+    WRONG,
+    Wrong,
+    needs,
+)
 
-ROW = example_row()
 SPLIT = {"columns": list(ROW), "index": [0, 1], "data": [list(row.values()) for row in ROWS]}
 
 
@@ -42,17 +53,24 @@ def ask(client: httpx.Client, body: str | bytes, media_type: str = "application/
     ids=lambda frame: " ".join(frame),
 )
 def test_each_form_of_a_frame_is_predicted(
-    client: httpx.Client, expected: list[float], frame: dict[str, Any]
+    client: httpx.Client, expected: list[Prediction], frame: dict[str, Any]
 ) -> None:
     assert ask(client, json.dumps(frame)).json() == {"predictions": expected}
 
 
-def test_a_frame_with_a_missing_value_is_predicted(
-    client: httpx.Client, expected: list[float]
-) -> None:
-    with_floats = [{**ROWS[0], "seats": float(ROWS[0]["seats"])}, {**ROWS[1], "seats": math.nan}]
+def as_in_a_frame(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as pandas keeps it where a column has missing values."""
+    numbers = {name for name in ROW if COLUMNS[name].type in {"integer", "number"}}
+    return {
+        name: (math.nan if value is None else float(value)) if name in numbers else value
+        for name, value in row.items()
+    }
 
-    body = json.dumps({"dataframe_records": with_floats})
+
+def test_a_frame_with_missing_values_is_predicted(
+    client: httpx.Client, expected: list[Prediction]
+) -> None:
+    body = json.dumps({"dataframe_records": [as_in_a_frame(row) for row in ROWS]})
 
     assert ask(client, body).json() == {"predictions": expected}
 
@@ -60,16 +78,16 @@ def test_a_frame_with_a_missing_value_is_predicted(
 @pytest.mark.parametrize("media_type", ["text/csv", "text/csv; charset=utf-8", "Text/CSV"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
 def test_csv_is_predicted(
-    client: httpx.Client, expected: list[float], media_type: str, mark: str
+    client: httpx.Client, expected: list[Prediction], media_type: str, mark: str
 ) -> None:
-    with_floats = [{**ROWS[0], "seats": float(ROWS[0]["seats"])}, ROWS[1]]
+    whole = {WHOLE: float(ROW[WHOLE])} if WHOLE else {}
 
-    body = (mark + as_csv(*with_floats)).encode()
+    body = (mark + as_csv({**ROW, **whole}, ROWS[1])).encode()
 
     assert ask(client, body, media_type).json() == {"predictions": expected}
 
 
-def test_a_body_without_a_type_is_json(client: httpx.Client, expected: list[float]) -> None:
+def test_a_body_without_a_type_is_json(client: httpx.Client, expected: list[Prediction]) -> None:
     body = json.dumps({"instances": ROWS})
 
     assert client.post("/invocations", content=body).json() == {"predictions": expected}
@@ -95,23 +113,31 @@ def split(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
-        ({"dataframe_records": [ROW, {**ROW, "wind_speed": -1}]}, "Row 1, wind_speed"),
-        ({"dataframe_records": [{**ROW, "distance": math.nan}]}, "Row 0, distance"),
-        ({"dataframe_records": [{**ROW, "distance": math.inf}]}, "Row 0, distance"),
+        ({"dataframe_records": [ROW, BEYOND.row]}, f"Row 1, {BEYOND.field}"),
+        pytest.param(
+            {"dataframe_records": [{**ROW, REQUIRED: math.nan}]},
+            f"Row 0, {REQUIRED}",
+            marks=needs(REQUIRED),
+        ),
+        pytest.param(
+            {"dataframe_records": [{**ROW, NUMBER: math.inf}]},
+            f"Row 0, {NUMBER}",
+            marks=needs(NUMBER),
+        ),
         ({"dataframe_records": {}}, "at least 1"),
         ({"dataframe_records": 5}, "Expected `array`"),
         (split(data=[list(ROW.values())[:-1]]), f"Row 0: Input should have {len(ROW)} values"),
         (split(data=[[*ROW.values(), 1]]), f"Row 0: Input should have {len(ROW)} values"),
         (split(data=[1]), "Expected `array`"),
         (split(data=[]), "at least 1"),
-        (split(columns=["carrier"] * len(ROW)), "same name"),
+        (split(columns=[FIRST] * len(ROW)), "same name"),
         (split(columns=[*list(ROW)[:-1], "invented"]), "invented: There is no such feature"),
         (split(columns=list(range(len(ROW)))), "Expected `str`"),
         (split(columns=[], data=[[]] * 100_000), "1000 rows at most"),
         ({"dataframe_split": {}}, "columns"),
         ({"dataframe_split": []}, "Expected `object`"),
-        ({"inputs": {"carrier": ["UA"], "origin": []}}, "differ in length"),
-        ({"inputs": {"carrier": "UA"}}, "carrier: Input should be a list"),
+        ({"inputs": {FIRST: [ROW[FIRST]], "invented": []}}, "differ in length"),
+        ({"inputs": {FIRST: ROW[FIRST]}}, f"{FIRST}: Input should be a list"),
         ({"instances": [[1, 2]]}, "Row 0"),
         ({"instances": ROWS, "inputs": ROWS}, "exactly one of"),
         ({"columns": [], "data": []}, "exactly one of"),
@@ -124,30 +150,36 @@ def test_a_bad_frame_is_refused(client: httpx.Client, frame: Any, said: str) -> 
     assert_refused(ask(client, json.dumps(frame)), 400, said)
 
 
-def line(**changes: Any) -> str:
-    return as_csv(ROW, {**ROW, **changes})
+@pytest.mark.parametrize(
+    "wrong", [each for each in WRONG if each.of_its_type], ids=lambda each: str(each[:2])
+)
+def test_a_bad_value_in_csv_is_refused_by_row_and_field(client: httpx.Client, wrong: Wrong) -> None:
+    said = f"Row 1, {wrong.field}: "
+
+    assert_refused(ask(client, as_csv(ROW, wrong.row), "text/csv"), 400, said)
+
+
+def line(name: str = FIRST, value: Any = ROW[FIRST]) -> str:
+    return as_csv(ROW, {**ROW, name: value})
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (line(wind_speed="-1"), "Row 1, wind_speed: Input should be greater"),
-        (line(wind_speed="fast"), "Row 1, wind_speed: Input should be a valid number"),
-        (line(wind_speed="1_0"), "Row 1, wind_speed: Input should be a valid number"),
-        (line(wind_speed="inf"), "Row 1, wind_speed: Input should be a finite number"),
-        (line(weekday="5.5"), "Row 1, weekday: Input should be a valid integer"),
-        (line(distance=""), "Row 1, distance"),
-        (line(carrier=""), "Row 1, carrier"),
+        pytest.param(line(NUMBER, "fast"), f"Row 1, {NUMBER}: Input", marks=needs(NUMBER)),
+        pytest.param(line(NUMBER, "1_0"), f"Row 1, {NUMBER}: Input", marks=needs(NUMBER)),
+        pytest.param(line(NUMBER, "inf"), f"Row 1, {NUMBER}: Input", marks=needs(NUMBER)),
+        pytest.param(line(REQUIRED, ""), f"Row 1, {REQUIRED}", marks=needs(REQUIRED)),
         (line() + "1,2\n", f"Row 2: Input should have {len(ROW)} values, one per column, not 2"),
         ("\n".join(line().splitlines()[1:]), "A column is no feature"),
         ("," + line().replace("\n", "\n0,"), "A column is no feature"),
-        ("carrier,carrier\nUA,UA\n", "same name"),
-        ("carrier\n" + "UA\n" * 100_000, "1000 rows at most"),
+        (f"{FIRST},{FIRST}\nab,ab\n", "same name"),
+        (f"{FIRST}\n" + "ab\n" * 100_000, "1000 rows at most"),
         (",".join(ROW), "at least 1"),
         ("", "at least 1"),
-        ('carrier\n"UA', "not CSV"),
-        ('carrier\n"UA"x', "not CSV"),
-        ("carrier\n\x00", "Row 0, carrier"),
+        (f'{FIRST}\n"ab', "not CSV"),
+        (f'{FIRST}\n"ab"x', "not CSV"),
+        (f"{FIRST}\n\x00", f"Row 0, {FIRST}"),
         ("x" * 200_000, "not CSV"),
     ],
     ids=lambda value: str(value)[-60:],
@@ -157,7 +189,7 @@ def test_bad_csv_is_refused(client: httpx.Client, text: str, said: str) -> None:
 
 
 def test_csv_that_is_not_utf8_is_refused(client: httpx.Client) -> None:
-    assert_refused(ask(client, b"carrier\n\xff\xfe", "text/csv"), 400, "not CSV")
+    assert_refused(ask(client, b"name\n\xff\xfe", "text/csv"), 400, "not CSV")
 
 
 @pytest.mark.parametrize("media_type", ["application/x-npy", "text/plain", "application/jsonl"])

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from model_service.contract import CATEGORICAL, FEATURES, example_row
+from model_service.contract import CATEGORICAL, FEATURES, OUTPUT, WIDTH, Prediction
 from tests.conftest import Service, Trained
-from tests.serving.protocols.conftest import ROWS
+from tests.rows import BEYOND, COLUMNS, NUMBER, OPTIONAL, ROW, ROWS, TEXT, WHOLE, flat, needs
+from tests.serving.protocols.conftest import ask_for
 
 INFER = "/v2/models/model/infer"
+DATATYPES = {"string": "BYTES", "integer": "INT64", "number": "FP32", "boolean": "BOOL"}
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def inputs(
 def outputs(binary: bool | None) -> list[triton.InferRequestedOutput] | None:
     if binary is None:
         return None
-    return [triton.InferRequestedOutput("probability", binary_data=binary)]
+    return [triton.InferRequestedOutput(OUTPUT, binary_data=binary)]
 
 
 def test_tritons_client_finds_the_service_alive_and_ready(
@@ -64,12 +66,12 @@ def test_tritons_client_reads_the_contract(
     for version in ("", trained.manifest.version):
         model = triton_client.get_model_metadata("model", version)
         assert model["versions"] == [trained.manifest.version]
-        assert model["outputs"] == [{"name": "probability", "datatype": "FP32", "shape": [-1]}]
+        assert model["outputs"] == [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, *WIDTH]}]
         described = {each["name"]: each for each in model["inputs"]}
-        assert described["carrier"]["datatype"] == "BYTES"
-        assert described["seats"]["datatype"] == "INT64"
-        assert described["seats"]["parameters"]["optional"] is True
-        assert described.keys() == example_row().keys()
+        assert described.keys() == ROW.keys()
+        for name, column in COLUMNS.items():
+            assert described[name]["datatype"] == DATATYPES[column.type]
+            assert described[name]["parameters"]["optional"] is column.nullable
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
@@ -79,7 +81,7 @@ def test_tritons_client_reads_the_contract(
 def test_tritons_client_predicts(
     triton_client: triton.InferenceServerClient,
     trained: Trained,
-    expected: list[float],
+    expected: list[Prediction],
     datatype: str,
     binary_in: bool,
     binary_out: bool | None,
@@ -89,157 +91,184 @@ def test_tritons_client_predicts(
         "model", inputs(ROWS, datatype, binary_in, two), outputs=outputs(binary_out), request_id="7"
     )
 
-    assert answer.as_numpy("probability").dtype == np.float32
-    assert answer.as_numpy("probability").tolist() == pytest.approx(expected)
+    assert answer.as_numpy(OUTPUT).dtype == np.float32
+    assert answer.as_numpy(OUTPUT).shape == (len(ROWS), *WIDTH)
+    assert flat(answer.as_numpy(OUTPUT)) == pytest.approx(flat(expected))
     assert answer.get_response()["id"] == "7"
     assert answer.get_response()["model_version"] == trained.manifest.version
 
 
 @pytest.mark.parametrize("compression", ["gzip", "deflate"])
 def test_tritons_client_may_compress(
-    triton_client: triton.InferenceServerClient, expected: list[float], compression: str
+    triton_client: triton.InferenceServerClient, expected: list[Prediction], compression: str
 ) -> None:
     answer = triton_client.infer("model", inputs(ROWS), request_compression_algorithm=compression)
 
-    assert answer.as_numpy("probability").tolist() == pytest.approx(expected)
+    assert flat(answer.as_numpy(OUTPUT)) == pytest.approx(flat(expected))
 
 
 def test_a_version_may_be_named_and_another_is_not_answered(
-    triton_client: triton.InferenceServerClient, trained: Trained, expected: list[float]
+    triton_client: triton.InferenceServerClient, trained: Trained, expected: list[Prediction]
 ) -> None:
     answer = triton_client.infer("model", inputs(ROWS), model_version=trained.manifest.version)
-    assert answer.as_numpy("probability").tolist() == pytest.approx(expected)
+    assert flat(answer.as_numpy(OUTPUT)) == pytest.approx(flat(expected))
 
     for name, version in (("model", "1"), ("other", ""), ("other", trained.manifest.version)):
         with pytest.raises(triton.InferenceServerException, match=r"\[404\]"):
             triton_client.infer(name, inputs(ROWS), model_version=version)
 
 
+@needs(NUMBER)
 def test_tritons_client_is_told_the_row_and_the_field(
     triton_client: triton.InferenceServerClient,
 ) -> None:
-    rows = [example_row(), {**example_row(), "wind_speed": -1}]
+    rows = [ROW, BEYOND.row]
 
-    with pytest.raises(triton.InferenceServerException, match=r"Row 1, wind_speed: .* greater"):
+    with pytest.raises(triton.InferenceServerException, match=f"Row 1, {BEYOND.field}: Input"):
         triton_client.infer("model", inputs(rows))
 
 
+@needs(OPTIONAL)
 def test_what_may_be_missing_may_be_left_out(
     client: httpx.Client, triton_client: triton.InferenceServerClient
 ) -> None:
-    row = {**example_row(), "wind_gust": None}
-    expected = client.post("/predict", json={"rows": [row]}).json()["predictions"]
-    without = [tensor for tensor in inputs([row]) if tensor.name() != "wind_gust"]
+    row = {**ROW, OPTIONAL: None}
+    expected = ask_for(client, [row])
+    without = [tensor for tensor in inputs([row]) if tensor.name() != OPTIONAL]
 
     for given in (inputs([row]), without):
         answer = triton_client.infer("model", given)
-        assert answer.as_numpy("probability").tolist() == pytest.approx(expected)
+        assert flat(answer.as_numpy(OUTPUT)) == pytest.approx(flat(expected))
 
 
 def tensor(name: str, datatype: str, shape: Any, **more: Any) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape, **more}
 
 
-def one_row(**changed: dict[str, Any]) -> dict[str, Any]:
+def one_row(changed: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
     """Return the example as a request; `changed` replaces tensors."""
-    row = example_row()
     tensors = {
         name: tensor(name, "BYTES" if name in CATEGORICAL else "FP64", [1], data=[value])
-        for name, value in row.items()
+        for name, value in ROW.items()
     }
-    return {"inputs": [*{**tensors, **changed}.values()]}
+    return {"inputs": [*{**tensors, **(changed or {})}.values()]}
 
 
+@needs(WHOLE)
 @pytest.mark.parametrize(
     "given",
     [
-        tensor("seats", "INT64", [1], data=[149]),
-        tensor("seats", "INT32", [1, 1], data=[[149]]),
-        tensor("seats", "FP32", [1, 1], data=[149]),
-        tensor("seats", "FP64", [1], data=[149.0], parameters={"content_type": "np"}),
+        tensor(WHOLE, "INT64", [1], data=[ROW.get(WHOLE)]),
+        tensor(WHOLE, "INT32", [1, 1], data=[[ROW.get(WHOLE)]]),
+        tensor(WHOLE, "FP32", [1, 1], data=[ROW.get(WHOLE)]),
+        tensor(WHOLE, "FP64", [1], data=[ROW.get(WHOLE)], parameters={"content_type": "np"}),
     ],
     ids=str,
 )
 def test_the_ways_to_write_a_number(client: httpx.Client, given: dict[str, Any]) -> None:
-    known = client.post("/predict", json={"rows": [example_row()]}).json()["predictions"]
+    known = ask_for(client, [ROW])
 
-    answer = client.post(INFER, json=one_row(seats=given)).raise_for_status().json()
+    answer = client.post(INFER, json=one_row({WHOLE: given})).raise_for_status().json()
 
-    assert answer["outputs"][0]["data"] == pytest.approx(known)
+    assert answer["outputs"][0]["data"] == pytest.approx(flat(known))
 
 
+@needs(OPTIONAL)
 @pytest.mark.parametrize("text", ["null", "NaN"])
 def test_the_ways_to_write_a_missing_number(client: httpx.Client, text: str) -> None:
-    row = {**example_row(), "seats": None}
-    known = client.post("/predict", json={"rows": [row]}).json()["predictions"]
-    body = json.dumps(one_row(seats=tensor("seats", "FP32", [1], data=[math.nan])))
+    known = ask_for(client, [{**ROW, OPTIONAL: None}])
+    body = json.dumps(one_row({OPTIONAL: tensor(OPTIONAL, "FP32", [1], data=[math.nan])}))
 
     answer = client.post(INFER, content=body.replace("NaN", text)).raise_for_status().json()
 
-    assert answer["outputs"][0]["data"] == pytest.approx(known)
+    assert answer["outputs"][0]["data"] == pytest.approx(flat(known))
 
 
-def seats(datatype: str, shape: Any, **more: Any) -> dict[str, Any]:
-    return one_row(seats=tensor("seats", datatype, shape, **more))
+def number(datatype: str, shape: Any, **more: Any) -> dict[str, Any]:
+    return one_row({NUMBER: tensor(NUMBER, datatype, shape, **more)})
 
 
 def sized(datatype: str, shape: Any, size: Any) -> dict[str, Any]:
-    return seats(datatype, shape, parameters={"binary_data_size": size})
+    return number(datatype, shape, parameters={"binary_data_size": size})
+
+
+def text(datatype: str, *values: Any) -> dict[str, Any]:
+    return one_row({TEXT: tensor(TEXT, datatype, [1], data=values)})
+
+
+@needs(NUMBER)
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (number("INT16", [1], data=[1]), f"{NUMBER}: The datatype"),
+        (number("INT64", [1], data=[1.0]), f"{NUMBER}: Input should be of type INT64"),
+        (number("INT64", [1], data=[True]), f"{NUMBER}: Input should be of type INT64"),
+        (number("INT64", [1], data=[None]), f"{NUMBER}: Input should be of type INT64"),
+        (number("INT32", [1], data=[2**31]), f"{NUMBER}: A number is too large"),
+        (number("FP32", [1], data=[10**400]), f"{NUMBER}: A number is too large"),
+        (number("FP32", [1], data=[1e300]), f"Row 0, {NUMBER}"),
+        (number("BOOL", [1], data=[True]), f"{NUMBER}: Input should be of type"),
+        (number("BYTES", [1], data=["1"]), f"{NUMBER}: Input should be of type"),
+        (
+            one_row({BEYOND.field: tensor(BEYOND.field, "FP64", [1], data=[BEYOND.value])}),
+            f"Row 0, {BEYOND.field}: Input",
+        ),
+        (number("FP32", [1], data=[]), f"{NUMBER}: The shape says 1 values, not 0"),
+        (number("FP32", [2], data=[1, 2]), f"{NUMBER}: Send 1 values"),
+        (number("FP32", [1, 2], data=[1, 2]), f"{NUMBER}: The shape should be"),
+        (number("FP32", [], data=[1]), f"{NUMBER}: The shape should be"),
+        (number("FP32", [-1], data=[1]), f"{NUMBER}: The shape should be"),
+        (number("FP32", [2**62], data=[1]), f"{NUMBER}: The shape says"),
+        (number("FP32", [10**30, 1], data=[]), f"{NUMBER}: The shape says"),
+        (number("FP32", [1.5], data=[1]), "Expected `int`"),
+        (number("FP32", [1], data=[[[1]]]), f"{NUMBER}: Input should be of type FP32"),
+        (number("FP32", [1], data=[{}]), f"{NUMBER}: Input should be of type FP32"),
+        (number("FP32", [1], data={"a": 1}), "Expected `array"),
+        (number("FP32", [1]), f"{NUMBER}: There is neither data"),
+        (sized("FP32", [1], 4), f"{NUMBER}: binary_data_size is more"),
+        (sized("FP32", [1], -4), f"{NUMBER}: binary_data_size should be"),
+        (sized("FP32", [1], 2**62), f"{NUMBER}: binary_data_size is more"),
+        (sized("FP32", [2**62], 0), f"{NUMBER}: .* are not 0 bytes"),
+        (sized("FP32", [1], True), f"{NUMBER}: binary_data_size should be"),
+        (sized("FP32", [1], "4"), f"{NUMBER}: binary_data_size should be"),
+        (number("FP32", [1], data=[1], parameters={"shared_memory_region": "r"}), "not supported"),
+        (one_row({"": tensor(NUMBER, "FP32", [1], data=[1])}), f"{NUMBER}: There is more than one"),
+    ],
+    ids=lambda value: str(value)[-60:],
+)
+def test_a_bad_number_is_refused(client: httpx.Client, body: Any, said: str) -> None:
+    assert_refused(client.post(INFER, json=body), said)
+
+
+@needs(TEXT)
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (text("FP32", 1), "Input should be text"),
+        (text("BYTES", 1), "Input should be text"),
+        (text("BYTES", "x" * 999), "Row 0, "),
+    ],
+)
+def test_a_bad_text_is_refused(client: httpx.Client, body: Any, said: str) -> None:
+    assert_refused(client.post(INFER, json=body), said)
 
 
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (seats("INT16", [1], data=[149]), "seats: The datatype"),
-        (seats("INT64", [1], data=[149.0]), "seats: Input should be of type INT64"),
-        (seats("INT64", [1], data=[True]), "seats: Input should be of type INT64"),
-        (seats("INT64", [1], data=[None]), "seats: Input should be of type INT64"),
-        (seats("INT32", [1], data=[2**31]), "seats: A number is too large"),
-        (seats("FP32", [1], data=[10**400]), "seats: A number is too large"),
-        (seats("FP32", [1], data=[1e300]), "Row 0, seats"),
-        (seats("BOOL", [1], data=[True]), "seats: Input should be of type integer"),
-        (seats("BYTES", [1], data=["149"]), "seats: Input should be of type integer"),
-        (seats("FP32", [1], data=[149.5]), "Row 0, seats: Input should be a valid integer"),
-        (seats("FP32", [1], data=[901]), "Row 0, seats: Input should be less than"),
-        (seats("FP32", [1], data=[]), "seats: The shape says 1 values, not 0"),
-        (seats("FP32", [2], data=[1, 2]), "seats: Send 1 values"),
-        (seats("FP32", [1, 2], data=[1, 2]), "seats: The shape should be"),
-        (seats("FP32", [], data=[1]), "seats: The shape should be"),
-        (seats("FP32", [-1], data=[1]), "seats: The shape should be"),
-        (seats("FP32", [2**62], data=[1]), "seats: The shape says"),
-        (seats("FP32", [10**30, 1], data=[]), "seats: The shape says"),
-        (seats("FP32", [1.5], data=[1]), "Expected `int`"),
-        (seats("FP32", [1], data=[[[1]]]), "seats: Input should be of type FP32"),
-        (seats("FP32", [1], data=[{}]), "seats: Input should be of type FP32"),
-        (seats("FP32", [1], data={"a": 1}), "Expected `array"),
-        (seats("FP32", [1]), "seats: There is neither data"),
-        (sized("FP32", [1], 4), "seats: binary_data_size is more"),
-        (sized("FP32", [1], -4), "seats: binary_data_size should be"),
-        (sized("FP32", [1], 2**62), "seats: binary_data_size is more"),
-        (sized("FP32", [2**62], 0), "seats: .* are not 0 bytes"),
-        (sized("FP32", [1], True), "seats: binary_data_size should be"),
-        (sized("FP32", [1], "4"), "seats: binary_data_size should be"),
-        (seats("FP32", [1], data=[1], parameters={"shared_memory_region": "r"}), "not supported"),
-        (one_row(more=tensor("more", "FP32", [1], data=[1])), "more: There is no such feature"),
-        (one_row(more=tensor("seats", "FP32", [1], data=[1])), "seats: There is more than one"),
         (
-            one_row(carrier=tensor("carrier", "FP32", [1], data=[1])),
-            "carrier: Input should be text",
+            one_row({"more": tensor("more", "FP32", [1], data=[1])}),
+            "more: There is no such feature",
         ),
-        (
-            one_row(carrier=tensor("carrier", "BYTES", [1], data=[1])),
-            "carrier: Input should be text",
-        ),
-        (one_row(carrier=tensor("carrier", "BYTES", [1], data=["ua"])), "Row 0, carrier: String"),
         ({"inputs": []}, "length >= 1"),
         ({}, "inputs"),
         ([], "Expected `object`"),
         ({"inputs": [1]}, "Expected `object`"),
-        ({**one_row(), "outputs": [{"name": "other"}]}, "only output is probability"),
+        ({**one_row(), "outputs": [{"name": "other"}]}, f"only output is {OUTPUT}"),
         (
             {
                 **one_row(),
-                "outputs": [{"name": "probability", "parameters": {"classification": 1}}],
+                "outputs": [{"name": OUTPUT, "parameters": {"classification": 1}}],
             },
             "not supported",
         ),
@@ -248,64 +277,70 @@ def sized(datatype: str, shape: Any, size: Any) -> dict[str, Any]:
     ids=lambda value: str(value)[-60:],
 )
 def test_a_bad_request_is_refused(client: httpx.Client, body: Any, said: str) -> None:
-    response = client.post(INFER, json=body)
+    assert_refused(client.post(INFER, json=body), said)
 
+
+def assert_refused(response: httpx.Response, said: str) -> None:
     assert response.status_code == 400
     assert response.json().keys() == {"error"}
     assert re.search(said, response.json()["error"])
 
 
-def binary(carrier: bytes, size: int | None = None, rows: int = 1) -> tuple[bytes, bytes]:
-    """Return a request whose carriers are binary data, as its JSON and what follows it."""
-    parameters = {"binary_data_size": len(carrier) if size is None else size}
-    request = one_row(carrier=tensor("carrier", "BYTES", [rows], parameters=parameters))
-    return json.dumps(request).encode(), carrier
+def binary(texts: bytes, size: int | None = None, rows: int = 1) -> tuple[bytes, bytes]:
+    """Return a request whose texts are binary data, as its JSON and what follows it."""
+    parameters = {"binary_data_size": len(texts) if size is None else size}
+    request = one_row({TEXT: tensor(TEXT, "BYTES", [rows], parameters=parameters)})
+    return json.dumps(request).encode(), texts
 
 
-UA = struct.pack("<I", 2) + b"UA"
+KNOWN = str(ROW.get(TEXT, "")).encode()
+GOOD = struct.pack("<I", len(KNOWN)) + KNOWN
 
 
-def post_binary(client: httpx.Client, text: bytes, data: bytes, length: str) -> httpx.Response:
+def post_binary(client: httpx.Client, head: bytes, data: bytes, length: str) -> httpx.Response:
     headers = {"Inference-Header-Content-Length": length}
-    return client.post(INFER, content=text + data, headers=headers)
+    return client.post(INFER, content=head + data, headers=headers)
 
 
+@needs(TEXT)
 def test_binary_data_follow_the_json(client: httpx.Client) -> None:
-    text, data = binary(UA)
+    head, data = binary(GOOD)
 
-    post_binary(client, text, data, str(len(text))).raise_for_status()
+    post_binary(client, head, data, str(len(head))).raise_for_status()
 
 
+@needs(TEXT)
 @pytest.mark.parametrize(
-    ("carrier", "size", "rows", "said"),
+    ("texts", "size", "rows", "said"),
     [
-        (UA, 5, 1, "carrier: The last text is shorter"),
-        (UA, 3, 1, "carrier: The texts are not UTF-8"),
-        (UA + b"x", None, 1, "carrier: The texts are not UTF-8"),
-        (UA + b"x", 6, 1, "1 bytes belong to no tensor"),
-        (UA, 7, 1, "carrier: binary_data_size is more"),
-        (UA, None, 2, "carrier: The shape says 2 values"),
-        (UA + UA, None, 2, "Send 1 values"),
-        (b"", None, 1, "carrier: The shape says 1 values"),
-        (struct.pack("<I", 2**32 - 1) + b"UA", None, 1, "carrier: The last text is shorter"),
-        (struct.pack("<I", 2) + b"\xff\xfe", None, 1, "carrier: The texts are not UTF-8"),
-        (struct.pack("<I", 0) * 1_000, None, 1_000, "carrier"),
+        (GOOD, len(GOOD) - 1, 1, "The last text is shorter"),
+        (GOOD, 3, 1, "The texts are not UTF-8"),
+        (GOOD + b"x", None, 1, "The texts are not UTF-8"),
+        (GOOD + b"x", len(GOOD), 1, "1 bytes belong to no tensor"),
+        (GOOD, len(GOOD) + 1, 1, "binary_data_size is more"),
+        (GOOD, None, 2, "The shape says 2 values"),
+        (GOOD + GOOD, None, 2, "Send 1 values"),
+        (b"", None, 1, "The shape says 1 values"),
+        (struct.pack("<I", 2**32 - 1) + b"ab", None, 1, "The last text is shorter"),
+        (struct.pack("<I", 2) + b"\xff\xfe", None, 1, "The texts are not UTF-8"),
+        (struct.pack("<I", 0) * 1_000, None, 1_000, TEXT),
     ],
 )
 def test_binary_data_that_lie_are_refused(
-    client: httpx.Client, carrier: bytes, size: int | None, rows: int, said: str
+    client: httpx.Client, texts: bytes, size: int | None, rows: int, said: str
 ) -> None:
-    text, data = binary(carrier, size, rows)
+    head, data = binary(texts, size, rows)
 
-    response = post_binary(client, text, data, str(len(text)))
+    response = post_binary(client, head, data, str(len(head)))
 
     assert response.status_code == 400
     assert said in response.json()["error"]
 
 
+@needs(TEXT)
 @pytest.mark.parametrize("length", ["0", "1", "-1", "1e3", "999999999", "9" * 5_000, "x", ""])
 def test_a_length_that_lies_is_refused(client: httpx.Client, length: str) -> None:
-    response = post_binary(client, *binary(UA), length)
+    response = post_binary(client, *binary(GOOD), length)
 
     assert response.status_code == 400
     assert response.json().keys() == {"error"}

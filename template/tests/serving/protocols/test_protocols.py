@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_service.contract import CATEGORICAL, Rows, example_row, to_row
+from model_service.contract import CATEGORICAL, Rows, to_row
 from model_service.serving.arrow_reader import ARROW
 from model_service.serving.champion import load
 from model_service.serving.messages import RefusedError
@@ -24,9 +24,8 @@ from model_service.serving.protocols.exchange import Write, answer_with
 from model_service.serving.runtime import Runtime
 from model_service.settings import Settings
 from tests.conftest import Trained, start_service
+from tests.rows import ROW
 from tests.serving.protocols.conftest import Post, start_application
-
-ROW = example_row()
 
 
 class Request(NamedTuple):

@@ -24,7 +24,7 @@ def built(tables: Tables) -> pl.DataFrame:
     return frame
 
 
-def test_every_flight_becomes_one_row(tables: Tables) -> None:
+def test_every_raw_row_becomes_one(tables: Tables) -> None:
     rows = built(tables)
 
     assert rows.height == tables["flights"].height

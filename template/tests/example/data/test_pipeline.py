@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from model_service.contract import LABELLED
 from model_service.data import DataError, pipeline
-from model_service.data.features import TIME
 from model_service.data.parse import parse
 from model_service.data.pipeline import Update, update
 from model_service.data.raw import FLIGHTS, LOOKBACK, TABLES
@@ -23,6 +22,7 @@ from model_service.data.store import FEATURES, QUARANTINE, Store
 from model_service.data.tables import RawTable
 
 RAW = Path("data/raw")
+TIME = "scheduled_hour"
 ROWS = 300
 
 

@@ -18,7 +18,7 @@ from model_service.serving.scoring import Model
 from model_service.settings import Settings
 from model_service.web import NEW_YORK, create_web
 from tests.conftest import Trained, start_service
-from tests.sources.weather_service import weather_service
+from tests.example.sources.weather_service import weather_service
 
 FLIGHT = {
     "carrier": "UA",
@@ -139,7 +139,7 @@ def test_the_weather_is_that_of_now_for_flights_that_leave_soon(
     trained: Trained, tmp_path: Path
 ) -> None:
     with weather_service() as weather:
-        service = start_service(trained.models, tmp_path, MODEL_SERVICE_WEATHER_URL=weather.url)
+        service = start_service(trained.models, tmp_path, WEATHER_URL=weather.url)
         try:
             answers = [
                 httpx.post(

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from model_service.sources.resilience import Limits
 from model_service.sources.weather import MISSING, LiveWeather, Weather
-from tests.sources.weather_service import (
+from tests.example.sources.weather_service import (
     Behaviour,
     WeatherService,
     answer,

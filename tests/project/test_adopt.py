@@ -1,0 +1,150 @@
+"""`make adopt`: real tables become projects, and what cannot be one is refused."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from project.combinations import DEFAULT
+from project.conftest import Generate
+from project.service import make_serve
+from project.tools import make, run
+
+pytestmark = pytest.mark.xdist_group("adopt")
+
+EXAMPLE = re.compile(
+    r"flight|carrier|airport|airline|passenger|weather|tailnum|\bEWR\b|\bJFK\b", re.I
+)
+TEXT = {".py", ".md", ".toml", ".json", ".yaml", ".yml", ".ipynb"}
+
+
+class Table(NamedTuple):
+    """A table, and what `make adopt` is told of it."""
+
+    write: Callable[[Path], None]
+    arguments: tuple[str, ...]
+
+
+def packaged(package: str, name: str) -> str:
+    """Return the text of a file of an installed package; importing it may take what is not here."""
+    found = find_spec(package)
+    assert found
+    assert found.submodule_search_locations
+    return (Path(found.submodule_search_locations[0]) / name).read_text()
+
+
+def iris(path: Path) -> None:
+    """Write measures of flowers, without key and time."""
+    rows = json.loads(packaged("vega_datasets", "_data/iris.json"))
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0].keys())
+        table.writeheader()
+        table.writerows(rows)
+
+
+def penguins(path: Path) -> None:
+    """Write measures of penguins, of which some are missing."""
+    path.write_text(packaged("palmerpenguins", "data/penguins.csv"))
+
+
+def seattle(path: Path) -> None:
+    """Write the days of a city."""
+    days = packaged("vega_datasets", "_data/seattle-weather.csv")
+    path.write_text(days.replace("weather", "sky", 1))
+
+
+TABLES = {
+    "iris": Table(iris, ("TARGET=species",)),
+    "penguins": Table(penguins, ("TARGET=body_mass_g",)),
+    "species": Table(penguins, ("TARGET=species", "LEAVE_OUT=island,year")),
+    "days": Table(seattle, ("TARGET=sky", "TIME=date")),
+}
+REFUSED = {
+    "no such column": (iris, ("TARGET=specie",), "species"),
+    "no such file": (lambda _: None, ("TARGET=species",), "table.csv"),
+    "nothing given": (iris, (), "make adopt DATA=file.csv TARGET=column"),
+    "two rows": (lambda path: path.write_text("a,b\n1,2\n3,4\n") and None, ("TARGET=b",), "rows"),
+}
+
+
+@pytest.fixture(scope="module")
+def installed(install: Generate) -> Path:
+    """Return a project, installed; it adopts several tables."""
+    return install({**DEFAULT, "project_name": "Service", "description": "It predicts."})
+
+
+@pytest.fixture
+def project(installed: Path) -> Path:
+    """Return it as it was generated."""
+    for command in (("checkout", "--quiet", "."), ("clean", "--quiet", "--force", "-d")):
+        done = run(installed, "git", *command)
+        assert done.returncode == 0, done.stdout
+    return installed
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_a_table_becomes_a_project_that_is_linted_trained_and_served(
+    table: Table, project: Path, env: dict[str, str], tmp_path: Path
+) -> None:
+    table.write(tmp_path / "table.csv")
+
+    make(project, env, "adopt", f"DATA={tmp_path / 'table.csv'}", *table.arguments)
+
+    make(project, env, "lint", "contract")
+    assert words_of_the_example(project) == []
+    with make_serve(project, env) as running:
+        service = running.service
+        row = service.example_row()
+        assert len(service.predict([row, row]).body["predictions"]) == 2
+        assert service.post("/api/row", row).status == 200
+
+
+@pytest.mark.parametrize(("write", "arguments", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_adopted_is_refused_and_changes_nothing(
+    write: Callable[[Path], None],
+    arguments: tuple[str, ...],
+    said: str,
+    project: Path,
+    env: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "table.csv")
+    given = [f"DATA={tmp_path / 'table.csv'}", *arguments] if arguments else []
+
+    done = run(project, "make", "adopt", *given, env=env)
+
+    assert done.returncode != 0
+    assert "Nothing was changed." in done.stdout
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout
+    assert run(project, "git", "status", "--porcelain").stdout == ""
+
+
+def test_another_column_of_an_adopted_table_can_be_adopted(
+    project: Path, env: dict[str, str], tmp_path: Path
+) -> None:
+    penguins(tmp_path / "table.csv")
+    make(project, env, "adopt", f"DATA={tmp_path / 'table.csv'}", "TARGET=body_mass_g")
+
+    make(project, env, "adopt", "DATA=data/raw/table.csv", "TARGET=species")
+
+    assert "species: Annotated" in (project / "src/model_service/schema.py").read_text()
+    assert (project / "data/raw/table.csv").is_file()
+    make(project, env, "lint", "contract")
+
+
+def words_of_the_example(project: Path) -> list[str]:
+    """Return where the example is still named, outside of what adopts and of the tests."""
+    listed = run(project, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout
+    return [
+        f"{name}: {found[0]}"
+        for name in listed.splitlines()
+        if (project / name).suffix in TEXT and (project / name).is_file()
+        if not ("/adopt/" in name or name.startswith("tests/") or name == "docs/your-data.md")
+        if (found := EXAMPLE.search((project / name).read_text()))
+    ]
