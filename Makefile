@@ -8,8 +8,14 @@ ROUNDS ?= 5
 SECONDS_PER_SLICE ?= 3
 RESULTS ?= benchmarks
 
+# A machine may keep wheels in a folder that pip knows of: PyTorch for CPUs, of which the index has
+# none. uv would load gigabytes instead.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test render project bench lint format derive clean
+.PHONY: help demo test quick chassis render project package bench lint format derive clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,13 +23,22 @@ help: ## list the tasks
 demo: $(UV) ## make a project in build/demo, train its model, serve it, predict
 	UV=$(UV) tools/demo.sh
 
-test: lint render project ## all tests of the template
+test: quick project ## all tests
+
+quick: lint render chassis ## what a contributor runs all day: two minutes
+
+chassis: $(UV) ## tests of the library
+	$(RUN) pytest tests/chassis -n 2
 
 render: $(UV) ## tests of what is generated: seconds
 	$(RUN) pytest tests/render -n 2
 
 project: $(UV) ## tests that use generated projects, workflows and images: minutes
 	$(RUN) pytest tests/project -n 2
+
+package: $(UV) ## build the distribution of the library in build/package
+	rm -rf build/package
+	$(UV) build --quiet template/chassis --out-dir build/package
 
 bench: $(UV) ## measure the service beside what a user would pick instead: 40 minutes
 	$(RUN) python -m benchmarks.run --rounds $(ROUNDS) --seconds $(SECONDS_PER_SLICE) --results $(RESULTS)
@@ -32,6 +47,10 @@ lint: $(UV) ## style and types of this repository, and that derived files are cu
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	cd template && $(RUN) --project $(CURDIR) mypy
+	cd template/chassis && $(RUN) --project $(CURDIR) ruff check
+	cd template/chassis && $(RUN) --project $(CURDIR) ruff format --check
+	cd template/chassis && $(RUN) --project $(CURDIR) mypy
 	$(RUN) python tools/derive.py --check
 
 format: $(UV) ## repair the style where a tool can

@@ -44,7 +44,7 @@ class Contestant:
     payload: Literal["rows", "tensors"] = "rows"
 
 
-PRODUCTION = ("python", "-m", "model_service.serving")
+PRODUCTION = ("chassis", "serve")
 ONE_WORKER = {"MODEL_SERVICE_PORT": "{port}", "MODEL_SERVICE_WORKERS": "1"}
 TWO_WORKERS = {**ONE_WORKER, "MODEL_SERVICE_WORKERS": "2"}
 

@@ -12,19 +12,21 @@ from typing import Any
 import joblib
 import numpy as np
 import polars as pl
-from model_service import registry, settings
-from model_service.contract import CATEGORICAL, NUMERIC
-from model_service.data.store import open_store
-from model_service.serving.predictor import Predictor
-from model_service.training.config import read
-from model_service.training.dataset import split_by_time
-from model_service.training.estimator import Dataset
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
+from ml_chassis import project, registry, settings
+from ml_chassis.data.store import open_store
+from ml_chassis.serving.predictor import Predictor
+from ml_chassis.training.config import read
+from ml_chassis.training.estimator import Dataset
+from ml_chassis.training.split import Split
+
+PROJECT = project.read()
+NUMERIC, CATEGORICAL = PROJECT.contract.numeric, PROJECT.contract.categorical
 ROWS = 1000
 SIZES = (1, 100, 1000)  # rows in one request
 TOLERANCE = 1e-4
@@ -33,13 +35,13 @@ TOLERANCE = 1e-4
 def main() -> None:
     """Write everything into the folder."""
     folder = Path(sys.argv[1])
-    config = read()
-    with open_store(settings.read()) as store:
+    config = read(PROJECT)
+    with open_store(PROJECT, settings.read()) as store:
         frame = store.features()
-    train, test = split_by_time(frame, config.test_from)
+    train, test = Split.of(config).divide(PROJECT, frame)
 
     graph, _ = registry.load(Path("models"))
-    predictor = Predictor(graph)
+    predictor = Predictor(PROJECT.contract, graph)
     pipeline = fit(train, config.seed, config.parameters)
     expected = predictor.predict(test.numeric, test.categorical)
     difference = np.abs(pipeline.predict_proba(to_frame(test))[:, 1] - expected).max()

@@ -8,7 +8,7 @@ say() { printf '\n== %s\n' "$1"; }
 
 say "1/4 generate the default project"
 rm -rf build/demo
-"$UV" run copier copy --quiet --defaults --vcs-ref HEAD . build/demo
+"$UV" run --only-group generate copier copy --quiet --defaults --vcs-ref HEAD . build/demo
 cd build/demo
 git init --quiet
 PATH=$(dirname "$UV"):$PATH

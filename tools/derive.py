@@ -1,4 +1,7 @@
-"""Write what follows from copier.yml: cookiecutter.json and the options table of README.md.
+"""Write what follows from copier.yml and from the code of the library.
+
+From copier.yml follow cookiecutter.json and the options table of README.md, from the library its
+page on settings and the table of objectives in that on sizing.
 
 python tools/derive.py            write both
 python tools/derive.py --check    only say whether they differ (exit code 1)
@@ -14,6 +17,8 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment
+
+from ml_chassis.reference import library_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- options -->", "<!-- /options -->"
@@ -176,11 +181,12 @@ def derived(root: Path) -> dict[Path, str]:
     if not readme.exists():
         raise SystemExit("README.md is missing; it holds the options table.")
     table = with_table(readme.read_text(encoding="utf-8"), options_table(config))
-    return {root / "cookiecutter.json": cookiecutter_json(config), readme: table}
+    pages = library_pages(root / "template" / "chassis" / "docs")
+    return {root / "cookiecutter.json": cookiecutter_json(config), readme: table, **pages}
 
 
 def outdated(root: Path) -> list[str]:
-    """Return the names of the derived files that do not say what copier.yml says."""
+    """Return the names of the derived files that do not say what their sources say."""
     return [
         path.name
         for path, text in derived(root).items()
@@ -195,7 +201,7 @@ def main() -> int:
     if parser.parse_args().check:
         names = outdated(ROOT)
         for name in names:
-            print(f"{name} does not follow from copier.yml: run python tools/derive.py")
+            print(f"{name} does not follow from its source: run python tools/derive.py")
         return int(bool(names))
     for path, text in derived(ROOT).items():
         path.write_bytes(text.encode("utf-8"))

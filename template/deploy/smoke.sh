@@ -18,7 +18,7 @@ until [ "$(docker inspect --format '{{.State.Health.Status}}' "$container")" = h
     sleep 1
     waited=$((waited + 1))
 done
-docker exec "$container" python -m model_service.serving.example http://127.0.0.1:3000
+docker exec "$container" python -m ml_chassis predict http://127.0.0.1:3000
 docker stop --time 15 "$container" >/dev/null
 code=$(docker inspect --format '{{.State.ExitCode}}' "$container")
 [ "$code" = 0 ] || { echo "The container stopped with exit code $code." >&2; exit 1; }

@@ -1,7 +1,7 @@
 """The combinations of answers that the tests of this folder use."""
 
-from project.pairwise import Combination, pairwise
 from render.engines import CHOICES
+from render.pairwise import Combination, pairwise
 
 COMBINATIONS = pairwise(CHOICES)
 DEFAULT = COMBINATIONS[0]
@@ -12,10 +12,11 @@ OPPOSITE = {
     "license": "Proprietary",
     "model_family": "neural_network",
     "platform": "single_host",
+    "chassis": "vendored",
 }
 # What a project does hardly depends on its answers: all of its tests run once, in the workflow of
 # the default; for the others run the few that train a model and ask it over HTTP.
-FEW_TESTS = "tests/test_contract.py tests/test_model_quality.py tests/serving/test_predict.py"
+FEW_TESTS = "tests/test_service.py tests/test_model.py"
 
 
 def name_of(combination: Combination) -> str:

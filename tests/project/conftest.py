@@ -1,19 +1,21 @@
 """Projects of chosen combinations, the environment of their tasks, and the engine they may need."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from project.combinations import DEFAULT, OPPOSITE
 from project.containers import Engine, base_images, start_engine
-from project.pairwise import Combination
+from project.packages import Index, serve_packages
 from project.tools import make
 from project.workflow import commit, environment, link_uv
 from render.engines import ROOT, by_cookiecutter
+from render.pairwise import Combination
 
 Generate = Callable[[Combination], Path]
+LIBRARY = ROOT / "template" / "chassis"
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +29,19 @@ def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Genera
 
 
 @pytest.fixture(scope="session")
-def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def package_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
+    """Run a package index that holds the library."""
+    with serve_packages(LIBRARY, tmp_path_factory.mktemp("index")) as index:
+        yield index
+
+
+@pytest.fixture(scope="session")
+def env(tmp_path_factory: pytest.TempPathFactory, package_index: Index) -> dict[str, str]:
     """Return the environment in which a project's own commands run."""
     # The types of the libraries are the same in all projects.
     cache = {"MYPY_CACHE_DIR": str(tmp_path_factory.mktemp("mypy"))}
-    return environment(link_uv(tmp_path_factory.mktemp("tools")), cache)
+    index = {"UV_INDEX": package_index.url}
+    return environment(link_uv(tmp_path_factory.mktemp("tools")), cache | index)
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ def test_it_answers_the_probes_of_its_manifests(image: Image, engine: Engine) ->
 def test_it_needs_no_network(image: Image, engine: Engine) -> None:
     with engine.container(*HARDENED, "--network=none", image.name) as container:
         wait_until_healthy(engine, container)
-        ask = ("python", "-m", "model_service.serving.example", "http://127.0.0.1:3000")
+        ask = ("python", "-m", "ml_chassis", "predict", "http://127.0.0.1:3000")
         assert "predictions" in engine.docker("exec", container, *ask)
 
 

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.xdist_group("tasks")
 SPARK = ("--with", "pyspark[sql]>=4,<5", "--with", "pandas<3")
 COMPARE = """
 import sys
-from model_service.data.raw import TABLES
-from model_service.data.store import Store
-stores = [Store(url, TABLES) for url in sys.argv[1:]]
+from ml_chassis import project
+from ml_chassis.data.store import Store
+stores = [Store(project.read(), url) for url in sys.argv[1:]]
 assert stores[0].refused_shares() == stores[1].refused_shares()
 assert stores[0].features().height > 9_000
 assert stores[0].features().equals(stores[1].features())
@@ -40,7 +40,7 @@ def test_spark_builds_the_same_features(
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("polars", "spark")}
     for name, url in urls.items():
         chosen = {"MODEL_SERVICE_ENGINE": name, "MODEL_SERVICE_DATABASE_URL": url}
-        command = ("uv", "run", "--no-sync", *SPARK, "python", "-m", "model_service.data")
+        command = ("uv", "run", "--no-sync", *SPARK, "chassis", "data")
         done = run(trained_project, *command, env={**env, **chosen})
         assert "10000 rows with features were built" in done.stdout, done.stdout
     compared = run(trained_project, ".venv/bin/python", "-c", COMPARE, *urls.values(), env=env)
@@ -55,7 +55,7 @@ def test_a_machine_without_java_is_told(
         "MODEL_SERVICE_DATABASE_URL": f"sqlite:///{tmp_path}/spark.db",
         "JAVA_HOME": str(tmp_path),
     }
-    command = ("uv", "run", "--no-sync", *SPARK, "python", "-m", "model_service.data")
+    command = ("uv", "run", "--no-sync", *SPARK, "chassis", "data")
     done = run(trained_project, *command, env={**env, **chosen})
     assert done.returncode == 1
     assert "needs Java 17 or newer" in done.stdout

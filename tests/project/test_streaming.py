@@ -22,7 +22,10 @@ pytestmark = pytest.mark.xdist_group("tasks")
 EVENTS, ANSWERS, DEAD = "events", "model.predictions", "model.dead-letters"
 SECONDS = 60
 MANY = 4_000
-EXAMPLE = "import json; from model_service.contract import *; print(json.dumps(example_row()))"
+EXAMPLE = (
+    "import json; from ml_chassis import project;"
+    " print(json.dumps(project.read().contract.example_row()))"
+)
 
 
 @pytest.fixture(params=[Redis, Nats], ids=["redis", "nats"])
@@ -46,7 +49,7 @@ class Consumer:
 
     def start(self) -> None:
         """Start it."""
-        command = [".venv/bin/python", "-m", "model_service.streaming"]
+        command = [".venv/bin/chassis", "stream"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.project, env=self.env, stdout=log, stderr=log

@@ -141,7 +141,7 @@ def test_an_objective_that_is_missed_is_named(project: Path, env: dict[str, str]
 
 
 def test_the_commands_of_the_sizing_page_work(project: Path, env: dict[str, str]) -> None:
-    page = (project / "docs" / "sizing.md").read_text()
+    page = (project / "chassis" / "docs" / "sizing.md").read_text()
     blocks = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
     lines = [line.partition("#")[0].strip() for line in blocks.splitlines()]
     in_workflow = commands(read_workflow(project / ".github" / "workflows" / "ci.yml")).values()
@@ -231,7 +231,7 @@ def test_the_tools_of_bentoml_pack_the_service_whole(
     (packed,) = tmp_path.glob("bentoml/bentos/*/*/src")
     files = {path.relative_to(packed).parts[0] for path in packed.rglob("*") if path.is_file()}
     assert files - {"bentofile.yaml"} == {
-        *("LICENSE", "README.md", "model_service", "models", "pyproject.toml")
+        *("LICENSE", "README.md", "chassis", "model_service", "models", "pyproject.toml")
     }
     # The package that the environment knows goes away: what answers is what was packed.
     hidden = (project / "src").rename(project / "not-here")

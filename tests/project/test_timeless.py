@@ -33,7 +33,7 @@ FEATURES = {
     r' +nw.col\("tailnum"\).alias\("tail_number"\),\n +"flight",\n': "",
     r'\.sort\("scheduled_hour".*\)': ".sort(*KEYS)",
     r"(from narwhals.stable.v2.typing import IntoFrame\n)": (
-        r"\1\nfrom .tables import ORIGIN, POSITION\n"
+        r"\1\nfrom ml_chassis.data.tables import ORIGIN, POSITION\n"
     ),
 }
 TRAINING = {
@@ -46,8 +46,8 @@ TRAINING = {
 def project(generate: Generate, env: dict[str, str]) -> Path:
     """Return an installed project whose flights have neither key nor time."""
     project = generate(DEFAULT)
-    edit(project / "src/model_service/data/raw.py", RAW)
-    edit(project / "src/model_service/data/features.py", FEATURES)
+    edit(project / "src/model_service/raw.py", RAW)
+    edit(project / "src/model_service/features.py", FEATURES)
     commit(project)
     make(project, env, "setup")
     fill(project, 2000)
@@ -73,7 +73,7 @@ def test_rows_without_key_and_time_are_trained_on_and_served(
     project: Path, env: dict[str, str]
 ) -> None:
     refused = run(project, "make", "data", env=env)
-    assert "rows know no time, as TIME in data/features.py is None" in refused.stdout
+    assert "rows know no time, as TIME in src/model_service/features.py is None" in refused.stdout
     assert "Traceback" not in refused.stdout
     edit(project / "training.toml", TRAINING)
 

@@ -15,6 +15,7 @@ import yaml
 from binaryornot.check import is_binary
 from ruff import find_ruff_bin
 
+ROOT = Path(__file__).resolve().parents[2]
 SYNTAX = re.compile(r"\{\{=|=\}\}|# \{[%#]|cookiecutter\.[a-z_]|example-service")
 NOT_ON_WINDOWS = re.compile(
     r'[<>:"|?*\\]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE
@@ -174,17 +175,43 @@ def untrue_readme(folder: Path, *others: Path) -> list[str]:
     return sorted(problems)
 
 
-def untrue_score(folder: Path) -> list[str]:
+def dead_links(project: Path) -> list[str]:
+    """Every link between files leads to one that is there, and to a heading in it."""
+    pages = sorted(project.rglob("*.md"))
+    return [problem for page in pages for problem in dead_links_of(page, project)]
+
+
+def dead_links_of(page: Path, root: Path) -> list[str]:
+    """Return the links of a page that lead nowhere."""
+    problems = []
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if "://" in link:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            problems.append(f"{page.relative_to(root)}: {link} leads nowhere")
+    return problems
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def untrue_score(source: Path) -> list[str]:
     """The page on the ML Test Score names a test in each row, and nothing that is nowhere."""
-    page = (folder / "docs" / "ml-test-score.md").read_text(encoding="utf-8")
-    known = tasks((folder / "Makefile").read_text(encoding="utf-8"))
+    page = (source / "chassis" / "docs" / "ml-test-score.md").read_text(encoding="utf-8")
+    known = tasks((source / "Makefile").read_text(encoding="utf-8"))
     problems = [
         f"there is no `make {name}`"
         for name in re.findall(r"`make ([a-z]+)", page)
         if name not in known
     ]
     for name, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page):
-        path = folder / name
+        path = ROOT / name
         code = path.read_text(encoding="utf-8") if path.is_file() else ""
         collected = path.name.startswith("test_") and test.startswith("test_")
         if not (collected and re.search(rf"^def {test}\(", code, re.MULTILINE)):

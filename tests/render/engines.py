@@ -1,7 +1,7 @@
 """Generate projects with both engines, in this process, from a copy of the template."""
 
-import itertools
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from pathlib import Path
 import copier
 import pytest
 from cookiecutter.main import cookiecutter
+
+from render.pairwise import every, pairwise
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the engines read. README.md is here since its options table is derived as well.
@@ -30,9 +32,8 @@ CHOICES: dict[str, list[str]] = {
     for name, value in json.loads((ROOT / "cookiecutter.json").read_text("utf-8")).items()
     if isinstance(value, list) and not name.startswith("_")
 }
-COMBINATIONS = [
-    dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())
-]
+COMBINATIONS = every(CHOICES) if "EVERY_COMBINATION" in os.environ else pairwise(CHOICES)
+"""Every pair of answers; with EVERY_COMBINATION=1 in the environment all combinations."""
 # For parametrize: tests of one combination share its projects, so xdist keeps them together.
 EACH_COMBINATION = [
     pytest.param(answers, id=name, marks=pytest.mark.xdist_group(name))

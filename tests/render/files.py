@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from render.engines import CHOICES, Answers, by_cookiecutter, copy_template
 
 LIST = Path(__file__).with_name("files.txt")
+LIBRARY = "chassis/"
 
 
 def expected(answers: Answers) -> set[str]:
@@ -25,8 +26,9 @@ def expected(answers: Answers) -> set[str]:
 
 
 def files_in(project: Path) -> set[str]:
-    """Return the names of the files in a project."""
-    return {p.relative_to(project).as_posix() for p in project.rglob("*") if p.is_file()}
+    """Return the names of the files in a project; the library is one, `chassis/`."""
+    names = (p.relative_to(project) for p in project.rglob("*") if p.is_file())
+    return {LIBRARY if name.parts[0] in LIBRARY else name.as_posix() for name in names}
 
 
 def current_lines() -> list[str]:

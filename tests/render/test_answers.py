@@ -263,7 +263,7 @@ def test_slug_comes_from_the_name(
 
 def test_cookiecutter_says_how_to_be_asked_again(small: Path, tmp_path: Path) -> None:
     """It does not ask again by itself, so the refusal has the command that keeps the rest."""
-    typed = "\n".join(["Bird Strikes", "bad slug!", *[""] * 8, ""])
+    typed = "\n".join(["Bird Strikes", "bad slug!", *[""] * 9, ""])
     run = subprocess.run(
         [sys.executable, "-m", "cookiecutter", str(small), "-o", str(tmp_path)],
         input=typed, env=os.environ, capture_output=True, text=True, check=False,

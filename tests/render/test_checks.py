@@ -34,6 +34,8 @@ def put_bytes(name: str, data: bytes) -> Callable[[Path], None]:
     return change
 
 
+SCORE, SLO = "chassis/docs/ml-test-score.md", "tests/chassis/test_slo.py"
+
 # Check, what is broken, and a word of the problem it must report.
 BROKEN_SOURCE: list[tuple[Check, Callable[[Path], None], str]] = [
     (checks.python_with_template_syntax, append("src/a.py", "N = {{= cookiecutter.x =}}"), "a.py"),
@@ -42,6 +44,9 @@ BROKEN_SOURCE: list[tuple[Check, Callable[[Path], None], str]] = [
     (checks.unescaped_text, append("a.sh", "echo {{= cookiecutter.__name_q =}}"), "a.sh"),
     (checks.read_differently, put_bytes("a.csv", b"plain text\n" * 100 + b"\xff"), "a.csv"),
     (checks.ruff_problems, append("src/model_service/bad.py", "import os\n"), "F401"),
+    (checks.untrue_score, append(SCORE, "\n`make nothing`\n"), "make nothing"),
+    (checks.untrue_score, append(SCORE, f"\n`{SLO}::test_nothing`\n"), "test_nothing"),
+    (checks.untrue_score, append(SCORE, "\n| 8. new | a wish | |\n"), "a wish"),
 ]
 BROKEN_PROJECT: list[tuple[Check, Callable[[Path], None], str]] = [
     (checks.leftover_syntax, append("README.md", "{{= cookiecutter.team =}}"), "README.md"),
@@ -57,13 +62,8 @@ BROKEN_PROJECT: list[tuple[Check, Callable[[Path], None], str]] = [
     (checks.unreadable_data, append("pyproject.toml", "\n[["), "pyproject.toml"),
     (checks.untrue_readme, append("README.md", "\nRun `make nothing`.\n"), "make nothing"),
     (checks.untrue_readme, append("Makefile", "\nsecret: ## not in the README\n"), "make secret"),
-    (checks.untrue_score, append("docs/ml-test-score.md", "\n`make nothing`\n"), "make nothing"),
-    (
-        checks.untrue_score,
-        append("docs/ml-test-score.md", "\n`tests/test_slo.py::test_nothing`\n"),
-        "test_nothing",
-    ),
-    (checks.untrue_score, append("docs/ml-test-score.md", "\n| 8. new | a wish | |\n"), "a wish"),
+    (checks.dead_links, append("README.md", "\n[a](docs/nothing.md)\n"), "docs/nothing.md"),
+    (checks.dead_links, append("docs/a.md", "\n[a](../README.md#nothing)\n"), "#nothing"),
     (checks.ruff_problems, append("src/model_service/schema.py", "x=1\n"), "schema.py"),
 ]
 

@@ -18,6 +18,7 @@ SOURCE_CHECKS: list[Check] = [
     checks.read_differently,
     checks.wrong_modes,
     checks.ruff_problems,
+    checks.untrue_score,
 ]
 PROJECT_CHECKS: list[Check] = [
     checks.leftover_syntax,
@@ -26,7 +27,7 @@ PROJECT_CHECKS: list[Check] = [
     checks.wrong_modes,
     checks.unreadable_data,
     checks.untrue_readme,
-    checks.untrue_score,
+    checks.dead_links,
 ]
 NAMES = {"1 character": "x", "60 characters": "Flights " * 7 + "late"}
 
@@ -55,8 +56,13 @@ def test_project_with_a_short_or_long_name(render: Render, name: str) -> None:
     assert checks.ruff_problems(project) + checks.unreadable_data(project) == []
 
 
-def test_derived_files_follow_from_copier_yml() -> None:
+def test_derived_files_follow_from_their_sources() -> None:
     assert derive.outdated(ROOT) == [], "run python tools/derive.py"
+
+
+def test_links_of_our_own_pages_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    assert [problem for page in pages for problem in checks.dead_links_of(page, ROOT)] == []
 
 
 def test_every_computed_value_reaches_copier() -> None:

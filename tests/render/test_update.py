@@ -59,3 +59,27 @@ def assert_updated(project: Path) -> None:
     assert (project / "src/model_service/schema.py").read_text().endswith("# Ours.\n")
     assert not (project / "data/README.md").exists()
     assert (project / "ours.txt").read_text() == "ours\n"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_where_the_library_comes_from_can_be_changed_later(
+    source: Path, tmp_path: Path, engine: str
+) -> None:
+    project = ENGINES[engine](source, tmp_path / engine)
+    edit(project)
+    before = (project / "pyproject.toml").read_text()
+
+    change_answer(project, chassis="index")
+    assert not (project / "chassis").exists()
+    assert "tool.uv.sources" not in (project / "pyproject.toml").read_text()
+    commit_all(project, "index")
+
+    change_answer(project, chassis="vendored")
+    assert (project / "pyproject.toml").read_text() == before
+    assert differences(project / "chassis", source / "template" / "chassis") == []
+    assert (project / "src/model_service/schema.py").read_text().endswith("# Ours.\n")
+
+
+def change_answer(project: Path, **answers: str) -> None:
+    """Do what `copier update --defaults --data NAME=VALUE` does."""
+    copier.run_update(project, data=answers, defaults=True, overwrite=True, quiet=True)

@@ -1,1 +1,1 @@
-"""A model behind an HTTP service: data, training, serving and monitoring."""
+"""The service: what this team owns; the machinery is in ml_chassis."""

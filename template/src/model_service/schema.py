@@ -2,13 +2,13 @@
 
 Everything else derives from the two classes below: the request model and its OpenAPI document,
 the checks that quarantine bad rows, the inputs of the ONNX graph, the example payload and
-docs/data-contract.md. To serve another model, replace them and `data/features.py`.
+docs/data-contract.md. To serve another model, replace them, `raw.py` and `features.py`.
 
 Text becomes a categorical feature, numbers become numeric ones. `| None` allows a missing value.
 The type of the label says what is predicted: of a boolean the probability that it is true, of a
 Literal that of each class, of a number its value.
 Bounds say what is possible, not what is usual: a value outside them is refused. `PERSONAL` from
-`personal.py`, beside `Field(...)`, keeps the values out of logs, reports and metrics.
+`ml_chassis.personal`, beside `Field(...)`, keeps the values out of logs, reports and metrics.
 """
 
 from typing import Annotated, Literal

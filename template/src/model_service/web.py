@@ -2,33 +2,29 @@
 
 A route predicts in this process, with `predict`; a body has 64 KiB at most. As an example, POST
 /api/flights takes what an airline knows of a flight, completes it with the weather now, and answers
-how likely it is late. The weather is asked for at the address that WEATHER_URL has in the
-environment, such as https://api.weather.gov; without one it is missing.
+how likely it is late. WEATHER_URL in the environment says where the weather is asked for, such as
+https://api.weather.gov; without it the weather is missing.
 
-With features of your own, replace the example. To do without: delete this file, `sources/` and
-`tests/example/`, and take `create_web` out of `serving/service.py` and `compatibility.py`.
+With features of your own, replace the example. To do without: delete this file, `weather.py` and
+their tests, and take the line `routes` out of [tool.chassis] in pyproject.toml.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from ml_chassis.serving.mounted import application, checked, predictor
+from ml_chassis.serving.runtime import Runtime
+from ml_chassis.sources.live import MISSING, address
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from .schema import Airport, Features
-from .serving.messages import explain
-from .serving.mounted import application, predictor
-from .serving.runtime import Runtime
-from .sources.weather import MISSING, LiveWeather, address
+from .weather import live_weather
 
 NEW_YORK = ZoneInfo("America/New_York")
-# The model has learnt from the weather two to three hours before a departure. Of flights that leave
-# later it is not known yet.
 FORESEEN = timedelta(hours=3)
-
+"""The model has learnt from the weather two to three hours before a departure."""
 KNOWN = Features.model_fields
 
 
@@ -36,6 +32,10 @@ def _to_date(value: Any) -> date:
     if isinstance(value, str) and len(value) == len("2026-01-30"):
         return date.fromisoformat(value)
     raise ValueError("Input should be a date, such as 2026-01-30")
+
+
+Day = Annotated[date, BeforeValidator(_to_date)]
+CLOCK = "^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 
 class Flight(BaseModel):
@@ -46,17 +46,8 @@ class Flight(BaseModel):
     carrier: Annotated[str, KNOWN["carrier"]]
     origin: Annotated[Airport, KNOWN["origin"]]
     destination: Annotated[str, KNOWN["destination"]]
-    date: Annotated[
-        date, BeforeValidator(_to_date), Field(description="Local.", examples=["2026-01-30"])
-    ]
-    time: Annotated[
-        str,
-        Field(
-            pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$",
-            description="Scheduled departure, local.",
-            examples=["17:05"],
-        ),
-    ]
+    date: Day = Field(description="Local.", examples=["2026-01-30"])
+    time: str = Field(pattern=CLOCK, description="Scheduled departure, local.", examples=["17:05"])
     distance: Annotated[float, KNOWN["distance"]]
     seats: Annotated[int | None, KNOWN["seats"]] = None
     plane_age: Annotated[int | None, KNOWN["plane_age"]] = None
@@ -64,7 +55,12 @@ class Flight(BaseModel):
     @property
     def departure(self) -> datetime:
         """Scheduled local time."""
-        return datetime.combine(self.date, time.fromisoformat(self.time))
+        return datetime.combine(self.date, time.fromisoformat(self.time), NEW_YORK)
+
+    def known(self) -> dict[str, Any]:
+        """Return its features, without the weather."""
+        leaves = {"departure_hour": self.departure.hour, "weekday": self.departure.isoweekday()}
+        return self.model_dump(exclude={"date", "time"}) | leaves
 
 
 class UsedWeather(BaseModel):
@@ -79,30 +75,22 @@ class FlightPrediction(BaseModel):
 
     probability: float
     model_version: str
-    degraded: Annotated[str | None, Field(description="Why it is not the model's answer.")]
+    degraded: str | None = Field(description="Why it is not the model's answer.")
     weather: UsedWeather
 
 
 def create_web(runtime: Runtime) -> FastAPI:
     """Return the application."""
     predict = predictor(runtime)
-    live = LiveWeather(address())
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await live.close()
-
-    web = application(runtime, title="Flights", lifespan=lifespan)
+    live = live_weather(address("WEATHER_URL"))
+    web = application(runtime, live.close, title="Flights")
 
     @web.post("/flights")
     async def predict_flight(flight: Flight) -> FlightPrediction:
         """Predict whether a flight leaves late."""
-        row = to_features(flight)
-        leaves_in = flight.departure.replace(tzinfo=NEW_YORK) - datetime.now(UTC)
-        soon = timedelta() <= leaves_in <= FORESEEN
+        soon = timedelta() <= flight.departure - datetime.now(UTC) <= FORESEEN
         weather = await live.at(flight.origin) if soon else MISSING
-        scored = await predict([row.model_copy(update=weather.features)])
+        scored = await predict([checked(Features, flight.known() | weather.features)])
         return FlightPrediction(
             probability=cast(float, scored.predictions[0]),
             model_version=scored.version,
@@ -111,17 +99,3 @@ def create_web(runtime: Runtime) -> FastAPI:
         )
 
     return web
-
-
-def to_features(flight: Flight) -> Features:
-    """Return what the model knows of a flight, without the weather.
-
-    Raises:
-        RefusedError: a value is not one that the schema allows.
-    """
-    known = flight.model_dump(exclude={"date", "time"})
-    leaves = {"departure_hour": flight.departure.hour, "weekday": flight.departure.isoweekday()}
-    try:
-        return Features.model_validate(known | leaves)
-    except ValidationError as error:
-        raise explain(error) from None

@@ -1,0 +1,1 @@
+"""A model behind an HTTP service: data, training, serving and monitoring."""

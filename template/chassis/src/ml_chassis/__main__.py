@@ -1,0 +1,5 @@
+"""`python -m ml_chassis` is `chassis`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,95 @@
+"""Scored rows into a file that is there whole or not at all, and the refused ones beside it."""
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, cast
+
+import polars as pl
+
+from ..data.privacy import said
+from ..data.sources import SUFFIXES
+from . import ScoreError
+
+Refused = tuple[int, str]
+"""The position of a row, from 1, and what is wrong with it."""
+
+
+class Output:
+    """A file that takes its place when all rows are written."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        """Take its path, and a folder in which it grows."""
+        self.path = path
+        self.refused_path = refused_path(path)
+        self._folder = folder
+        self._growing = folder / path.name
+        self._refused = folder / self.refused_path.name
+        self._refused.touch()
+        self._parts = 0
+
+    def write(self, rows: pl.DataFrame) -> None:
+        """Add rows; all that are added have the same columns."""
+        if self.path.suffix == ".parquet":  # the parts become one in the end
+            rows.write_parquet(self._folder / f"{self._parts:09}.part")
+        else:
+            with self._append() as file:
+                if ".csv" in self.path.suffixes[-2:]:
+                    rows.write_csv(file, include_header=self._parts == 0)
+                else:
+                    rows.write_ndjson(file)
+        self._parts += 1
+
+    def refuse(self, refused: Iterable[Refused]) -> None:
+        """Note rows that were not scored; the values are left out, since they may be personal."""
+        with self._refused.open("a", encoding="utf-8") as file:
+            for position, reason in refused:
+                line = json.dumps({"row": position, "reason": reason}, ensure_ascii=False)
+                file.write(f"{line}\n")
+
+    def keep_refused(self) -> None:
+        """Put the list of refused rows in its place; one of another run is no longer true."""
+        if self._refused.stat().st_size:
+            self._refused.replace(self.refused_path)
+        else:
+            self.refused_path.unlink(missing_ok=True)
+
+    def keep(self) -> None:
+        """Put the file in its place."""
+        if self.path.suffix == ".parquet":
+            pl.scan_parquet(self._folder / "*.part").sink_parquet(self._growing)
+        self._growing.replace(self.path)
+
+    def _append(self) -> IO[bytes]:
+        if self.path.suffix == ".gz":
+            return cast(IO[bytes], gzip.open(self._growing, "ab"))
+        return self._growing.open("ab")
+
+
+@contextmanager
+def writing(path: Path, private: bool) -> Iterator[Output]:
+    """Yield a file that is written; what does not keep it leaves nothing behind.
+
+    Raises:
+        ScoreError: its kind is unknown, or it cannot be written.
+    """
+    if not path.name.endswith(SUFFIXES):
+        raise ScoreError(f"{path}: give a file that ends in {', '.join(SUFFIXES)}.")
+    if not path.parent.is_dir():
+        raise ScoreError(f"{path}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise ScoreError(f"{path}: this is a folder.")
+    try:
+        with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            yield Output(path, Path(folder))
+    except (OSError, pl.exceptions.ComputeError) as error:
+        raise ScoreError(f"{path}: cannot be written: {said(error, private)}") from error
+
+
+def refused_path(path: Path) -> Path:
+    """Return where the refused rows of a file are listed."""
+    stem = next(path.name.removesuffix(end) for end in SUFFIXES if path.name.endswith(end))
+    return path.with_name(f"{stem}.refused.jsonl")

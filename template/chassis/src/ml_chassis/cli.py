@@ -1,0 +1,293 @@
+"""The command `chassis`: what the Makefile of a project calls, and a person may call as well.
+
+Each command imports what it runs only when it runs: an image has no training library, and the
+service must start quickly.
+"""
+
+import os
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from .project import Project
+
+GROUPS = {
+    "Data and training": ("adopt", "data", "train", "retrain", "tune", "optimise", "runs"),
+    "Serving": ("serve", "predict", "stream", "score", "load"),
+    "Models": ("models", "promote", "rollback", "export"),
+    "Checks": ("docs", "contract"),
+}
+"""The commands in the order in which the help shows them."""
+EXTRAS = {
+    "aiohttp": "checks",
+    "faststream": "streaming",
+    "hypothesis": "checks",
+    "jsoncompat": "checks",
+    "narwhals": "training",
+    "onnx": "training",
+    "onnxscript": "neural-network",
+    "polars": "training",
+    "psutil": "checks",
+    "skl2onnx": "gradient-boosting",
+    "sklearn": "training",
+    "sqlalchemy": "training",
+    "threadpoolctl": "gradient-boosting",
+    "tomlkit": "training",
+    "torch": "neural-network",
+}
+"""By a library that may be missing: the extra of this package that brings it."""
+
+
+class Commands(click.Group):
+    """Lists the commands in groups, and guesses what a wrong one was meant to be."""
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with a line each."""
+        for title, names in GROUPS.items():
+            rows = [(name, self.commands[name].get_short_help_str(70)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is named."""
+        near = get_close_matches(args[0], self.commands, 1)
+        if args[0] not in self.commands and near:
+            ctx.fail(f"There is no command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command, and end with its exit code."""
+        from .errors import UserError
+
+        try:
+            code = super().invoke(ctx)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            code = 1
+        except KeyboardInterrupt:
+            code = 130
+        except ModuleNotFoundError as error:
+            library = (error.name or "").partition(".")[0]
+            if library not in EXTRAS:
+                raise
+            needed = f"ml-service-chassis[{EXTRAS[library]}]"
+            print(f"{library} is not installed. It comes with {needed}.", file=sys.stderr)
+            code = 1
+        ctx.exit(code or 0)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
+@click.version_option(package_name="ml-service-chassis", prog_name="chassis")
+def main() -> None:
+    """Train, serve and watch the model of the project in this folder.
+
+    Settings come from the environment, MODEL_SERVICE_<NAME>; see docs/settings.md of the chassis.
+    """
+    sys.path.insert(0, os.getcwd() + "/src")  # noqa: PTH109 - a project need not be installed
+
+
+def _project() -> "Project":
+    from . import project
+
+    return project.read()
+
+
+# ---- data and training
+
+
+@main.command()
+@click.argument("data", default="")
+@click.argument("target", default="")
+@click.option("--time", default="", help="The column that says when a row is about.")
+@click.option("--task", default="", help="classification or regression, if not as it looks.")
+@click.option("--keep", default="", help="Columns that become features in any case.")
+@click.option("--leave-out", default="", help="Columns that become none.")
+def adopt(data: str, target: str, time: str, task: str, keep: str, leave_out: str) -> int:
+    """Make this the project for DATA, a CSV file, of which TARGET is predicted."""
+    from .adopt.command import Wish, run
+
+    return run(_project(), Wish(data, target, time, task, keep, leave_out))
+
+
+@main.command()
+@click.option("--replay", is_flag=True, help="Read rows in quarantine again.")
+def data(replay: bool) -> int:
+    """Read what is new, refuse bad rows, build the features."""
+    from .data.command import run
+
+    return run(_project(), replay)
+
+
+@main.command()
+def train() -> int:
+    """Train, evaluate and register the model; it must meet every gate."""
+    from .training.train import run
+
+    return run(_project())
+
+
+@main.command()
+def retrain() -> int:
+    """Train on new data; promote what beats the champion on the newest rows."""
+    from .training.retrain import run
+
+    return run(_project())
+
+
+@main.command()
+@click.option("--apply", is_flag=True, help="Write the best into training.toml.")
+def tune(apply: bool) -> int:
+    """Search for better parameters."""
+    from .training.tune import run
+
+    return run(_project(), apply)
+
+
+@main.command()
+def optimise() -> int:
+    """Make smaller variants of the model, time them, serve the best."""
+    from .training.optimise import run
+
+    return run(_project())
+
+
+@main.command()
+def runs() -> int:
+    """Show what was trained, tuned and optimised, and what came of it."""
+    from .training.runs import run
+
+    return run(_project())
+
+
+# ---- serving
+
+
+@main.command()
+def serve() -> None:
+    """Answer HTTP requests until stopped."""
+    from .serving.command import run
+
+    run(_project())
+
+
+@main.command()
+@click.argument("url", default="http://localhost:3000")
+def predict(url: str) -> int:
+    """Send the example row to the service at URL."""
+    from .serving.example import run
+
+    return run(_project(), url)
+
+
+@main.command()
+@click.option("--example", is_flag=True, help="Send the example row, ten times.")
+@click.option("--replay", is_flag=True, help="Send dead letters again.")
+def stream(example: bool, replay: bool) -> int:
+    """Predict what arrives on a topic until stopped."""
+    from .streaming.command import run
+
+    return run(_project(), example, replay)
+
+
+@main.command()
+@click.argument("source", metavar="INPUT", default="")
+@click.argument("target", metavar="OUTPUT", default="")
+@click.option("--version", default="", help="Of the model; the champion when none is given.")
+def score(source: str, target: str, version: str) -> int:
+    """Predict every row of INPUT, a file or table, into OUTPUT, a file.
+
+    A table is a database and its name: sqlite:///shop.db?table=orders.
+    """
+    from .batch.command import run
+
+    return run(_project(), source, target, version)
+
+
+@main.command()
+@click.option("--seconds", type=click.FloatRange(1, 86_400), default=30.0, help="How long.")
+@click.option("--url", default="", help="Load the service at this address, and start none.")
+@click.option("--image", default="", help="Load this image, started as deploy/compose.yaml says.")
+@click.option("--slo", type=Path, default=Path("slo.yaml"), help="What is stated.")
+@click.option("--report", type=Path, default=Path("build/load/report.html"), help="The page.")
+def load(seconds: float, url: str, image: str, slo: Path, report: Path) -> int:
+    """Load the service and judge it by slo.yaml."""
+    if url and image:
+        raise click.UsageError("Give --url or --image, not both.")
+    from .loading.command import Options, run
+
+    return run(_project(), Options(seconds, url, image, slo, report))
+
+
+# ---- models
+
+ALIAS = click.option(
+    "--alias", type=click.Choice(["champion", "challenger"]), default="champion", help="The name."
+)
+WHY = click.option("--why", envvar="WHY", default="", help="The reason; or the variable WHY.")
+
+
+@main.command()
+def models() -> int:
+    """List the registered models; who named the champion, when and why."""
+    from . import models
+
+    return models.show(_project())
+
+
+@main.command()
+@click.argument("version", default="")
+@ALIAS
+@WHY
+def promote(version: str, alias: str, why: str) -> int:
+    """Make VERSION the champion, or the challenger, and note why."""
+    from . import models
+
+    return models.promote(_project(), version, alias, why)
+
+
+@main.command()
+@ALIAS
+@WHY
+def rollback(alias: str, why: str) -> int:
+    """Make the version before it the champion again, and note why."""
+    from . import models
+
+    return models.rollback(_project(), alias, why)
+
+
+@main.command()
+@click.argument("folder", type=Path)
+def export(folder: Path) -> int:
+    """Copy the champion into a registry of its own, in FOLDER, for an image."""
+    from . import models
+
+    return models.export(_project(), folder)
+
+
+# ---- checks
+
+
+@main.command()
+def docs() -> int:
+    """Write the pages in docs/ that are made from the code."""
+    from .reference import run
+
+    return run(_project())
+
+
+@main.command()
+@click.option("--accept", is_flag=True, help="Write changes that break clients.")
+def contract(accept: bool) -> int:
+    """Refuse changes that break clients; write others to docs/openapi.json."""
+    from .compatibility import run
+
+    return run(_project(), accept)

@@ -1,0 +1,49 @@
+"""A database by its URL, SQLite or PostgreSQL."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from . import DataError
+from .privacy import said
+
+Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
+INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""Inserts that may meet a key that is there already, by the name of the dialect."""
+
+
+def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
+    """Open a database, and make the tables that it does not have.
+
+    Args:
+        url: Its address.
+        tables: What is to be in it.
+        private: Whether the rows hold personal values.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    try:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() not in INSERTS:
+            raise DataError(f"{hide_password(url)}: use sqlite:///FILE or postgresql+psycopg://.")
+        if parsed.database and parsed.get_backend_name() == "sqlite":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, hide_parameters=True)
+        tables.create_all(engine)
+    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+        raise DataError(
+            f"{hide_password(url)}: cannot be opened: {said(error, private)}"
+        ) from error
+    return engine
+
+
+def hide_password(address: str) -> str:
+    """Return an address as it may be shown."""
+    try:
+        shown = sa.make_url(address)
+    except sa.exc.ArgumentError:
+        return address
+    return shown.render_as_string(hide_password=True)

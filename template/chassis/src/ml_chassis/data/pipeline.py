@@ -1,0 +1,130 @@
+"""From raw tables to rows with features: read what is new, merge it, build what it concerns."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from .. import settings
+from ..project import Project
+from . import DataError, engine
+from .clean import REASON, clean
+from .parse import parse
+from .sources import is_csv, read, to_rows
+from .store import Store
+from .tables import PLAIN, POSITION, RawTable
+
+
+@dataclass
+class Update:
+    """What one run did.
+
+    Attributes:
+        read: Origins that were read, each with how many rows were good and how many refused.
+        merged: How many raw rows were new or changed.
+        built: How many rows with features were built.
+        since: From which time on; None for all.
+    """
+
+    read: dict[str, tuple[int, int]] = field(default_factory=dict)
+    merged: int = 0
+    built: int = 0
+    since: datetime | None = None
+
+
+def update(
+    project: Project, store: Store, sources: Mapping[str, str] | None = None, replay: bool = False
+) -> Update:
+    """Bring the rows with features up to date; do nothing where nothing is new.
+
+    Raw rows in quarantine are tried again when the code that read them has changed.
+
+    Args:
+        project: What the rows are.
+        store: The database.
+        sources: Addresses by raw table, instead of those that the project names.
+        replay: Try them again in any case: somebody has repaired them in the database.
+
+    Raises:
+        DataError: a source cannot be read, or does not give the features.
+    """
+    addresses = {table.name: table.address for table in project.tables} | dict(sources or {})
+    if unknown := sorted(addresses.keys() - {table.name for table in project.tables}):
+        raise DataError(
+            f"There is no raw table {', '.join(unknown)}; see {project.path('tables')}."
+        )
+    done = Update()
+    replay = store.take_code(code_fingerprint(project)) or replay
+    for table in project.tables:
+        _read(store, table, addresses[table.name], project.private, done)
+        if replay:
+            _replay(store, table, done)
+    while change := store.change():
+        valid, refused = _build(project, store, change.since)
+        if store.put_features(change, valid, refused):
+            done.built, done.since = valid.height + refused.height, change.since
+    return done
+
+
+def say(done: Update) -> None:
+    """Print what was done."""
+    for origin, (rows, refused) in done.read.items():
+        print(f"      {origin}: {rows} rows" + (f", {refused} refused" if refused else ""))
+    if not done.read:
+        print("      nothing")
+    if done.built:
+        since = f" from {done.since:%Y-%m-%d %H:%M} UTC on" if done.since else ""
+        print(f"      {done.built} rows with features were built{since}")
+
+
+def code_fingerprint(project: Project) -> str:
+    """Return what changes whenever rows might be read or built in another way."""
+    digest = hashlib.sha256(project.contract.fingerprint.encode())
+    for path in (*sorted(Path(__file__).parent.glob("*.py")), *project.source_files()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(store: Store, table: RawTable, address: str, private: bool, done: Update) -> None:
+    for chunk in read(address, store.fingerprints(table.name), table.csv, private):
+        try:
+            parsed = parse(chunk.rows, _as_written(table, chunk.origin), chunk.sparse)
+        except DataError as error:
+            raise DataError(f"{chunk.origin}: {error}") from None
+        done.merged += store.add(table, chunk, parsed)
+        refused = len(parsed.refused) + len(chunk.broken)
+        done.read[chunk.origin] = (chunk.rows.height - len(parsed.refused), refused)
+
+
+def _replay(store: Store, table: RawTable, done: Update) -> None:
+    for origin, rows in store.refused(table.name).items():
+        frame, _ = to_rows((row.position, row.content) for row in rows)
+        parsed = parse(frame, _as_written(table, origin), sparse=True)
+        done.merged += store.replay(table, origin, parsed, frame[POSITION])
+
+
+def _as_written(table: RawTable, origin: str) -> RawTable:
+    """Return a table as an origin writes it: numbers in JSON have no decimal comma."""
+    return table if is_csv(origin) else replace(table, csv=PLAIN)
+
+
+def _build(
+    project: Project, store: Store, since: datetime | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows with features from a time on, and those of them that break the schema."""
+    keys = project.keys
+    columns = (*keys, *(each.name for each in project.contract.labelled if each.name not in keys))
+    start = since - project.lookback if since else None
+    with engine.start(settings.read().engine, project.private) as load:
+        tables = {table.name: load(store.raw(table, start)) for table in project.tables}
+        cleaned = clean(project.build(tables), project.contract.labelled, project.private)
+    valid, refused = cleaned.valid.to_native(), cleaned.quarantined.to_native()
+    if project.time:
+        in_utc = pl.col(project.time).dt.replace_time_zone(None)
+        valid, refused = (half.with_columns(in_utc) for half in (valid, refused))
+    if project.time and since:
+        valid, refused = (half.filter(pl.col(project.time) >= since) for half in (valid, refused))
+    return valid.select(columns), refused.select(*columns, REASON)

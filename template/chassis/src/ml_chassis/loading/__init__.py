@@ -1,0 +1,1 @@
+"""The load test: load a service and judge it by what slo.yaml states."""

@@ -1,0 +1,276 @@
+"""Where features and predictions lie, compared with training: counts per bin, for Prometheus.
+
+Training notes the bins and the share of its rows in each; the service counts the rows that it
+answers in the same bins. Drift is the difference between the two, and is computed where the counts
+of all replicas meet. Counting each row when it comes would cost more than the prediction, so rows
+are gathered and counted together in the background.
+"""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from ..contract import Categorical, Contract, Numeric
+from . import metrics
+
+BINS = 10
+LEVELS = 20
+MISSING, OTHER = "missing", "other"
+PREDICTION = "(prediction)"  # no feature can have this name
+MAX_GATHERED_ROWS = 250  # more would stop the event loop for too long
+MAX_ROWS_PER_SECOND = 10_000  # in one process
+
+Values = npt.NDArray[np.float32]
+
+
+class NumericBins(BaseModel):
+    """Intervals that held equally many rows of training, and one bin for missing values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    edges: list[float]
+    share: list[float]
+
+    @classmethod
+    def fit(cls, values: Values, bins: int = BINS) -> Self:
+        """Take the quantiles of training as edges."""
+        present = values[~np.isnan(values)]
+        quantiles = np.linspace(0, 1, bins + 1)[1:-1]
+        edges = np.unique(np.quantile(present, quantiles)) if present.size else np.empty(0)
+        counts = cls(edges=edges.tolist(), share=[]).count(values)
+        return cls(edges=edges.tolist(), share=(counts / max(len(values), 1)).tolist())
+
+    @property
+    def names(self) -> list[str]:
+        """One name per bin."""
+        if not self.edges:
+            return ["any", MISSING]
+        inner = [f"{low:.6g} to {high:.6g}" for low, high in pairwise(self.edges)]
+        return [f"up to {self.edges[0]:.6g}", *inner, f"above {self.edges[-1]:.6g}", MISSING]
+
+    def count(self, values: Values) -> npt.NDArray[np.int64]:
+        """Return the number of values per bin."""
+        missing = np.isnan(values)
+        position = np.searchsorted(np.array(self.edges, np.float32), values, side="left")
+        position[missing] = len(self.edges) + 1
+        return np.bincount(position, minlength=len(self.edges) + 2)
+
+
+class CategoricalBins(BaseModel):
+    """The most frequent values of training, one bin for all others and one for missing values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    levels: list[str]
+    share: list[float]
+
+    @classmethod
+    def fit(cls, values: Sequence[str], levels: int = LEVELS) -> Self:
+        """Take the most frequent values of training as bins."""
+        frequent = Counter(value for value in values if value).most_common(levels)
+        bins = cls(levels=sorted(value for value, _ in frequent), share=[])
+        share = bins.count(values) / max(len(values), 1)
+        return cls(levels=bins.levels, share=share.tolist())
+
+    @property
+    def names(self) -> list[str]:
+        """One name per bin."""
+        return [*(f"= {level}" for level in self.levels), OTHER, MISSING]
+
+    def count(self, values: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the number of values per bin."""
+        counted = Counter(values)
+        missing = counted.pop("", 0)
+        known = [counted.pop(level, 0) for level in self.levels]
+        return np.array([*known, counted.total(), missing], np.int64)
+
+
+class Reference(BaseModel):
+    """The bins of every feature and of the prediction, as training saw them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    numeric: dict[str, NumericBins]
+    categorical: dict[str, CategoricalBins]
+    prediction: NumericBins | CategoricalBins
+
+    @classmethod
+    def fit(
+        cls, contract: Contract, numeric: Numeric, categorical: Categorical, prediction: Values
+    ) -> Self:
+        """Describe rows and what was predicted for them.
+
+        Bins tell of values, so of a personal feature only the share of missing ones is noted.
+        """
+        personal, classes = contract.personal, contract.classes
+        return cls(
+            numeric={
+                name: NumericBins.fit(numeric[:, at], 1 if name in personal else BINS)
+                for at, name in enumerate(contract.numeric)
+            },
+            categorical={
+                name: CategoricalBins.fit(
+                    categorical[:, at].tolist(), 0 if name in personal else LEVELS
+                )
+                for at, name in enumerate(contract.categorical)
+            },
+            prediction=(
+                CategoricalBins.fit(_most_probable(classes, prediction).tolist())
+                if classes
+                else NumericBins.fit(prediction)
+            ),
+        )
+
+    @property
+    def bins(self) -> dict[str, NumericBins | CategoricalBins]:
+        """All of them, by the name of the feature, or `PREDICTION`."""
+        return {**self.numeric, **self.categorical, PREDICTION: self.prediction}
+
+    def count(
+        self, contract: Contract, numeric: Numeric, categorical: Categorical, prediction: Values
+    ) -> dict[str, npt.NDArray[np.int64]]:
+        """Return the number of rows per bin, by the same names."""
+        numbers = {
+            name: self.numeric[name].count(numeric[:, at])
+            for at, name in enumerate(contract.numeric)
+        }
+        texts = {
+            name: self.categorical[name].count(categorical[:, at].tolist())
+            for at, name in enumerate(contract.categorical)
+        }
+        if isinstance(self.prediction, CategoricalBins):
+            chosen = _most_probable(contract.classes, prediction)
+            predicted = self.prediction.count(chosen.tolist())
+        else:
+            predicted = self.prediction.count(prediction)
+        return {**numbers, **texts, PREDICTION: predicted}
+
+
+class NumericTable:
+    """The bins of several numbers side by side, to count a table of them at once."""
+
+    def __init__(self, columns: Sequence[NumericBins]) -> None:
+        """Take the bins of each column."""
+        self._most = max((len(column.edges) for column in columns), default=0)
+        # Where a column has fewer edges than another, no value is above the rest.
+        self._edges = np.full((self._most, len(columns), 1), np.inf, np.float32)
+        for at, column in enumerate(columns):
+            self._edges[: len(column.edges), at, 0] = column.edges
+        self._sizes = [len(column.edges) + 1 for column in columns]
+        self._first = np.arange(len(columns))[:, np.newaxis] * (self._most + 2)
+
+    def count(self, table: Values) -> list[npt.NDArray[np.int64]]:
+        """Return the number of values per bin, of each column.
+
+        Args:
+            table: Shape (columns, rows).
+        """
+        position = np.zeros(table.shape, np.uint8)
+        flag = np.empty(table.shape, np.bool_)
+        for edge in self._edges:
+            np.greater(table, edge, out=flag)
+            np.add(position, flag.view(np.uint8), out=position)
+        position[np.isnan(table, out=flag)] = self._most + 1
+        bins = self._most + 2
+        counts = np.bincount((position + self._first).ravel(), minlength=len(self._sizes) * bins)
+        by_column = zip(counts.reshape(-1, bins), self._sizes, strict=True)
+        return [np.append(column[:size], column[-1]) for column, size in by_column]
+
+
+class DriftCounts:
+    """The rows that one version of the model answered in this process.
+
+    Of more than `MAX_ROWS_PER_SECOND` a random share is counted: their distribution is the same,
+    and a busy service has better things to do.
+    """
+
+    def __init__(self, contract: Contract, version: str, reference: Reference) -> None:
+        """Take the bins of that version."""
+        self._version = version
+        self._bins = reference.bins
+        self._classes = contract.classes
+        self._numeric, self._categorical = len(contract.numeric), len(contract.categorical)
+        # Of a prediction for many classes, the most probable one is counted.
+        self._number_names, self._text_names = contract.numeric, contract.categorical
+        if contract.classes:
+            self._text_names += (PREDICTION,)
+        else:
+            self._number_names += (PREDICTION,)
+        numbers = (self._bins[name] for name in self._number_names)
+        self._numbers = NumericTable([each for each in numbers if isinstance(each, NumericBins)])
+        texts = ((name, self._bins[name]) for name in self._text_names)
+        self._texts_bins = {name: each for name, each in texts if isinstance(each, CategoricalBins)}
+        self._counts = self._no_counts()
+        # What is gathered, a feature in a row; the prediction is the last of its kind.
+        self._values = np.empty((len(self._number_names), MAX_GATHERED_ROWS), np.float32)
+        self._texts = np.empty((len(self._text_names), MAX_GATHERED_ROWS), np.object_)
+        self._gathered = 0
+        self._offered = self._offered_before = 0
+        self._lock = threading.Lock()  # a slow model answers in a thread
+
+    def publish(self) -> None:
+        """Publish the reference, and every bin at zero: a series must begin before it grows."""
+        for feature, bins in self._bins.items():
+            for name, share in zip(bins.names, bins.share, strict=True):
+                metrics.publish_bin(self._version, feature, name, share)
+
+    def add(self, numeric: Numeric, categorical: Categorical, prediction: Values) -> None:
+        """Gather the rows of a batch, and count them when there are enough to be quick at it."""
+        with self._lock:
+            self._offered += len(prediction)
+            offered = max(self._offered, self._offered_before)
+            if random.random() * offered > MAX_ROWS_PER_SECOND:  # noqa: S311 - no secret
+                return
+            start = 0
+            while start < len(prediction):
+                part = slice(start, start + MAX_GATHERED_ROWS - self._gathered)
+                self._gather(numeric[part], categorical[part], prediction[part])
+                start = part.stop
+
+    def flush(self) -> None:
+        """Publish the counts of all rows so far; is called every second."""
+        with self._lock:
+            self._count()
+            self._offered_before, self._offered = self._offered, 0
+            counted, self._counts = self._counts, self._no_counts()
+        for feature, bins in self._bins.items():
+            for name, count in zip(bins.names, counted[feature].tolist(), strict=True):
+                if count:
+                    metrics.count_bin(self._version, feature, name, count)
+
+    def _no_counts(self) -> dict[str, npt.NDArray[np.int64]]:
+        return {name: np.zeros(len(bins.names), np.int64) for name, bins in self._bins.items()}
+
+    def _gather(self, numeric: Numeric, categorical: Categorical, prediction: Values) -> None:
+        place = slice(self._gathered, self._gathered + len(prediction))
+        self._values[: self._numeric, place] = numeric.T
+        self._texts[: self._categorical, place] = categorical.T
+        if self._classes:
+            self._texts[-1, place] = _most_probable(self._classes, prediction)
+        else:
+            self._values[-1, place] = prediction
+        self._gathered = place.stop
+        if self._gathered == MAX_GATHERED_ROWS:
+            self._count()
+
+    def _count(self) -> None:
+        rows, self._gathered = self._gathered, 0
+        counted = self._numbers.count(self._values[:, :rows])
+        for name, counts in zip(self._number_names, counted, strict=True):
+            self._counts[name] += counts
+        gathered = self._texts[:, :rows].tolist()
+        for name, texts in zip(self._text_names, gathered, strict=True):
+            self._counts[name] += self._texts_bins[name].count(texts)
+
+
+def _most_probable(classes: Sequence[str], prediction: Values) -> npt.NDArray[np.object_]:
+    """Return the name of the most probable class of each row; shape (rows, classes) comes in."""
+    chosen: npt.NDArray[np.object_] = np.array(classes, np.object_)[prediction.argmax(axis=1)]
+    return chosen

@@ -1,0 +1,160 @@
+"""Pages that are made from code.
+
+`chassis docs` writes those of a project. Those of the library, in chassis/docs, are written where
+it is developed, and are the same in every project.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from .contract import Column, Contract
+from .errors import UserError
+from .project import Project
+from .settings import PREFIX, Settings
+from .slo import Slo
+
+NOTE = "<!-- Written by `make docs`; edit the code instead. -->"
+DERIVED = "<!-- Derived from the code of the library. -->"
+DATA_CONTRACT = Path("docs/data-contract.md")
+EXAMPLE = Path("docs/example.json")
+OBJECTIVES = "<!-- From slo.py. -->\n"
+END = "<!-- Until here. -->\n"
+
+
+def data_contract(project: Project) -> str:
+    """Return docs/data-contract.md."""
+    contract = project.contract
+    label = [column for column in contract.labelled if column.name == contract.label]
+    return "\n".join(
+        [
+            NOTE,
+            "# Data contract",
+            "",
+            f"{contract.schema.__doc__} Declared in `{project.path('schema')}`.",
+            "",
+            "The service refuses a request with a row that breaks this contract, and names row and",
+            "field; `make data` puts such a row into quarantine with the reason.",
+            "[example.json](example.json) is a valid request.",
+            "",
+            *_table("feature", contract.features),
+            "",
+            "The label, known later:",
+            "",
+            *_table("label", label),
+            "",
+        ]
+    )
+
+
+def example(contract: Contract) -> str:
+    """Return docs/example.json, a request for the prediction of the example row."""
+    rows = [contract.example_row()]
+    return json.dumps({"rows": rows}, indent=2, ensure_ascii=False) + "\n"
+
+
+def pages(project: Project) -> dict[Path, str]:
+    """Return the pages of a project that are made from its code, by their paths in it.
+
+    Raises:
+        ProjectError: the schema is missing or cannot be used.
+    """
+    return {DATA_CONTRACT: data_contract(project), EXAMPLE: example(project.contract)}
+
+
+def library_pages(folder: Path) -> dict[Path, str]:
+    """Return the pages of the library that follow from its code; `folder` is chassis/docs."""
+    sizing = folder / "sizing.md"
+    text = fill(sizing.read_text(encoding="utf-8"), OBJECTIVES, _objectives())
+    return {folder / "settings.md": settings(), sizing: text}
+
+
+def settings() -> str:
+    """Return the page on the settings."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(
+        [
+            DERIVED,
+            "# Settings",
+            "",
+            "Environment variables, read when a command starts. An unknown one that begins with",
+            f"`{PREFIX}` ends it with a message, and so does a value that cannot be used.",
+            "",
+            "| variable | default | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def fill(page: str, begin: str, text: str) -> str:
+    """Return a page with another text between a line and the next `END`."""
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}{text}{END}{rest.partition(END)[2]}"
+
+
+def run(project: Project) -> int:
+    """Write the pages of a project; return the exit code."""
+    try:
+        written = pages(project)
+    except UserError as error:
+        print(f"No page was written. {error}", file=sys.stderr)
+        return 1
+    for path, text in written.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path}")
+    return 0
+
+
+def _objectives() -> str:
+    """Return a table of what slo.yaml can state."""
+    rows = [
+        f"| `{section}` | `{name}` | {field.description} |\n"
+        for section, part in Slo.model_fields.items()
+        for name, field in getattr(part.annotation, "model_fields", {}).items()
+    ]
+    return "".join(["| section | name | meaning |\n", "|---|---|---|\n", *rows])
+
+
+def _table(title: str, described: list[Column]) -> list[str]:
+    rows = [
+        f"| `{column.name}` | {column.type} | {_allowed(column)} "
+        f"| {'yes' if column.nullable else 'no'} | {column.description}{_note(column)} |"
+        for column in described
+    ]
+    return [
+        f"| {title} | type | values | may be missing | meaning |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _note(column: Column) -> str:
+    return " Personal." if column.personal else ""
+
+
+def _default(value: object) -> str:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return "none" if text in {"", "{}"} else f"`{text}`"
+
+
+def _allowed(column: Column) -> str:
+    """Return what values are possible, in words."""
+    if column.choices:
+        return ", ".join(f"`{choice}`" for choice in column.choices)
+    if column.pattern:
+        return f"`{column.pattern}`".replace("|", "\\|")
+    bounds = {
+        "from": column.minimum,
+        "above": column.above,
+        "to": column.maximum,
+        "below": column.below,
+    }
+    return " ".join(f"{word} {value:g}" for word, value in bounds.items() if value is not None)

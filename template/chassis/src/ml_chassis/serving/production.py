@@ -1,0 +1,82 @@
+"""The service as production runs it: the hot route first, BentoML behind it, workers supervised.
+
+BentoML's layers cost a prediction several times its own price, so POST /predict is answered in
+front of them; everything else is BentoML's. Gunicorn holds the socket, starts the workers from
+one process that has imported everything, and replaces those that die or hang.
+"""
+
+import gc
+import logging
+import os
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..monitoring import metrics
+from ..monitoring.exporter import share
+from ..project import Project
+from ..settings import Settings
+from .guard import Guard
+
+LOGGER = logging.getLogger("model_service")
+
+
+def give_socket(supervisor: Any, worker: Any) -> None:
+    """Give a new worker the socket of one that ended, on which connections wait meanwhile."""
+    taken = [other.sockets[0] for other in supervisor.WORKERS.values()]
+    worker.sockets = [next(each for each in supervisor.LISTENERS if each not in taken)]
+
+
+class Production(BaseApplication):  # type: ignore[misc]
+    """The service as Gunicorn runs it."""
+
+    def __init__(self, project: Project, settings: Settings) -> None:
+        """Take the project and the settings."""
+        self._project, self._settings = project, settings
+        # From one socket for all, the worker that happens to be awake takes nearly all connections.
+        self._sockets = [share(settings.host, settings.port) for _ in range(settings.workers)]
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Tell Gunicorn how to run."""
+        options: dict[str, Any] = {
+            "bind": [f"fd://{each.fileno()}" for each in self._sockets],
+            "workers": self._settings.workers,
+            "worker_class": f"{__package__}.worker.HttpWorker",
+            "preload_app": True,
+            "timeout": self._settings.hung_seconds,
+            "graceful_timeout": int(self._settings.drain_seconds) + 10,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "worker_tmp_dir": os.environ[metrics.FOLDER],
+            "when_ready": lambda _: self._announce(),
+            "pre_fork": give_socket,
+            "child_exit": lambda _, worker: metrics.add_up_ended(worker.pid),
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def _announce(self) -> None:
+        served = self._project.service.inner.application.served
+        model = served.version if served.predictor else "NO MODEL, the fallback alone,"
+        workers = f"{self._settings.workers} worker{'s' * (self._settings.workers > 1)}"
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        address = f"http://{host}:{self._settings.port}"
+        LOGGER.info("serving %s on %s, %s; stop: Ctrl-C", model, address, workers)
+
+    def load(self) -> ASGIApp:
+        """Import the service; each worker is a copy of the process that did it."""
+        service = self._project.service
+        application = service.inner.application
+        bento: ASGIApp = service.to_asgi()
+        gc.freeze()  # or each worker, looking for garbage, would make copies of what they share
+        guarded = {
+            path: Guard(endpoint, application.keys) for path, endpoint in application.hot.items()
+        }
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            endpoint = guarded.get(scope["path"]) if scope.get("method") == "POST" else None
+            await (endpoint or bento)(scope, receive, send)
+
+        return answer

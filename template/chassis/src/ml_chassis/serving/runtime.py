@@ -1,0 +1,116 @@
+"""What lives in one worker process: the scorer, and what is done beside the requests."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from contextlib import suppress
+
+from ..contract import Contract
+from ..monitoring import metrics
+from ..monitoring.exporter import Exporter
+from ..settings import Settings
+from .champion import Reloader
+from .decode import Decoder
+from .drain import Drain
+from .follow import Keeper, folder_of
+from .scoring import REASONS, Scorer
+from .table import TableChecker
+from .turns import Turns
+
+LOGGER = logging.getLogger("model_service")
+TICK_SECONDS = 1.0
+
+
+class Runtime:
+    """Made when the service is imported; loads the model when the worker starts.
+
+    Attributes:
+        contract: The schema of the service.
+        settings: What the environment says.
+        decoder: Reads rows that come one by one.
+        tables: Checks rows that come in columns.
+        scorer: Answers them.
+        turns: Lets large bodies wait for each other.
+        drain: Says whether the service is stopping.
+    """
+
+    def __init__(self, contract: Contract, settings: Settings) -> None:
+        """Take the schema and the settings."""
+        self.contract, self.settings = contract, settings
+        self.decoder = Decoder(contract)
+        self.tables = TableChecker(self.decoder)
+        metrics.know_fields(contract.by_name)
+        self.drain = Drain(settings.drain_seconds)
+        self.scorer = Scorer(contract, settings.model_seconds, settings.max_waiting)
+        self.turns = Turns(settings.max_waiting)
+        self._keeper = Keeper(settings)
+        self._reloader: Reloader | None = None
+        self._ticks: asyncio.Task[None] | None = None
+        self._exporter: Exporter | None = None
+        self._imported_by = os.getpid()
+
+    @property
+    def ready(self) -> bool:
+        """Whether load balancers may send requests."""
+        return not self.drain.active
+
+    def load(self) -> None:
+        """Load the model.
+
+        Raises:
+            RegistryError: nothing can be served.
+        """
+        self._reloader = Reloader(
+            self.contract, self.scorer, folder_of(self.settings), self.settings.alias
+        )
+        metrics.publish_reasons(REASONS)
+        # What is here now stays: looking through it again and again would stop requests for
+        # tens of milliseconds.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        gc.enable()
+
+    async def start(self) -> None:
+        """Begin what is done beside the requests."""
+        # A supervisor that imported the service before it forked, or else the parent of now.
+        forked = self._imported_by != os.getpid()
+        self._supervisor = self._imported_by if forked else os.getppid()
+        self.drain.install()
+        self._ticks = asyncio.create_task(self._tick())
+        if self.settings.metrics_port:
+            self._exporter = Exporter(self.settings.host, self.settings.metrics_port)
+            self._exporter.start()
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._ticks:
+            self._ticks.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticks
+        if self._exporter:
+            await self._exporter.stop()
+        self._keeper.stop()
+        self._count_drift()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            try:
+                self._count_drift()
+            except Exception:
+                LOGGER.exception("drift was not counted; it is tried again")
+            try:
+                self._keeper.check()
+                if self._reloader:
+                    await self._reloader.check()
+            except Exception:
+                LOGGER.exception("no other model was looked for; it is tried again")
+            if os.getppid() != self._supervisor:  # it was killed: do not outlive it
+                signal.raise_signal(signal.SIGTERM)
+
+    def _count_drift(self) -> None:
+        if drift := self.scorer.model.drift:
+            drift.flush()

@@ -1,0 +1,154 @@
+"""Settings of the service, each read from the environment variable MODEL_SERVICE_<NAME>."""
+
+import os
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as NotJsonError
+
+from .errors import UserError, describe
+from .storage import Root
+
+PREFIX = "MODEL_SERVICE_"
+MIN_KEY_LENGTH = 16
+NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class SettingsError(UserError):
+    """An environment variable is unknown or has a value that cannot be used."""
+
+
+class Settings(BaseSettings):
+    """The settings and their defaults; docs/settings.md of the chassis follows from them."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535, description="Port to listen on.")] = 3000
+    workers: Annotated[int, Field(ge=1, description="Processes that answer requests.")] = 1
+    models_dir: Annotated[
+        Root,
+        Field(
+            description="Folder of the model registry, or its URL: `s3://bucket/path`, `gs://...`, "
+            "`az://...`."
+        ),
+    ] = "models"
+    poll_seconds: Annotated[
+        int,
+        Field(ge=1, description="Seconds between looks at a registry at a URL, by each replica."),
+    ] = 15
+    cache_dir: Annotated[
+        str,
+        Field(description="Folder for models from a URL; none: one of this user's in `/tmp`."),
+    ] = ""
+    database_url: Annotated[
+        SecretStr,
+        Field(description="Database of `make data`: `sqlite:///FILE`, `postgresql+psycopg://...`."),
+    ] = SecretStr("sqlite:///data/service.db")
+    sources: Annotated[
+        dict[str, SecretStr],
+        Field(
+            description="Addresses of raw tables instead of those that the project names, as JSON: "
+            '`{"orders": "https://..."}`.'
+        ),
+    ] = {}
+    mlflow_url: Annotated[
+        SecretStr,
+        Field(
+            description="MLflow server that also gets what `make runs` shows, such as "
+            "`https://user:password@mlflow.example.com`."
+        ),
+    ] = SecretStr("")
+    broker_url: Annotated[
+        SecretStr,
+        Field(
+            description="Broker of `make stream`: `redis://...`, `nats://...`, `amqp://...` or "
+            "`kafka://...`."
+        ),
+    ] = SecretStr("")
+    topic: Annotated[
+        str,
+        Field(pattern=NAME, description="Topic on which the events of `make stream` arrive."),
+    ] = "events"
+    engine: Annotated[
+        Literal["polars", "spark"], Field(description="What builds the features in `make data`.")
+    ] = "polars"
+    alias: Annotated[str, Field(description="Alias or version of the model to serve.")] = "champion"
+    model_name: Annotated[
+        str,
+        Field(
+            pattern=NAME,
+            description="Name of the model in the paths of other servers' protocols, and of its "
+            "group and topics in `make stream`.",
+        ),
+    ] = "model"
+    max_rows: Annotated[int, Field(ge=1, description="Rows in one request at most.")] = 1_000
+    max_table_rows: Annotated[
+        int, Field(ge=1, description="Rows in one request at most that come in columns, as Arrow.")
+    ] = 100_000
+    max_body_bytes: Annotated[int, Field(ge=1, description="Bytes in one request at most.")] = (
+        1_048_576
+    )
+    max_waiting: Annotated[
+        int, Field(ge=1, description="Requests that wait for the model in one worker at most.")
+    ] = 512
+    model_seconds: Annotated[
+        float, Field(gt=0, le=60, description="Seconds that the model may take for one call.")
+    ] = 1.0
+    hung_seconds: Annotated[
+        int,
+        Field(ge=2, description="Seconds without a sign of life until a worker is replaced."),
+    ] = 30
+    api_keys: Annotated[
+        SecretStr,
+        Field(description="Accepted keys, with commas between them; none lets everybody ask."),
+    ] = SecretStr("")
+    metrics_port: Annotated[
+        int,
+        Field(ge=0, le=65_535, description="Port of /metrics alone; 0 is beside the predictions."),
+    ] = 0
+    drain_seconds: Annotated[
+        float,
+        Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),
+    ] = 3.0
+
+    @property
+    def keys(self) -> list[str]:
+        """The accepted keys."""
+        return [key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip()]
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The addresses of raw tables that are not those that the project names."""
+        return {name: address.get_secret_value() for name, address in self.sources.items()}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(len(key) < MIN_KEY_LENGTH or not key.isascii() for key in self.keys):
+            raise ValueError(
+                f"{PREFIX}API_KEYS: give ASCII keys of {MIN_KEY_LENGTH} characters or more"
+            )
+        if self.metrics_port == self.port:
+            raise ValueError(f"{PREFIX}METRICS_PORT: give another port than {PREFIX}PORT, or 0")
+        return self
+
+
+def read() -> Settings:
+    """Return the settings of this process.
+
+    Raises:
+        SettingsError: a variable is unknown or cannot be used; the message names it.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    given = (name for name in os.environ if name.upper().startswith(PREFIX))
+    unknown = sorted(name for name in given if name.upper() not in known)
+    if unknown:
+        page = "docs/settings.md of the chassis"
+        raise SettingsError(f"There is no setting {', '.join(unknown)}; see {page}.")
+    try:
+        return Settings()
+    except NotJsonError as error:
+        raise SettingsError(f"{PREFIX}*: {error}: it is not JSON.") from None
+    except ValidationError as error:
+        raise SettingsError(f"{describe(error, PREFIX)}.") from None

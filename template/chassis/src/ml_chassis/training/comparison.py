@@ -1,0 +1,65 @@
+"""The challenger beside the champion, on the newest rows with labels."""
+
+from statistics import NormalDist
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+from ..contract import Predictions
+from .estimator import Dataset
+from .measures import Estimate, mean_interval, measures_of
+
+Told = Annotated[Estimate, PlainSerializer(Estimate._asdict)]
+
+
+class Quality(BaseModel):
+    """How good one model is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    quality: Told
+    loss: Told
+
+
+class Comparison(BaseModel):
+    """Two models on the same rows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    champion: Quality
+    challenger: Quality
+    gain: Told
+    """Loss of the champion less that of the challenger, row by row."""
+    p_value: float
+    """How likely chance alone makes a gain or loss of that size, by a paired test."""
+
+
+def compare(rows: Dataset, champion: Predictions, challenger: Predictions) -> Comparison:
+    """Measure both models.
+
+    Args:
+        rows: Rows that neither model was trained on.
+        champion: What the champion predicts for them.
+        challenger: What the challenger does.
+    """
+    losses = measures_of(rows.contract.task).losses
+    gains = losses(rows.label, champion) - losses(rows.label, challenger)
+    error = float(gains.std()) / len(gains) ** 0.5
+    # The paired t-test; with hundreds of rows, its distribution is the normal one.
+    p_value = 2 * NormalDist().cdf(-abs(float(gains.mean())) / error) if error else 1.0
+    return Comparison(
+        rows=len(rows),
+        champion=_quality(rows, champion),
+        challenger=_quality(rows, challenger),
+        gain=mean_interval(gains),
+        p_value=p_value,
+    )
+
+
+def _quality(rows: Dataset, predicted: Predictions) -> Quality:
+    by = measures_of(rows.contract.task)
+    return Quality(
+        quality=by.quality_interval(rows.label, predicted),
+        loss=mean_interval(by.losses(rows.label, predicted)),
+    )

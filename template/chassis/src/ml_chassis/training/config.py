@@ -1,0 +1,235 @@
+"""What training.toml says, checked."""
+
+import hashlib
+import math
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from ..errors import UserError, describe
+from ..project import Project
+from .decision import Decision
+
+CONFIG = Path("training.toml")
+
+QUALITIES = ("auc", "r2")
+MEASURES = (
+    "refused_share",
+    *QUALITIES,
+    "calibration_error",
+    "gain_over_base_rate",
+    "gain_over_simple_model",
+    "gain_over_champion",
+    *(f"worst_slice_{quality}" for quality in QUALITIES),
+    "fairness_gap",
+    "decay",
+    "seed_spread",
+    "harmful_features",
+    "parity_difference",
+)
+"""What gates can be declared for: of the qualities, for that of the kind of label."""
+
+
+class ConfigError(UserError):
+    """training.toml is missing or wrong."""
+
+
+def _project(info: ValidationInfo) -> Project:
+    assert isinstance(info.context, Project)  # noqa: S101 - `read` gives it
+    return info.context
+
+
+class Limit(BaseModel):
+    """A gate: what a measure must reach before a model may be registered, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    minimum: float | None = None
+    maximum: float | None = None
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("give a minimum or a maximum")
+        return self
+
+
+def _group(feature: str, info: ValidationInfo) -> str:
+    if info.context is None:  # not read from a file
+        return feature
+    contract = _project(info).contract
+    if feature not in contract.categorical:
+        known = ", ".join(contract.categorical) or "none"
+        raise ValueError(f"{feature} is no categorical feature of schema.py; there is {known}")
+    if feature in contract.personal:
+        raise ValueError(
+            f"{feature} is personal (schema.py), and its values would be shown; choose another"
+        )
+    return feature
+
+
+Category = Annotated[str, AfterValidator(_group)]
+
+
+class EvaluationConfig(BaseModel):
+    """Of which parts of the rows the quality is measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    slices: tuple[Category, ...] = ()
+    fairness: tuple[Category, ...] = ()
+    minimum_rows: int = Field(default=100, ge=2)
+
+
+class RetrainingConfig(BaseModel):
+    """When to train again, and on which rows the champion is challenged."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    evaluation_days: int = Field(default=92, ge=1)
+    minimum_new_rows: int = Field(default=200, ge=1)
+
+
+class FallbackConfig(BaseModel):
+    """How the fallback is made; see `ml_chassis.fallback`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group_by: Literal[""] | Category
+
+
+class OptimisationConfig(BaseModel):
+    """When `make optimise` may choose another variant than the full model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    maximum_loss: float = Field(ge=0)
+    maximum_batch_difference: float = Field(ge=0)
+    minimum_speedup: float = Field(ge=1)
+    rows: int = Field(ge=1, le=1_024)
+    reason: str = Field(min_length=1)
+
+
+Value = bool | int | float | str
+
+
+class Range(BaseModel):
+    """Values that `make tune` may try for a parameter: from low to high, or one of some."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ends = (self.low is not None) + (self.high is not None)
+        if (ends, bool(self.choices)) not in {(2, False), (0, True)}:
+            raise ValueError("give low and high, or choices")
+        if self.low is not None and self.high is not None:
+            if not -math.inf < self.low < self.high < math.inf:
+                raise ValueError("low must be below high")
+            if self.log and self.low <= 0:
+                raise ValueError("with log, low must be above 0")
+        return self
+
+
+class TuningConfig(BaseModel):
+    """How `make tune` searches."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trials: int = Field(ge=1, le=10_000)
+    seconds: float = Field(gt=0)
+    folds: int = Field(ge=1, le=20)
+    parameters: dict[str, Range] = Field(min_length=1)
+
+
+class TrainingConfig(BaseModel):
+    """The whole file; the parameters are checked by the estimator that takes them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(ge=0, lt=2**32)
+    test_from: date | None = None
+    test_share: float | None = Field(default=None, gt=0, lt=1)
+    parameters: dict[str, Any]
+    fallback: FallbackConfig | None = None
+    evaluation: EvaluationConfig = EvaluationConfig()
+    retraining: RetrainingConfig = RetrainingConfig()
+    decision: Decision | None = None
+    optimisation: OptimisationConfig | None = None
+    tuning: TuningConfig | None = None
+    gates: dict[Literal[*MEASURES], Limit]  # type: ignore[valid-type]
+    _project: Project = PrivateAttr()
+
+    @property
+    def project(self) -> Project:
+        """The project whose file it is."""
+        return self._project
+
+    @model_validator(mode="after")
+    def _check_task(self, info: ValidationInfo) -> Self:
+        self._project = _project(info)
+        contract = self._project.contract
+        if self.decision and contract.task != "binary":
+            raise ValueError("[decision] needs a label that is true or false; delete it")
+        for other in QUALITIES:
+            wrong = {other, f"worst_slice_{other}"} & self.gates.keys()
+            if other != contract.quality and wrong:
+                raise ValueError(
+                    f"gates.{min(wrong)} is not measured for this kind of label; "
+                    f"{contract.quality} is"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_time(self, info: ValidationInfo) -> Self:
+        time, where = _project(info).time, _project(info).path("features")
+        if time and (self.test_from is None or self.test_share is not None):
+            raise ValueError(
+                f"rows have a time, {time} in {where}: give test_from, a day, and no test_share"
+            )
+        if time is None and (self.test_share is None or self.test_from is not None):
+            raise ValueError(
+                f"rows know no time, as TIME in {where} is None: give test_share, "
+                "such as 0.25, and no test_from"
+            )
+        if time is None and "decay" in self.gates:
+            raise ValueError("gates.decay compares months, and rows know no time: delete it")
+        return self
+
+    def fingerprint(self) -> str:
+        """Return what is equal as long as the file means the same for a model."""
+        said = self.model_dump_json(exclude={"optimisation", "tuning"})
+        return hashlib.sha256(said.encode()).hexdigest()
+
+
+def read(project: Project, path: Path = CONFIG) -> TrainingConfig:
+    """Read the training.toml of a project.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or has a wrong key or value.
+    """
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        return TrainingConfig.model_validate(said, context=project)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe(error)}") from None

@@ -1,0 +1,144 @@
+"""The report of a training run, for the people who decide whether the model is worth serving."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from html import escape
+
+from ..reports.chart import Axis, Mark, Series, draw, named, reach
+from ..reports.page import charts, page, state, table
+from .candidate import Candidate
+from .config import TrainingConfig
+from .evaluation import Evaluation, Importance, Slice
+from .gates import Gate
+from .measures import Measures, measures_of
+from .split import Split
+
+BASELINES = {
+    "base_rate": "the base rate, the mean of training",
+    "simple_model": "the simple model, a linear one",
+    "champion": "the champion",
+}
+GATE = ["gate", "threshold", "measured", "passed", "reason"]
+"""Head of a table of gates."""
+
+
+def render(config: TrainingConfig, candidate: Candidate) -> str:
+    """Return the page."""
+    found, failed = candidate.evaluation, candidate.failed
+    by = measures_of(config.project.contract.task)
+    missed = f"{len(failed)} of {len(candidate.gates)} gates FAILED"
+    title = f"Training: {missed if failed else 'all gates passed'}"
+    rows, split = candidate.facts["rows"], Split.of(config)
+    about = (
+        f"{config.project.estimator_name}, fitted on {rows['train']:,} rows {split.train}, "
+        f"evaluated on {rows['test']:,} rows {split.test}. Intervals are 95 % bootstrap intervals."
+    )
+    parts = [
+        f"<p>{escape(about)}</p>",
+        "<h2>Gates</h2>",
+        table(GATE, map(gate_row, candidate.gates)),
+        "<h2>Expected value of a decision</h2>",
+        *_decision(config, found),
+        charts(_charts(config, by, found)),
+        "<h2>Baselines</h2>",
+        table(["metric", "value (95 % interval)"], _gains(by, found)),
+        "<h2>Slices</h2>",
+        table(
+            ["slice", "rows", by.quality_words, *by.certainty_words],
+            (_slice(by, part) for part in (*found.months, *found.slices)),
+        ),
+        "<h2>Permutation importance and cost of features</h2>",
+        table(
+            [
+                *("feature", f"increase in {by.loss_words}"),
+                *("bytes in a request", "distinct values", "missing"),
+            ],
+            map(_feature, found.importance),
+        ),
+    ]
+    return page(title, not failed, parts)
+
+
+def gate_row(gate: Gate) -> list[str]:
+    """Return a row of a table of gates, below `GATE`."""
+    value = "" if gate.value is None else f"<b>{gate.value:.4g}</b>"
+    passed = state(gate.passed, "passed", "FAILED")
+    return [f"<code>{gate.name}</code>", gate.condition, value, passed, escape(gate.limit.reason)]
+
+
+def _decision(config: TrainingConfig, found: Evaluation) -> Iterator[str]:
+    decision = config.decision
+    if decision is None:
+        yield "<p>There is no [decision] in training.toml.</p>"
+        return
+    values = dict(found.values)
+    at = min(values, key=lambda limit: abs(limit - decision.threshold))
+    yield (
+        f"<p>To {escape(decision.action)} pays from a decision threshold of "
+        f"<b>{decision.threshold:.2f}</b> on. On the evaluation rows that is worth "
+        f"<b>{values[at]:.2f} {escape(decision.unit)}</b> per decision; always acting "
+        f"{values[0.0]:.2f}, never acting {values[1.0]:.2f}.</p>"
+    )
+
+
+def _charts(config: TrainingConfig, by: Measures, found: Evaluation) -> Iterator[str]:
+    if config.decision:
+        low = min(value for _, value in found.values)
+        high = max(value for _, value in found.values)
+        pad = 0.1 * (high - low) or 1
+        mark = Mark("threshold", config.decision.threshold, upright=True)
+        title = f"Expected value by decision threshold, {config.decision.unit}"
+        across, up = Axis(0, 1, label="decision threshold"), Axis(low - pad, high + pad)
+        yield draw(title, [Series("expected value", found.values)], [mark], across, up)
+    true, guess = by.certainty_words
+    regression = by.task == "regression"
+    bins = [(each.predicted, each.observed) for each in found.calibration]
+    span = reach([each for pair in bins for each in pair])
+    curve = [
+        Series(true, bins),
+        Series("perfectly calibrated", [(at, at) for at in (span.low, span.high)]),
+    ]
+    title = "Predicted vs. observed" if regression else "Calibration curve"
+    yield draw(title, curve, [], span._replace(label=guess), span)
+    if found.months:
+        across = named([month(each) for each in found.months])
+        series = [
+            Series(by.quality_words, _over(found.months, lambda each: each.quality.value)),
+            Series("95 % interval: lower", _over(found.months, lambda each: each.quality.low)),
+            Series("upper", _over(found.months, lambda each: each.quality.high)),
+        ]
+        title = f"{by.quality_words} by month"
+        yield draw(title, series, [], across, Axis(0 if regression else 0.5, 1))
+        shares = [
+            Series(true, _over(found.months, lambda each: each.observed)),
+            Series(guess, _over(found.months, lambda each: each.predicted)),
+        ]
+        top_share = reach([y for one in shares for _, y in one.points])
+        title = f"{true.capitalize()} and {guess} by month"
+        yield draw(title, shares, [], across, top_share)
+
+
+def month(part: Slice) -> str:
+    """Return the name of a slice that is a month, such as "Oct 2013"."""
+    return f"{datetime.fromisoformat(f'{part.name}-01'):%b %Y}"
+
+
+def _over(months: Sequence[Slice], value: Callable[[Slice], float]) -> list[tuple[float, float]]:
+    return [(at + 0.5, value(each)) for at, each in enumerate(months)]
+
+
+def _gains(by: Measures, found: Evaluation) -> Iterator[list[str]]:
+    yield [f"{by.loss_words} of the model", str(found.loss)]
+    for name, gain in found.gains.items():
+        yield [f"gain over {BASELINES[name]}", str(gain)]
+
+
+def _slice(by: Measures, part: Slice) -> list[str]:
+    shares = (by.mean(part.observed), by.mean(part.predicted))
+    return [escape(part.name), f"{part.rows:,}", str(part.quality), *shares]
+
+
+def _feature(found: Importance) -> list[str]:
+    size, values, missing = found.cost
+    costs = (f"{size:.0f}", f"{values:,}", f"{missing:.1%}")
+    return [f"<code>{found.feature}</code>", str(found.loss), *costs]

@@ -1,0 +1,86 @@
+"""How far features lie from where they lay in training: the population stability index."""
+
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from ..contract import Categorical, Contract, Numeric
+from ..monitoring.drift import CategoricalBins, NumericBins, Reference, Values
+
+LEVEL = 0.999
+LEAST = 0.2
+"""What is less than this hardly matters, however certain it is."""
+ADDED_ROWS = 0.5
+"""Added to each bin: a share of nothing has no logarithm."""
+
+
+class Shift(BaseModel):
+    """One feature."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    feature: str
+    index: float
+    limit: float
+    grown: str
+    """The bin whose share has grown most, and from what to what."""
+
+    @property
+    def drifted(self) -> bool:
+        """Whether that is more than chance, and matters."""
+        return self.index > self.limit
+
+
+def shifts(
+    contract: Contract,
+    reference: Reference,
+    rows: int,
+    numeric: Numeric,
+    categorical: Categorical,
+    prediction: Values,
+) -> list[Shift]:
+    """Compare new rows with those of training; the largest shift comes first.
+
+    Args:
+        contract: The schema.
+        reference: The bins, and the share of the rows of training in each.
+        rows: How many rows of training there were.
+        numeric: Of the new rows, shape (rows, numeric columns).
+        categorical: Of the new rows, shape (rows, categorical columns).
+        prediction: Of the new rows, by the model of the reference, shape (rows, *width).
+    """
+    counted = reference.count(contract, numeric, categorical, prediction)
+    found = [
+        _shift(feature, bins, rows, counted[feature]) for feature, bins in reference.bins.items()
+    ]
+    return sorted(found, key=lambda each: each.limit - each.index)
+
+
+def _shift(
+    feature: str, bins: NumericBins | CategoricalBins, rows: int, counts: npt.NDArray[Any]
+) -> Shift:
+    new = int(counts.sum())
+    before = (np.array(bins.share) * rows + ADDED_ROWS) / (rows + ADDED_ROWS * len(counts))
+    now = (counts + ADDED_ROWS) / (new + ADDED_ROWS * len(counts))
+    used = (counts > 0) | (np.array(bins.share) > 0)
+    most = int(np.argmax(now - before))
+    return Shift(
+        feature=feature,
+        index=float(((now - before) * np.log(now / before)).sum()),
+        limit=max(LEAST, chance(max(int(used.sum()) - 1, 1), rows, new)),
+        grown=f"{bins.names[most]}: {before[most]:.1%} to {now[most]:.1%}",
+    )
+
+
+def chance(freedom: int, rows: int, new: int) -> float:
+    """Return what the index exceeds by chance in one of a thousand comparisons.
+
+    The index of two samples, over 1/rows + 1/new, is distributed as chi-squared (Yurdakul, 2018),
+    whose quantile is that of Wilson and Hilferty (1931).
+    """
+    part = 2 / (9 * freedom)
+    quantile = freedom * (1 - part + NormalDist().inv_cdf(LEVEL) * part**0.5) ** 3
+    return float(quantile * (1 / max(rows, 1) + 1 / max(new, 1)))

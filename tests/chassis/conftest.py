@@ -1,0 +1,82 @@
+"""One trained model and one running service for all tests of the library.
+
+They run in a copy of the generated project, whose example is the service that they train and ask.
+"""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from chassis.flights import PROJECT, enter
+from chassis.object_storage import Storage, running
+from ml_chassis import testing
+from ml_chassis.testing import SERVE, Service, Trained, start_service
+from postgresql import running_postgresql
+
+BENTOML = ("bentoml", "serve", "--port", "{port}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Work in the folder of the project; but the controller of xdist runs no test."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        enter()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Run a server."""
+    with running_postgresql() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return an empty database: a file, or one in a server."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/service.db"
+        return
+    server = sa.make_url(request.getfixturevalue("postgresql"))
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        yield server.set(database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """Train as `make train` does, into a folder of its own."""
+    with testing.trained(PROJECT, tmp_path_factory.mktemp("trained")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[Storage]:
+    """Run a server that speaks S3."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=[SERVE, BENTOML], ids=["production", "bentoml"])
+def service(
+    request: pytest.FixtureRequest, trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Run the service over HTTP with two workers, through each of its two doors."""
+    home = tmp_path_factory.mktemp("bentoml")
+    running = start_service(trained.models, home, request.param, MODEL_SERVICE_WORKERS="2")
+    yield running
+    running.process.terminate()
+    assert running.process.wait(timeout=30) == 0
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    """Return a client of the running service."""
+    with httpx.Client(base_url=service.url, timeout=10) as connected:
+        yield connected

@@ -1,0 +1,39 @@
+"""The counts of worker processes that ended are kept, their files are not."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+
+from ml_chassis.monitoring import metrics
+
+
+def write(folder: Path, kind: str, pid: int, name: str, value: float) -> None:
+    """Write a value as a worker does."""
+    file = MmapedDict(str(folder / f"{kind}_{pid}.db"))
+    file.write_value(mmap_key(name, name, ["label"], ["x"], "A help text."), value, 1.0)
+    file.close()
+
+
+def lines() -> list[str]:
+    """Return what is shown, in an order of its own."""
+    return sorted(metrics.render()[0].decode().splitlines())
+
+
+def test_ended_workers_are_added_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    for pid in (7, 8, 9):
+        write(tmp_path, "counter", pid, "rows_total", pid)
+        write(tmp_path, "histogram", pid, "seconds_sum", 0.5)
+        write(tmp_path, "gauge_mostrecent", pid, "share", 0.25)
+    before = lines()
+
+    metrics.add_up_ended(7)
+    metrics.add_up_ended(8)
+
+    assert lines() == before
+    assert 'rows_total{label="x"} 24.0' in before
+    assert {path.stem for path in tmp_path.glob("*.db")} == {
+        *("counter_9", "histogram_9", "gauge_mostrecent_9"),
+        *("counter_ended", "histogram_ended"),
+    }

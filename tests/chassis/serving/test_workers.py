@@ -1,0 +1,130 @@
+"""Workers that die are replaced, and none outlives its supervisor."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from chassis.flights import CONTRACT
+from ml_chassis.testing import Service, Trained, is_ready, start_service
+
+example_row = CONTRACT.example_row
+
+pytestmark = pytest.mark.slow
+
+BODY = {"rows": [example_row()]}
+
+
+def workers(service: Service) -> list[int]:
+    """Return the processes that the supervisor started."""
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+    return [int(pid) for pid in children.read_text().split()]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def start_two(trained: Trained, home: Path) -> Service:
+    """Start a service with two workers; one may answer before the other is there."""
+    service = start_service(trained.models, home, MODEL_SERVICE_WORKERS="2")
+    wait_for(lambda: len(workers(service)) == 2)
+    return service
+
+
+def count_files(service: Service) -> set[str]:
+    """Return whose files are in the folder of the counts."""
+    mapped = Path(f"/proc/{service.process.pid}/maps").read_text().splitlines()
+    (folder,) = {Path(line.split()[-1]).parent for line in mapped if line.endswith(".db")}
+    return {path.stem.rpartition("_")[2] for path in folder.glob("*.db")}
+
+
+def count_answers(service: Service) -> float:
+    """Return how many answers to POST /predict all workers together have counted."""
+    lines = httpx.get(f"{service.url}/metrics").text.splitlines()
+    found = 'model_service_requests_total{route="/predict",status="200"}'
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(found))
+
+
+def test_clients_with_one_retry_see_nothing_of_killed_workers(
+    trained: Trained, tmp_path: Path
+) -> None:
+    service = start_two(trained, tmp_path)
+    stop, answered, failures = threading.Event(), [], []
+
+    def ask() -> None:
+        with httpx.Client(base_url=service.url, timeout=5) as client:
+            while not stop.is_set():
+                for attempt in (1, 2):
+                    try:
+                        answered.append(client.post("/predict", json=BODY).status_code)
+                        break
+                    except httpx.TransportError as error:
+                        if attempt == 2:
+                            failures.append(repr(error))
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    for _ in range(3):
+        time.sleep(0.3)
+        before = workers(service)
+        os.kill(before[0], signal.SIGKILL)
+        wait_for(lambda before=before: len(set(workers(service)) - set(before)) == 1)  # type: ignore[misc]
+    time.sleep(0.3)
+    stop.set()
+    for client in clients:
+        client.join()
+    expected = {*map(str, [service.process.pid, *workers(service)]), "ended"}
+    wait_for(lambda: count_files(service) == expected)  # a new worker makes its file when it counts
+    counted = count_answers(service)
+    service.process.terminate()
+
+    assert failures == []
+    assert set(answered) == {200}
+    assert len(answered) > 100
+    assert counted >= len(answered)
+    assert service.process.wait(timeout=30) == 0
+
+
+def test_a_worker_that_hangs_is_replaced(trained: Trained, tmp_path: Path) -> None:
+    service = start_service(trained.models, tmp_path, MODEL_SERVICE_HUNG_SECONDS="2")
+    (hung,) = workers(service)
+
+    os.kill(hung, signal.SIGSTOP)
+    wait_for(lambda: hung not in workers(service) and is_ready(service), seconds=20)
+
+    service.process.terminate()
+    assert service.process.wait(timeout=30) == 0
+
+
+def test_no_worker_outlives_its_supervisor(trained: Trained, tmp_path: Path) -> None:
+    service = start_two(trained, tmp_path)
+    started = workers(service)
+
+    service.process.kill()
+    service.process.wait()
+
+    wait_for(lambda: not any(is_alive(pid) for pid in started), seconds=15)
+
+
+def test_the_supervisor_forks_from_a_single_thread(trained: Trained, tmp_path: Path) -> None:
+    service = start_service(trained.models, tmp_path)
+    threads = list(Path(f"/proc/{service.process.pid}/task").iterdir())
+    service.process.terminate()
+
+    assert len(threads) == 1  # a lock that another thread held would stay locked in a worker
+    assert service.process.wait(timeout=30) == 0

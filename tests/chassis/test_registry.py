@@ -1,0 +1,285 @@
+"""Versions are whole, aliases change in one step, and nothing tampered is served.
+
+All of it in a folder, and in object storage that a server gives over HTTP as S3 does.
+"""
+
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chassis.command import chassis
+from chassis.flights import CONTRACT
+from chassis.object_storage import Storage
+from ml_chassis import registry, storage
+from ml_chassis.registry import CHALLENGER, MANIFEST_FILE, MODEL_FILE, RegistryError
+from ml_chassis.storage import Root, StorageError
+
+FACTS: dict[str, Any] = {
+    "schema_sha256": CONTRACT.fingerprint,
+    "data_sha256": "d",
+    "config_sha256": "c",
+    "code_version": "unknown",
+    "test_from": date(2026, 1, 1),
+    "data_until": datetime(2026, 1, 31, tzinfo=UTC),
+    "estimator": "none",
+    "parameters": {},
+    "rows": {},
+    "metrics": {},
+    "packages": {},
+    "fallback": None,
+    "reference": {"numeric": {}, "categorical": {}, "prediction": {"edges": [], "share": []}},
+}
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
+    """Return an empty registry of each kind."""
+    if request.param == "folder":
+        yield tmp_path / "models"
+    elif request.param == "memory":
+        yield f"memory://{uuid.uuid4().hex}"  # in memory, folders outlive their test
+    else:
+        server: Storage = request.getfixturevalue("object_storage")
+        yield server.new_bucket()
+
+
+def two(root: Root) -> tuple[registry.Manifest, registry.Manifest]:
+    """Register two versions, and promote one after the other."""
+    manifests = [registry.register(root, model, **FACTS) for model in (b"first", b"second")]
+    for manifest in manifests:
+        registry.promote(CONTRACT, root, manifest.version, "it is better", "Jo")
+    return manifests[0], manifests[1]
+
+
+def test_what_was_promoted_is_loaded(root: Root) -> None:
+    first = registry.register(root, b"first", **FACTS)
+    second = registry.register(root, b"second", **FACTS)
+
+    registry.promote(CONTRACT, root, first.version, "the first")
+    assert registry.load(root) == (b"first", first)
+    registry.promote(CONTRACT, root, second.version, "a better one")
+    assert registry.load(root) == (b"second", second)
+
+
+def test_a_promotion_can_be_rolled_back(root: Root) -> None:
+    first, second = two(root)
+
+    assert registry.history(root) == [second.version, first.version]
+    assert registry.rollback(CONTRACT, root, "worse at JFK") == first.version
+    assert registry.load(root) == (b"first", first)
+    with pytest.raises(RegistryError, match="No version was 'champion' before"):
+        registry.rollback(CONTRACT, root, "worse, too")
+
+
+def test_who_changed_an_alias_when_and_why_is_kept(root: Root) -> None:
+    first, second = two(root)
+    registry.rollback(CONTRACT, root, "worse at JFK", "Kim")
+
+    kept = registry.changes(root)
+
+    assert [(each.version, each.who, each.why) for each in kept] == [
+        (first.version, "Kim", "worse at JFK"),
+        (second.version, "Jo", "it is better"),
+        (first.version, "Jo", "it is better"),
+    ]
+    assert all((datetime.now(UTC) - each.when).total_seconds() < 60 for each in kept)
+
+
+def test_the_challenger_is_named_beside_the_champion(root: Root) -> None:
+    first, second = two(root)
+    registry.promote(CONTRACT, root, first.version, "for a test of both", alias=CHALLENGER)
+
+    assert registry.history(root, CHALLENGER) == [first.version]
+    assert registry.history(root) == [second.version, first.version]
+
+
+def test_a_promotion_that_is_repeated_forgets_nothing(root: Root) -> None:
+    first, second = two(root)
+    registry.promote(CONTRACT, root, second.version, "again")
+
+    assert registry.history(root) == [second.version, first.version]
+
+
+def test_registering_does_not_change_what_is_served(root: Root) -> None:
+    champion = registry.register(root, b"champion", **FACTS)
+    registry.promote(CONTRACT, root, champion.version, "the first")
+
+    registry.register(root, b"newer", **FACTS)
+
+    assert registry.load(root)[1] == champion
+
+
+def test_nothing_half_written_stays(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="estimator"):
+        registry.register(tmp_path, b"model", **{**FACTS, "estimator": None})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_version_without_its_last_file_is_none(root: Root) -> None:
+    version = registry.register(root, b"model", **FACTS).version
+    storage.write_folder(root, version.replace("Z-", "Z-0")[:-1], {MODEL_FILE: b"half"})
+
+    assert registry.versions(root) == [version]
+
+
+def test_a_changed_model_is_refused(root: Root) -> None:
+    manifest = registry.register(root, b"model", **FACTS)
+    storage.write(root, f"{manifest.version}/{MODEL_FILE}", b"another")
+
+    with pytest.raises(RegistryError, match="changed after it was registered"):
+        registry.promote(CONTRACT, root, manifest.version, "tampered")
+    assert registry.changes(root) == []
+
+
+@pytest.mark.parametrize("file", [MANIFEST_FILE, "champion"])
+def test_a_damaged_file_is_refused(root: Root, file: str) -> None:
+    version = registry.register(root, b"model", **FACTS).version
+    registry.promote(CONTRACT, root, version, "the first")
+    storage.write(root, file if file == "champion" else f"{version}/{file}", b"{}")
+
+    with pytest.raises(RegistryError, match="damaged"):
+        registry.load(root)
+
+
+def test_an_alias_names_nothing_outside_of_the_registry(root: Root) -> None:
+    two(root)
+    now = registry.changes(root)[0].model_copy(update={"version": "../elsewhere"})
+    storage.write(root, "champion", now.model_dump_json().encode())
+
+    with pytest.raises(RegistryError, match="damaged: version"):
+        registry.load(root)
+
+
+def test_a_missing_model_says_what_to_do(root: Root) -> None:
+    with pytest.raises(RegistryError, match="make train"):
+        registry.load(root)
+
+
+def test_a_model_of_another_schema_is_refused(root: Root) -> None:
+    manifest = registry.register(root, b"model", **{**FACTS, "schema_sha256": "another"})
+
+    with pytest.raises(RegistryError, match="another schema"):
+        registry.require_schema(CONTRACT, manifest)
+    with pytest.raises(RegistryError, match="another schema"):
+        registry.promote(CONTRACT, root, manifest.version, "tried")
+
+
+def test_a_rollback_to_another_schema_changes_nothing(root: Root) -> None:
+    old, new = two(root)
+    changed = old.model_copy(update={"schema_sha256": "another"})
+    storage.write(root, f"{old.version}/{MANIFEST_FILE}", changed.model_dump_json().encode())
+
+    with pytest.raises(RegistryError, match="another schema"):
+        registry.rollback(CONTRACT, root, "worse")
+    assert registry.history(root) == [new.version, old.version]
+
+
+@pytest.mark.parametrize("name", ["champion", "{version}/", "../x", "unknown"])
+def test_only_a_version_is_promoted(root: Root, name: str) -> None:
+    version = registry.register(root, b"model", **FACTS).version
+    registry.promote(CONTRACT, root, version, "the first")
+
+    with pytest.raises(RegistryError, match=f"only {version}"):
+        registry.promote(CONTRACT, root, name.format(version=version), "tried")
+    assert registry.history(root) == [version]
+
+
+def test_versions_are_listed_with_the_newest_first(root: Root) -> None:
+    registered = {registry.register(root, model, **FACTS).version for model in (b"1", b"2")}
+    registry.promote(CONTRACT, root, min(registered), "the older one")
+
+    assert registry.versions(root) == sorted(registered, reverse=True)
+
+
+def test_the_champion_alone_is_copied_for_the_image(root: Root, tmp_path: Path) -> None:
+    _, second = two(root)
+
+    registry.export(CONTRACT, root, tmp_path / "served")
+
+    assert registry.load(tmp_path / "served") == (b"second", second)
+    assert registry.history(tmp_path / "served") == [second.version]
+    assert registry.versions(tmp_path / "served") == [second.version]
+
+
+def test_a_changed_champion_is_not_copied_for_the_image(root: Root, tmp_path: Path) -> None:
+    _, second = two(root)
+    storage.write(root, f"{second.version}/{MODEL_FILE}", b"another")
+
+    with pytest.raises(RegistryError, match="changed after it was registered"):
+        registry.export(CONTRACT, root, tmp_path / "served")
+    assert not (tmp_path / "served").exists()
+
+
+def by_hand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], root: Root, *given: str
+) -> tuple[int, str]:
+    """Run the command line."""
+    monkeypatch.setenv("MODEL_SERVICE_MODELS_DIR", str(root))
+    code = chassis(*given)
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_a_person_says_why_and_is_noted(
+    root: Root, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = two(root)
+    monkeypatch.setenv("WHO", "Kim")
+
+    refused = by_hand(monkeypatch, capsys, root, "rollback")
+    done = by_hand(monkeypatch, capsys, root, "rollback", "--why", "worse at JFK")
+    listed = by_hand(monkeypatch, capsys, root, "models")
+
+    assert refused == (
+        1,
+        'Nothing was changed. Say why, for those who ask later: make rollback ... WHY="..."\n',
+    )
+    assert f"{first.version} is the champion now" in done[1]
+    assert re.search(rf"^champion +{first.version}  .* UTC  Kim: worse at JFK$", listed[1], re.M)
+    assert re.search(r"^challenger  none$", listed[1], re.M)
+    assert f"{second.version}  AUC" in listed[1]
+
+
+def test_who_does_something_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in registry.AUTHORS:
+        monkeypatch.delenv(name, raising=False)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "config", "user.name", "Jo Doe"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+
+    assert registry.author() == "Jo Doe"
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+    assert registry.author() == "octocat"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ftp://host/models", "s3://, gs:// or az://"),
+        ("gs://bucket/models", "make setup EXTRA=gs"),
+        ("az://container/models", "make image EXTRA=az"),
+    ],
+)
+def test_a_url_that_cannot_be_used_says_what_to_do(
+    url: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for driver in ("gcsfs", "adlfs"):  # as if they were not installed, where they are
+        monkeypatch.setitem(sys.modules, driver, None)
+
+    with pytest.raises(StorageError, match=said):
+        registry.versions(url)
+
+
+def test_a_bucket_that_is_not_there_is_named(object_storage: Storage) -> None:
+    missing = object_storage.new_bucket().replace("s3://", "s3://no-")
+
+    with pytest.raises(StorageError, match="bucket does not exist"):
+        registry.register(missing, b"model", **FACTS)

@@ -1,0 +1,83 @@
+"""slo.yaml is checked, and what is deployed keeps to its budget."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ml_chassis import slo
+from ml_chassis.slo import SloError
+
+STATED = slo.read()
+DEPLOYMENT = Path("deploy/kubernetes/deployment.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "named"),
+    [
+        ("latency_p99_ms: .*", "latency_p98_ms: 50", "objectives.latency_p98_ms: Extra inputs"),
+        ("latency_p99_ms: .*", "", "objectives.latency_p99_ms: Field required"),
+        ("latency_p99_ms: .*", "latency_p99_ms: fast", "objectives.latency_p99_ms"),
+        ("latency_p99_ms: .*", "latency_p99_ms: .inf", "objectives.latency_p99_ms"),
+        ("latency_p99_ms: .*", "latency_p99_ms: 0", "objectives.latency_p99_ms"),
+        ("latency_p99_ms: .*", "latency_p99_ms: 0.1", "must not be below latency_p50_ms"),
+        ("error_share: .*", "error_share: 1.5", "objectives.error_share"),
+        ("memory_mib: .*", "memory_mib: 0.5", "budget.memory_mib"),
+        ("memory_mib: .*", 'memory_mib: "512"', "budget.memory_mib"),
+        ("cpu_cores_limit: .*", "cpu_cores_limit: 0.1", "must not be below cpu_cores"),
+        ("requests_per_second: .*", "requests_per_second: 0", "traffic.requests_per_second"),
+        ("traffic:", "traffic: [", "slo.yaml"),
+        ("budget:", "budgets:", "budgets: Extra inputs"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, line: str, wrong: str, named: str) -> None:
+    text, count = re.subn(f"(?m)^( *){line}$", rf"\1{wrong}", slo.SLO.read_text(encoding="utf-8"))
+    assert count == 1
+    changed = tmp_path / "slo.yaml"
+    changed.write_text(text, encoding="utf-8")
+
+    with pytest.raises(SloError, match=re.escape(named)):
+        slo.read(changed)
+
+
+@pytest.mark.parametrize("content", [b"", b"- 1", b"\xff\xfe\x00"])
+def test_what_is_no_slo_is_told(tmp_path: Path, content: bytes) -> None:
+    broken = tmp_path / "slo.yaml"
+    broken.write_bytes(content)
+
+    with pytest.raises(SloError, match=r"slo\.yaml"):
+        slo.read(broken)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SloError, match=r"none\.yaml"):
+        slo.read(tmp_path / "none.yaml")
+
+
+def test_compose_limits_the_service_to_its_budget() -> None:
+    compose = yaml.safe_load(Path("deploy/compose.yaml").read_text(encoding="utf-8"))
+    service = compose["services"]["service"]
+
+    assert service["mem_limit"] == f"{STATED.budget.memory_mib}m"
+    assert service["cpus"] == STATED.budget.cpu_cores_limit
+
+
+def test_the_smoke_test_limits_the_image_to_the_budget() -> None:
+    script = Path("deploy/smoke.sh").read_text(encoding="utf-8")
+
+    assert re.findall(r"--memory (\S+)", script) == [f"{STATED.budget.memory_mib}m"]
+    assert re.findall(r"--cpus (\S+)", script) == [f"{STATED.budget.cpu_cores_limit:g}"]
+
+
+@pytest.mark.skipif(not DEPLOYMENT.exists(), reason="the service does not run on Kubernetes")
+def test_kubernetes_reserves_and_limits_the_budget() -> None:
+    manifest: Any = yaml.safe_load(DEPLOYMENT.read_text(encoding="utf-8"))
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    memory = f"{STATED.budget.memory_mib}Mi"
+
+    assert container["resources"] == {
+        "requests": {"cpu": f"{STATED.budget.cpu_cores * 1000:g}m", "memory": memory},
+        "limits": {"memory": memory},
+    }

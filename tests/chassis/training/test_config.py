@@ -1,0 +1,48 @@
+"""training.toml is checked before anything runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from chassis.flights import CONTRACT, PROJECT
+from ml_chassis.training.config import CONFIG, ConfigError, read
+
+QUALITY = CONTRACT.quality
+
+GATE = rf"\[gates.{QUALITY}\]"
+OPTIONAL_LINES = {"true_positive = .*", "slices = .*", "test_from = .*"}
+
+
+def test_the_file_of_this_project_is_valid() -> None:
+    assert read(PROJECT).gates[QUALITY].minimum is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "named"),
+    [
+        ("seed = .*", "sead = 1", "sead"),
+        ("seed = .*", "seed = -1", "seed"),
+        (GATE, f"[gates.{QUALITY}]\nmaximum = 0.7", f"{QUALITY}: give a minimum or a maximum"),
+        (GATE, "[gates.none]", "gates.none"),
+        (r"true_positive = .*", "true_positive = -1", "worth more where the label is true"),
+        (r"slices = .*", "slices = ['invented']", "slices"),
+        ("test_from = .*", "test_from = 'soon'", "test_from"),
+        (GATE, "[gates", "training"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, line: str, wrong: str, named: str) -> None:
+    text, count = re.subn(f"(?m)^{line}$", wrong, CONFIG.read_text(encoding="utf-8"))
+    if not count and line in OPTIONAL_LINES:
+        pytest.skip("this project does without")
+    assert count == 1
+    changed = tmp_path / "training.toml"
+    changed.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=named):
+        read(PROJECT, changed)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml"):
+        read(PROJECT, tmp_path / "none.toml")
