@@ -15,7 +15,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick chassis render project package bench lint format derive clean
+.PHONY: help demo test nightly quick chassis render project package bench lint format derive clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ demo: $(UV) ## make a project in build/demo, train its model, serve it, predict
 	UV=$(UV) tools/demo.sh
 
 test: quick project ## all tests
+
+nightly: export NIGHTLY = 1
+nightly: test ## all tests, with every combination of answers and full soaks: hours
 
 quick: lint render chassis ## what a contributor runs all day: two minutes
 
@@ -43,7 +46,7 @@ package: $(UV) ## build the distribution of the library in build/package
 bench: $(UV) ## measure the service beside what a user would pick instead: 40 minutes
 	$(RUN) python -m benchmarks.run --rounds $(ROUNDS) --seconds $(SECONDS_PER_SLICE) --results $(RESULTS)
 
-lint: $(UV) ## style and types of this repository, and that derived files are current
+lint: $(UV) ## style, types, layers of the library, and that derived files are current
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
@@ -51,7 +54,10 @@ lint: $(UV) ## style and types of this repository, and that derived files are cu
 	cd template/chassis && $(RUN) --project $(CURDIR) ruff check
 	cd template/chassis && $(RUN) --project $(CURDIR) ruff format --check
 	cd template/chassis && $(RUN) --project $(CURDIR) mypy
+	cd template/chassis && $(RUN) --project $(CURDIR) lint-imports --no-cache --no-logo
 	$(RUN) python tools/derive.py --check
+	$(RUN) zizmor --offline --no-progress --quiet .github
+	$(RUN) actionlint
 
 format: $(UV) ## repair the style where a tool can
 	$(RUN) ruff format

@@ -26,6 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
         enter()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep together in one process what shares a running service, or else a module's fixtures."""
+    door = getattr(item, "callspec").params.get("service") if hasattr(item, "callspec") else None
+    group = door[0] if door else item.path.stem
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """Run a server."""

@@ -16,6 +16,12 @@ from render.pairwise import Combination
 
 Generate = Callable[[Combination], Path]
 LIBRARY = ROOT / "template" / "chassis"
+SECONDS = 1500  # of one test: a whole workflow, with an image, on a machine three times slower
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give these tests more time than others."""
+    item.add_marker(pytest.mark.timeout(SECONDS))
 
 
 @pytest.fixture(scope="session")

@@ -14,5 +14,3 @@ def test_it_is_named_by_a_setting(trained_project: Path, env: dict[str, str]) ->
     with running_postgresql() as url:
         there = {**env, "MODEL_SERVICE_DATABASE_URL": url}
         assert "10000 rows with features were built" in make(trained_project, there, "data")
-        tuned = make(trained_project, there, "tune")
-        assert f"All {tuned.count(', best 0.')} of them" in make(trained_project, there, "runs")

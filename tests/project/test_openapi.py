@@ -7,12 +7,14 @@ from string import Template
 
 import pytest
 
+from nightly import NIGHTLY
 from project.service import Running, make_serve
 from project.tools import run
 
 # Each has dozens of dependencies, so they get environments of their own.
 FUZZER = "schemathesis==4.32.5"
 GENERATOR = "openapi-python-client==0.29.1"
+EXAMPLES = 100 if NIGHTLY else 15  # of each operation
 TENSORFLOW = "/v1/models/model"
 FUZZER_CONFIG = Path(__file__).with_name("schemathesis.toml")
 # Media types of which the generator makes code that does not run.
@@ -58,7 +60,7 @@ def test_a_fuzzer_finds_nothing(
     (status,) = running.service.get(TENSORFLOW).body["model_version_status"]
     told = Template(FUZZER_CONFIG.read_text()).substitute(version=version, number=status["version"])
     (tmp_path / "schemathesis.toml").write_text(told)
-    options = ["--mode", "all", "--checks", "all", "--max-examples", "100", "--seed", "1"]
+    options = ["--mode", "all", "--checks", "all", "--max-examples", str(EXAMPLES), "--seed", "1"]
     command = ["uv", "tool", "run", "--from", FUZZER, "schemathesis", "run", f"{url}/docs.json"]
     done = run(tmp_path, *command, "--url", url, *options, env=env)
     assert done.returncode == 0, done.stdout

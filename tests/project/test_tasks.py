@@ -152,6 +152,16 @@ def test_the_commands_of_the_sizing_page_work(project: Path, env: dict[str, str]
             assert done.returncode == 0, done.stdout
 
 
+def test_what_is_given_to_a_task_is_no_command(project: Path, env: dict[str, str]) -> None:
+    given = '"; touch made; "'
+    variables = [f"{each}={given}" for each in ("DATA", "INPUT", "OUTPUT", "TARGET", "VERSION")]
+    for task in ("adopt", "promote", "score"):
+        done = run(project, "make", task, *variables, env=env)
+        assert done.returncode != 0
+        assert given in done.stdout
+    assert not (project / "made").exists()
+
+
 def test_predicting_without_a_service_says_what_to_do(project: Path, env: dict[str, str]) -> None:
     done = run(project, "make", "predict", env={**env, "PORT": str(free_port())})
     assert done.returncode != 0
@@ -226,20 +236,22 @@ def test_pinning_adds_the_digest_of_the_base_image(
 def test_the_tools_of_bentoml_pack_the_service_whole(
     project: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
-    home = {**env, "HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+    # No index has the library: it comes from its folder.
+    home = {**env, "HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True", "UV_INDEX": ""}
     make(project, home, "bento")
     (packed,) = tmp_path.glob("bentoml/bentos/*/*/src")
     files = {path.relative_to(packed).parts[0] for path in packed.rglob("*") if path.is_file()}
     assert files - {"bentofile.yaml"} == {
-        *("LICENSE", "README.md", "chassis", "model_service", "models", "pyproject.toml")
+        *("LICENSE", "README.md", "model_service", "models", "pyproject.toml")
     }
-    # The package that the environment knows goes away: what answers is what was packed.
-    hidden = (project / "src").rename(project / "not-here")
+    # As in the image that BentoML makes of it: nothing but what was packed is there.
+    made = tmp_path / "environment"
+    subprocess.run(["uv", "venv", "--quiet", made], env=home, check=True)
+    installed = {**home, "VIRTUAL_ENV": str(made)}
+    install = packed.parent / "env" / "python" / "install.sh"
+    subprocess.run(["bash", install], env=installed, check=True, capture_output=True)
     port = free_port()
-    command = [str(project / ".venv/bin/bentoml"), "serve", str(packed.parent), f"--port={port}"]
-    try:
-        with serve(command, packed, home, port) as running:
-            service = running.service
-            assert service.predict([service.example_row()]).status == 200
-    finally:
-        hidden.rename(project / "src")
+    command = [str(made / "bin" / "bentoml"), "serve", str(packed.parent), f"--port={port}"]
+    with serve(command, packed, home, port) as running:
+        service = running.service
+        assert service.predict([service.example_row()]).status == 200

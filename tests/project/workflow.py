@@ -105,12 +105,21 @@ def remote_actions(workflow: Workflow) -> set[str]:
     return {action for action in used if not action.startswith(("./", "actions/checkout@"))}
 
 
-def drop_commands(path: Path, unwanted: set[str]) -> None:
-    """Take steps out of a workflow: those whose `run:` line this machine cannot execute."""
-    workflow = read_workflow(path)
-    for job in workflow["jobs"].values():
-        job["steps"] = [step for step in job["steps"] if step.get("run") not in unwanted]
-    path.write_text(yaml.safe_dump(workflow))
+def run_lines(project: Path, name: str, env: Mapping[str, str], without: str) -> None:
+    """Run the `run:` lines of a workflow in the project itself, which keeps what they make.
+
+    It is much quicker than `run_workflow`, and says nothing of jobs, events and conditions.
+
+    Args:
+        project: Where they run.
+        name: The file of the workflow.
+        env: The environment of each.
+        without: A regular expression; lines in which it is found do not run.
+    """
+    for line in commands(read_workflow(project / ".github" / "workflows" / name)).values():
+        if not re.search(without, line):
+            done = run(project, "bash", "-e", "-c", line, env=env)
+            assert done.returncode == 0, f"{line}:\n{done.stdout}"
 
 
 def run_workflow(

@@ -3,17 +3,20 @@
 Each check returns a list of problems, so that a test can also break something and see it found.
 """
 
+import ast
 import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from binaryornot.check import is_binary
 from ruff import find_ruff_bin
+
+from ml_chassis import PUBLIC
 
 ROOT = Path(__file__).resolve().parents[2]
 SYNTAX = re.compile(r"\{\{=|=\}\}|# \{[%#]|cookiecutter\.[a-z_]|example-service")
@@ -69,6 +72,47 @@ def read_differently(source: Path) -> list[str]:
         if path.is_file() and is_binary(str(path)) == (name in text_names):
             problems.append(f"{name}: text for one engine, binary for the other")
     return problems
+
+
+def private_imports(source: Path) -> list[str]:
+    """What is a team's, and what the pages show, imports the public API of the library alone."""
+    problems = []
+    for name, text in texts(source):
+        if name.startswith(("chassis/src/", "data/")):
+            continue
+        for module, imported in imports_of_library(python_of(name, text)):
+            if imported not in PUBLIC.get(module, ()):
+                problems.append(f"{name}: ml_chassis.{module} has no public {imported}")
+    return problems
+
+
+def python_of(name: str, text: str) -> Iterator[str]:
+    """Yield the pieces of Python in a file: itself, the cells of a notebook, blocks of a page."""
+    if name.endswith(".py"):
+        yield text
+    elif name.endswith(".ipynb"):
+        cells = (each for each in json.loads(text)["cells"] if each["cell_type"] == "code")
+        yield "\n".join("".join(each["source"]) for each in cells)
+    elif name.endswith(".md"):
+        yield from re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def imports_of_library(pieces: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the modules of the library and the names of them that Python uses."""
+    for tree in map(ast.parse, pieces):
+        modules = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ml_chassis"):
+                within = str(node.module).removeprefix("ml_chassis").lstrip(".")
+                for each in node.names:
+                    if (whole := f"{within}.{each.name}".lstrip(".")) in PUBLIC:
+                        modules[each.asname or each.name] = whole
+                    else:
+                        yield within, each.name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                module = modules.get(node.value.id)
+                yield from [(module, node.attr)] if module else []
 
 
 # ---- projects -----------------------------------------------------------------------------

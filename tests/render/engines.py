@@ -1,7 +1,6 @@
 """Generate projects with both engines, in this process, from a copy of the template."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import copier
 import pytest
 from cookiecutter.main import cookiecutter
 
+from nightly import NIGHTLY
 from render.pairwise import every, pairwise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +32,8 @@ CHOICES: dict[str, list[str]] = {
     for name, value in json.loads((ROOT / "cookiecutter.json").read_text("utf-8")).items()
     if isinstance(value, list) and not name.startswith("_")
 }
-COMBINATIONS = every(CHOICES) if "EVERY_COMBINATION" in os.environ else pairwise(CHOICES)
-"""Every pair of answers; with EVERY_COMBINATION=1 in the environment all combinations."""
+COMBINATIONS = every(CHOICES) if NIGHTLY else pairwise(CHOICES)
+"""Every pair of answers; all combinations at night."""
 # For parametrize: tests of one combination share its projects, so xdist keeps them together.
 EACH_COMBINATION = [
     pytest.param(answers, id=name, marks=pytest.mark.xdist_group(name))

@@ -35,6 +35,7 @@ def put_bytes(name: str, data: bytes) -> Callable[[Path], None]:
 
 
 SCORE, SLO = "chassis/docs/ml-test-score.md", "tests/chassis/test_slo.py"
+WEB, PRIVATE = "src/model_service/web.py", "from ml_chassis.settings import Settings"
 
 # Check, what is broken, and a word of the problem it must report.
 BROKEN_SOURCE: list[tuple[Check, Callable[[Path], None], str]] = [
@@ -44,6 +45,9 @@ BROKEN_SOURCE: list[tuple[Check, Callable[[Path], None], str]] = [
     (checks.unescaped_text, append("a.sh", "echo {{= cookiecutter.__name_q =}}"), "a.sh"),
     (checks.read_differently, put_bytes("a.csv", b"plain text\n" * 100 + b"\xff"), "a.csv"),
     (checks.ruff_problems, append("src/model_service/bad.py", "import os\n"), "F401"),
+    (checks.private_imports, append(WEB, "from ml_chassis.batch.score import Model\n"), "Model"),
+    (checks.private_imports, append(WEB, "from ml_chassis import project\nproject.X"), "X"),
+    (checks.private_imports, append("a.md", f"\n```python\n{PRIVATE}\n```\n"), "Settings"),
     (checks.untrue_score, append(SCORE, "\n`make nothing`\n"), "make nothing"),
     (checks.untrue_score, append(SCORE, f"\n`{SLO}::test_nothing`\n"), "test_nothing"),
     (checks.untrue_score, append(SCORE, "\n| 8. new | a wish | |\n"), "a wish"),

@@ -18,6 +18,7 @@ SOURCE_CHECKS: list[Check] = [
     checks.read_differently,
     checks.wrong_modes,
     checks.ruff_problems,
+    checks.private_imports,
     checks.untrue_score,
 ]
 PROJECT_CHECKS: list[Check] = [

@@ -1,4 +1,4 @@
-"""A stand-in for an MLflow server, which answers as it is told; the template tests the real one."""
+"""A stand-in for an MLflow server that answers as it is told; test_mlflow.py asks a real one."""
 
 import json
 import threading

@@ -36,8 +36,8 @@ def a_run(parameters: dict[str, Any] | None = None, **measures: float) -> Run:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    store = Store(PROJECT, f"sqlite:///{tmp_path}/service.db")
+def log(database_url: str) -> Iterator[Log]:
+    store = Store(PROJECT, database_url)
     yield Log(store)
     store.close()
 

@@ -112,7 +112,10 @@ def _project() -> "Project":
 @click.option("--keep", default="", help="Columns that become features in any case.")
 @click.option("--leave-out", default="", help="Columns that become none.")
 def adopt(data: str, target: str, time: str, task: str, keep: str, leave_out: str) -> int:
-    """Make this the project for DATA, a CSV file, of which TARGET is predicted."""
+    """Make this the project for DATA, a CSV file; predict TARGET.
+
+    TARGET is a column of it. What is understood of the others is shown first.
+    """
     from .adopt.command import Wish, run
 
     return run(_project(), Wish(data, target, time, task, keep, leave_out))
@@ -123,8 +126,10 @@ def adopt(data: str, target: str, time: str, task: str, keep: str, leave_out: st
 def data(replay: bool) -> int:
     """Read what is new, refuse bad rows, build the features."""
     from .data.command import run
+    from .training.config import read
 
-    return run(_project(), replay)
+    project = _project()
+    return run(project, read(project).refused_limit, replay)
 
 
 @main.command()
@@ -137,7 +142,10 @@ def train() -> int:
 
 @main.command()
 def retrain() -> int:
-    """Train on new data; promote what beats the champion on the newest rows."""
+    """Train on new data; promote what beats the champion.
+
+    Both are compared on the newest rows.
+    """
     from .training.retrain import run
 
     return run(_project())
@@ -267,7 +275,7 @@ def rollback(alias: str, why: str) -> int:
 @main.command()
 @click.argument("folder", type=Path)
 def export(folder: Path) -> int:
-    """Copy the champion into a registry of its own, in FOLDER, for an image."""
+    """Copy the champion into FOLDER, a registry of its own for an image."""
     from . import models
 
     return models.export(_project(), folder)
@@ -287,7 +295,10 @@ def docs() -> int:
 @main.command()
 @click.option("--accept", is_flag=True, help="Write changes that break clients.")
 def contract(accept: bool) -> int:
-    """Refuse changes that break clients; write others to docs/openapi.json."""
+    """Refuse changes that break clients; write the others.
+
+    docs/openapi.json holds the interface that clients know.
+    """
     from .compatibility import run
 
     return run(_project(), accept)

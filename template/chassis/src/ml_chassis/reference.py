@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from . import PUBLIC
 from .contract import Column, Contract
 from .errors import UserError
 from .project import Project
@@ -68,7 +69,7 @@ def library_pages(folder: Path) -> dict[Path, str]:
     """Return the pages of the library that follow from its code; `folder` is chassis/docs."""
     sizing = folder / "sizing.md"
     text = fill(sizing.read_text(encoding="utf-8"), OBJECTIVES, _objectives())
-    return {folder / "settings.md": settings(), sizing: text}
+    return {folder / "settings.md": settings(), folder / "api.md": api(), sizing: text}
 
 
 def settings() -> str:
@@ -87,6 +88,28 @@ def settings() -> str:
             "",
             "| variable | default | meaning |",
             "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def api() -> str:
+    """Return the page on the public API."""
+    rows = [
+        f"| `ml_chassis.{module}` | {', '.join(f'`{name}`' for name in names)} |"
+        for module, names in PUBLIC.items()
+    ]
+    return "\n".join(
+        [
+            DERIVED,
+            "# Public API",
+            "",
+            "What a service's code, notebook and tests import; each name's docstring says what it",
+            "does. All else is for the chassis alone, and may change with any version.",
+            "",
+            "| module | names |",
+            "|---|---|",
             *rows,
             "",
         ]

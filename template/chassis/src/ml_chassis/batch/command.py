@@ -23,13 +23,12 @@ def run(project: Project, source: str, target: str, version: str = "") -> int:
         configured = settings.read()
         graph, manifest = registry.load(configured.models_dir, version or configured.alias)
         registry.require_schema(project.contract, manifest)
-        limit = read(project).gates.get("refused_share")
         print(f"scoring {hide_password(source)} with {manifest.version}", flush=True)
         done = score(
             Model(project.contract, manifest.version, Predictor(project.contract, graph)),
             source,
             output,
-            limit.maximum if limit else None,
+            read(project).refused_limit,
             project.private,
         )
     except UserError as error:

@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -93,18 +93,11 @@ MESSAGES = Counter(
     ["outcome"],
 )
 
-_FIELDS: set[str] = set()
-
 
 @cache
 def _series(metric: MetricWrapperBase, *labels: str) -> Any:
     """Return one series of a metric: looking it up costs more than counting."""
     return metric.labels(*labels)
-
-
-def know_fields(names: Iterable[str]) -> None:
-    """Count problems of these fields under their names; of all others under "other"."""
-    _FIELDS.update(names)
 
 
 def count_request(route: str, status: int, seconds: float) -> None:
@@ -127,9 +120,14 @@ def publish_reasons(reasons: Iterable[str]) -> None:
         _series(DEGRADED, reason)
 
 
-def count_problem(field: str | None) -> None:
-    """Count a problem in a refused request; a client must not be able to invent series."""
-    _series(PROBLEMS, field if field in _FIELDS else "other").inc()
+def count_problem(field: str | None, known: Container[str | None]) -> None:
+    """Count a problem in a refused request; a client must not be able to invent series.
+
+    Args:
+        field: The field with the problem.
+        known: Fields of the schema; all others are counted as "other".
+    """
+    _series(PROBLEMS, str(field) if field in known else "other").inc()
 
 
 def publish_bin(version: str, feature: str, name: str, share: float) -> None:

@@ -6,7 +6,7 @@ response objects in between: for a small model they would cost more than the pre
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -64,6 +64,7 @@ class Endpoint:
         """Take the route under which requests are counted, and how a refusal is worded."""
         self._runtime = runtime
         self._route = route
+        self._fields = runtime.contract.by_name
         self._handler = handler
         self._wording = wording
         self._methods = methods
@@ -92,7 +93,7 @@ class Endpoint:
             return Answer(b"", 499)  # nobody is there to read it
         except Exception as error:
             # Not kept: a kept error would keep the body with it.
-            return refuse(error, self._route, self._wording)
+            return refuse(error, self._route, self._fields, self._wording)
 
 
 async def send_answer(answer: Answer, send: Send, more: Iterable[Header] = ()) -> None:
@@ -103,17 +104,26 @@ async def send_answer(answer: Answer, send: Send, more: Iterable[Header] = ()) -
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def refuse(error: Exception, route: str, wording: Wording = own_wording) -> Answer:
-    """Return what a request is answered whose handler failed; what is no refusal is logged."""
-    answer = wording(_explain(error, route))
+def refuse(
+    error: Exception, route: str, fields: Container[str | None], wording: Wording = own_wording
+) -> Answer:
+    """Return what a request is answered whose handler failed; what is no refusal is logged.
+
+    Args:
+        error: Why it failed.
+        route: The route that is named in the log.
+        fields: Of the schema: under their names problems are counted.
+        wording: How a refusal is worded.
+    """
+    answer = wording(_explain(error, route, fields))
     headers = [(b"retry-after", b"%d" % RETRY_SECONDS)] if answer.status in BUSY else []
     return answer._replace(headers=headers)
 
 
-def _explain(error: Exception, route: str) -> RefusedError:
+def _explain(error: Exception, route: str, fields: Container[str | None]) -> RefusedError:
     if isinstance(error, RefusedError):
         for problem in error.refusal.problems:
-            metrics.count_problem(problem.field)
+            metrics.count_problem(problem.field, fields)
         return error
     if isinstance(error, OverloadedError):
         return RefusedError(429, "The service has too much to do; try again later.")

@@ -146,7 +146,9 @@ class _Front:
         except Exception as error:
             if status:  # too late for another answer
                 raise
-            await send_answer(refuse(error, _route(scope)), send_noted)
+            await send_answer(
+                refuse(error, _route(scope), self._runtime.contract.by_name), send_noted
+            )
         finally:  # no status: given up at BentoML's time limit
             metrics.count_request(_route(scope), status or 504, perf_counter() - start)
 

@@ -41,7 +41,6 @@ class Runtime:
         self.contract, self.settings = contract, settings
         self.decoder = Decoder(contract)
         self.tables = TableChecker(self.decoder)
-        metrics.know_fields(contract.by_name)
         self.drain = Drain(settings.drain_seconds)
         self.scorer = Scorer(contract, settings.model_seconds, settings.max_waiting)
         self.turns = Turns(settings.max_waiting)

@@ -57,7 +57,6 @@ class Consumer:
         self.counts = Counts()
         self._contract = contract
         self._reader = EventReader(contract, max_bytes)
-        metrics.know_fields(contract.by_name)
         self._scorer = scorer
         self._sink = sink
         self._tell = tell

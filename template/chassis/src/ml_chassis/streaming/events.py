@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..contract import Contract, Row
 from ..monitoring import metrics
-from ..serving.messages import Messages, RefusedError, explain, too_long
+from ..serving.messages import Messages, explain, too_long
 
 MAX_TOLD_BYTES = 65_536
 """A longer body stays in the table: brokers limit messages, and would refuse the dead letter."""
@@ -112,6 +112,7 @@ class EventReader:
     def __init__(self, contract: Contract, max_bytes: int) -> None:
         """Take the schema, and how many bytes a message may have."""
         self._to_row, self._max_bytes = contract.to_row, max_bytes
+        self._fields = contract.by_name
         row: Any = Messages(contract).row
         self._message: Any = create_model("EventMessage", __base__=_EventMessage, row=(row, ...))
 
@@ -126,14 +127,11 @@ class EventReader:
         try:
             message = self._message.model_validate_json(received.body)
         except ValidationError as error:
-            raise _counted(explain(error)) from None
+            refused = explain(error)
+            for problem in refused.refusal.problems:
+                metrics.count_problem((problem.field or "").removeprefix("row."), self._fields)
+            raise refused from None
         return Event(message.id, self._to_row(vars(message.row)), received)
-
-
-def _counted(refused: RefusedError) -> RefusedError:
-    for problem in refused.refusal.problems:
-        metrics.count_problem((problem.field or "").removeprefix("row."))
-    return refused
 
 
 def bury(received: Received, reason: str) -> DeadLetter:

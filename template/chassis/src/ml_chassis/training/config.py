@@ -183,6 +183,12 @@ class TrainingConfig(BaseModel):
         """The project whose file it is."""
         return self._project
 
+    @property
+    def refused_limit(self) -> float | None:
+        """The share of refused rows that the gate allows; none when no gate is declared."""
+        limit = self.gates.get("refused_share")
+        return limit.maximum if limit else None
+
     @model_validator(mode="after")
     def _check_task(self, info: ValidationInfo) -> Self:
         self._project = _project(info)
