@@ -27,10 +27,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep together in one process what shares a running service, or else a module's fixtures."""
-    door = getattr(item, "callspec").params.get("service") if hasattr(item, "callspec") else None
-    group = door[0] if door else item.path.stem
-    item.add_marker(pytest.mark.xdist_group(group))
+    """Keep together in one process what shares a running service, or else a module's fixtures.
+
+    What asks a server, the service through a door or a database, is slow.
+    """
+    call = getattr(item, "callspec", None)
+    parameters = call.params if call else {}
+    door = parameters.get("service")
+    item.add_marker(pytest.mark.xdist_group(door[0] if door else item.path.stem))
+    if door or parameters.get("database_url") == "postgresql":
+        item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ from nbclient import NotebookClient
 from ml_chassis.batch.writing import refused_path
 from ml_chassis.testing import SERVE, start_service
 
+pytestmark = pytest.mark.slow
+
 DECLARED = '    added: float = Field(ge=0, le=1, description="One more.", examples=[0.5])'
 BUILT = """
 

@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,16 @@ def test_only_a_version_is_promoted(root: Root, name: str) -> None:
     with pytest.raises(RegistryError, match=f"only {version}"):
         registry.promote(CONTRACT, root, name.format(version=version), "tried")
     assert registry.history(root) == [version]
+
+
+def test_trainings_that_end_at_once_are_all_registered(tmp_path: Path) -> None:
+    with ThreadPool(8) as pool:
+        made = pool.map(lambda _: registry.register(tmp_path, b"model", **FACTS), range(16))
+
+    assert registry.versions(tmp_path) == sorted((each.version for each in made), reverse=True)
+    assert len({each.version for each in made}) == 16
+    for each in made:
+        assert each.version.startswith(f"{each.created_at:{registry.TIME_FORMAT}}-")
 
 
 def test_versions_are_listed_with_the_newest_first(root: Root) -> None:

@@ -156,9 +156,9 @@ def test_what_is_given_to_a_task_is_no_command(project: Path, env: dict[str, str
     given = '"; touch made; "'
     variables = [f"{each}={given}" for each in ("DATA", "INPUT", "OUTPUT", "TARGET", "VERSION")]
     for task in ("adopt", "promote", "score"):
-        done = run(project, "make", task, *variables, env=env)
+        done = run(project, "make", task, *variables, "WHY=tried", env=env)
         assert done.returncode != 0
-        assert given in done.stdout
+        assert "touch made" in done.stdout
     assert not (project / "made").exists()
 
 

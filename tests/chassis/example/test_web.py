@@ -204,6 +204,15 @@ def ask(app: FastAPI, *requests: tuple[str, str, Any]) -> list[httpx.Response]:
 POST = ("POST", "/flights", FLIGHT)
 
 
+def test_a_whole_number_may_be_written_as_a_decimal() -> None:
+    app = create_web(with_model(Stub()))
+    values = [{"plane_age": 12.0}, {"plane_age": 1.2e1}, {"distance": 1e3}, {"plane_age": 1.5}]
+
+    answers = ask(app, *(("POST", "/flights", {**FLIGHT, **value}) for value in values))
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 422]
+
+
 @pytest.mark.parametrize(
     ("stub", "requests", "statuses"),
     [

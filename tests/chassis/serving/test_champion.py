@@ -102,40 +102,50 @@ def test_a_promoted_model_is_taken_and_given_back_without_losing_a_request(
     assert seen == {first, second}
 
 
-def test_a_damaged_promotion_changes_nothing(
-    models: Path, trained: Trained, start: Callable[[Path], Service]
-) -> None:
-    service = start(models)
-    good = predict(service)["model_version"]
-    bad = copy(models, trained, b"no graph")
-    registry.promote(CONTRACT, models, bad, "newer")
-    time.sleep(2)
+@pytest.fixture
+def scorer() -> Scorer:
+    return Scorer(CONTRACT, 1, 1)
 
-    assert predict(service)["model_version"] == good
+
+@pytest.fixture
+def reloader(models: Path, scorer: Scorer) -> Reloader:
+    """Return what a worker asks every second; it has loaded a model."""
+    return Reloader(CONTRACT, scorer, models, "champion")
+
+
+def test_a_damaged_promotion_changes_nothing(
+    models: Path, trained: Trained, scorer: Scorer, reloader: Reloader
+) -> None:
+    good = scorer.model.version
+    registry.promote(CONTRACT, models, copy(models, trained, b"no graph"), "newer")
+
+    asyncio.run(reloader.check())
+
+    assert scorer.model.version == good
+    assert scorer.model.predictor
 
 
 def test_an_alias_that_names_only_a_damaged_version_changes_nothing(
-    models: Path, trained: Trained, start: Callable[[Path], Service]
+    models: Path, trained: Trained, scorer: Scorer, reloader: Reloader
 ) -> None:
-    service = start(models)
-    good = predict(service)["model_version"]
+    good = scorer.model
     bad = copy(models, trained)
     tamper(models, bad)
     now = registry.changes(models)[0].model_copy(update={"version": bad, "before": []})
     (models / "champion").write_text(now.model_dump_json())
-    time.sleep(2)
 
-    answer = predict(service)
+    asyncio.run(reloader.check())
 
-    assert answer["model_version"] == good
-    assert "degraded" not in answer
+    assert scorer.model is good
 
 
 def test_files_that_cannot_be_read_for_a_while_are_read_later(
-    models: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+    models: Path,
+    trained: Trained,
+    scorer: Scorer,
+    reloader: Reloader,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scorer = Scorer(CONTRACT, 1, 1)
-    reloader = Reloader(CONTRACT, scorer, models, "champion")
     new = copy(models, trained)
     registry.promote(CONTRACT, models, new, "newer")
 
@@ -150,18 +160,18 @@ def test_files_that_cannot_be_read_for_a_while_are_read_later(
     assert scorer.model.version == new
 
 
-def test_a_service_that_starts_with_a_damaged_champion_serves_the_one_before(
-    models: Path, trained: Trained, start: Callable[[Path], Service]
+def test_a_worker_that_starts_with_a_damaged_champion_serves_the_one_before(
+    models: Path, trained: Trained, scorer: Scorer
 ) -> None:
     good = registry.history(models)[0]
     bad = copy(models, trained)
     registry.promote(CONTRACT, models, bad, "newer")
     tamper(models, bad)
 
-    answer = predict(start(models))
+    Reloader(CONTRACT, scorer, models, "champion")
 
-    assert answer["model_version"] == good
-    assert "degraded" not in answer
+    assert scorer.model.version == good
+    assert scorer.model.predictor
 
 
 def test_a_service_whose_only_model_is_damaged_answers_with_the_fallback(

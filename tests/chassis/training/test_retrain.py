@@ -31,6 +31,8 @@ from ml_chassis.training.result import Result
 from ml_chassis.training.retrain import GAIN, retrain
 from ml_chassis.training.train import prepare, register
 
+pytestmark = pytest.mark.slow
+
 FEATURES = CONTRACT.features
 
 ROWS = 3_000

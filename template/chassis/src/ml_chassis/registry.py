@@ -100,17 +100,22 @@ def register(root: Root, model: bytes, **facts: Any) -> Manifest:
     Raises:
         StorageError: the storage cannot be reached.
     """
-    created_at = datetime.now(UTC).replace(microsecond=0)
     digest = hashlib.sha256(model).hexdigest()
-    version = f"{_next_time(root, created_at):{TIME_FORMAT}}-{digest[:8]}"
-    manifest = Manifest(version=version, created_at=created_at, model_sha256=digest, **facts)
-    text = manifest.model_dump_json(indent=2) + "\n"
-    storage.write_folder(root, version, {MODEL_FILE: model, MANIFEST_FILE: text.encode()})
-    return manifest
+    while True:
+        created_at = _next_time(root)
+        version = f"{created_at:{TIME_FORMAT}}-{digest[:8]}"
+        manifest = Manifest(version=version, created_at=created_at, model_sha256=digest, **facts)
+        text = manifest.model_dump_json(indent=2) + "\n"
+        try:
+            storage.write_folder(root, version, {MODEL_FILE: model, MANIFEST_FILE: text.encode()})
+        except FileExistsError:  # another process has registered the same graph in this second
+            continue
+        return manifest
 
 
-def _next_time(root: Root, now: datetime) -> datetime:
+def _next_time(root: Root) -> datetime:
     """Return the time that names a new version: later than that of every other, by seconds."""
+    now = datetime.now(UTC).replace(microsecond=0)
     newest = next(iter(versions(root)), None)
     if newest is None:
         return now

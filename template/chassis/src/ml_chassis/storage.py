@@ -4,6 +4,7 @@ A file is whole or absent, and so is a folder of files. Object storage has no fo
 last file of one is what makes it whole.
 """
 
+import errno
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -66,6 +67,7 @@ def write_folder(root: Root, name: str, files: Mapping[str, bytes]) -> None:
     """Put files into a folder that is not there yet; the last one makes it whole.
 
     Raises:
+        FileExistsError: it is there, on this machine; elsewhere nobody can say so in one step.
         StorageError: the storage cannot be reached.
     """
     local = folder(root)
@@ -79,6 +81,10 @@ def write_folder(root: Root, name: str, files: Mapping[str, bytes]) -> None:
         for each, content in files.items():
             (incoming / each).write_bytes(content)
         incoming.rename(local / name)
+    except OSError as error:
+        if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
+            raise FileExistsError(f"{local / name} is there") from None
+        raise
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
