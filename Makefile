@@ -37,7 +37,7 @@ render: $(UV) ## tests of what is generated: seconds
 	$(RUN) pytest tests/render -n 2
 
 project: $(UV) ## tests that use generated projects, workflows and images: minutes
-	$(RUN) pytest tests/project -n 2
+	$(RUN) pytest tests/project -n 3 # they often wait for others
 
 package: $(UV) ## build the distribution of the library in build/package
 	rm -rf build/package

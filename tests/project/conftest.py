@@ -1,10 +1,12 @@
 """Projects of chosen combinations, the environment of their tasks, and the engine they may need."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from project.combinations import DEFAULT, OPPOSITE
 from project.containers import Engine, base_images, start_engine
@@ -19,9 +21,20 @@ LIBRARY = ROOT / "template" / "chassis"
 SECONDS = 1500  # of one test: a whole workflow, with an image, on a machine three times slower
 
 
+LONGEST = ("test_tasks", "test_image", "test_adopt", "test_project", "test_streaming")
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give these tests more time than others."""
+    """Give these tests more time, and keep in one process those that share a project."""
     item.add_marker(pytest.mark.timeout(SECONDS))
+    if item.path.stem != "test_project":  # each of it makes its own
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process waits for another at the end."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +58,7 @@ def package_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 def env(tmp_path_factory: pytest.TempPathFactory, package_index: Index) -> dict[str, str]:
     """Return the environment in which a project's own commands run."""
     # The types of the libraries are the same in all projects.
-    cache = {"MYPY_CACHE_DIR": str(tmp_path_factory.mktemp("mypy"))}
+    cache = {"MYPY_CACHE_DIR": str(ROOT / ".mypy_cache" / "projects")}
     index = {"UV_INDEX": package_index.url}
     return environment(link_uv(tmp_path_factory.mktemp("tools")), cache | index)
 
@@ -65,15 +78,26 @@ def install(generate: Generate, env: dict[str, str]) -> Generate:
 
 
 @pytest.fixture(scope="session")
-def trained_project(generate: Generate, env: dict[str, str]) -> Path:
+def trained_project(
+    generate: Generate, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return a default project with everything installed and a trained model, all committed.
 
-    Tests leave it as it was, and are in the group "tasks", so that one process has it.
+    Each process has its own, which tests leave as it was; the first to want one locks and trains,
+    the others copy that.
     """
+    shared = tmp_path_factory.getbasetemp().parent / "trained"
     project = generate(DEFAULT)
-    commit(project)
-    make(project, env, "setup", "train")
-    commit(project)
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            commit(project)
+            make(project, env, "setup", "train")
+            commit(project)
+            unwanted = shutil.ignore_patterns(".venv", ".*_cache", ".bentoml")
+            shutil.copytree(project, shared, ignore=unwanted)
+            return project
+    shutil.copytree(shared, project, dirs_exist_ok=True)
+    make(project, env, "setup")
     return project
 
 

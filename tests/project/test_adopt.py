@@ -15,8 +15,6 @@ from project.conftest import Generate
 from project.service import make_serve
 from project.tools import make, run
 
-pytestmark = pytest.mark.xdist_group("adopt")
-
 EXAMPLE = re.compile(
     r"flight|carrier|airport|airline|passenger|weather|tailnum|\bEWR\b|\bJFK\b", re.I
 )
@@ -130,7 +128,7 @@ def test_another_column_of_an_adopted_table_can_be_adopted(
 
     assert "species: Annotated" in (project / "src/model_service/schema.py").read_text()
     assert (project / "data/raw/table.csv").is_file()
-    make(project, env, "lint", "contract")
+    make(project, env, "contract")
 
 
 def words_of_the_example(project: Path) -> list[str]:

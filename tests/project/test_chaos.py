@@ -36,9 +36,6 @@ ODD_VALUES: list[Any] = [
 ODD_TEXTS = [b"NaN", b"Infinity", b"-Infinity", b"1e999", b'"\\ud800"', b"\xff", b"{", b"[" * 5_000]
 
 
-pytestmark = pytest.mark.xdist_group("tasks")
-
-
 @pytest.fixture
 def project(trained_project: Path) -> Path:
     """Return a default project with a trained model."""

@@ -2,12 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from postgresql import running_postgresql
 from project.tools import make
-
-pytestmark = pytest.mark.xdist_group("tasks")
 
 
 def test_it_is_named_by_a_setting(trained_project: Path, env: dict[str, str]) -> None:

@@ -1,7 +1,6 @@
 """The image runs hardened, holds only what serving takes, and talks to nobody."""
 
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,16 +33,21 @@ class Image:
     base: str
 
 
-@pytest.fixture(scope="module", params=[DEFAULT, OPPOSITE], ids=name_of)
-def image(
-    request: pytest.FixtureRequest, env: dict[str, str], engine: Engine, generate: Generate
-) -> Iterator[Image]:
-    """Build the image of a new project, and remove it afterwards."""
-    project = generate(request.param)
-    # A name of its own: two workers may build the same combination.
-    name = f"registry.example/team/service:{request.param['model_family']}-{uuid.uuid4().hex[:8]}"
-    env = {**with_engine(env, engine), "IMAGE": name}
+@pytest.fixture(scope="module")
+def opposite_project(generate: Generate, env: dict[str, str]) -> Path:
+    """Return a trained project of the other answers."""
+    project = generate(OPPOSITE)
     make(project, env, "setup", "train")
+    return project
+
+
+@pytest.fixture(scope="module", params=[DEFAULT, OPPOSITE], ids=name_of)
+def image(request: pytest.FixtureRequest, env: dict[str, str], engine: Engine) -> Iterator[Image]:
+    """Build the image of a project, and remove it afterwards."""
+    default = request.param == DEFAULT
+    project = request.getfixturevalue("trained_project" if default else "opposite_project")
+    name = f"registry.example/team/service:{request.param['model_family']}"
+    env = {**with_engine(env, engine), "IMAGE": name}
     build = make(project, env, "--dry-run", "image")
     # The index of these tests is on this machine itself, whose network a build does not see.
     line = build.replace("docker build", "docker build --network=host")
@@ -51,10 +55,6 @@ def image(
     assert built.returncode == 0, built.stdout
     yield Image(name, project, env, f"python:{request.param['python_version']}-slim")
     engine.docker("image", "rm", "--force", name)
-
-
-# One image at a time: building two at once only makes both slow.
-pytestmark = pytest.mark.xdist_group("image")
 
 
 def is_healthy(engine: Engine, container: str) -> bool:

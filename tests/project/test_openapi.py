@@ -37,8 +37,6 @@ assert refused.status_code == 422 and isinstance(refused.parsed, Refusal), refus
 assert refused.parsed.problems[0].field == "distance", refused
 """
 
-pytestmark = pytest.mark.xdist_group("tasks")
-
 
 @pytest.fixture(scope="module")
 def running(trained_project: Path, env: Mapping[str, str]) -> Iterator[Running]:

@@ -8,8 +8,6 @@ import pytest
 
 from project.tools import run
 
-pytestmark = pytest.mark.xdist_group("tasks")
-
 SPARK = ("--with", "pyspark[sql]>=4,<5", "--with", "pandas<3")
 COMPARE = """
 import sys

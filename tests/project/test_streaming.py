@@ -17,8 +17,6 @@ from project.brokers import Broker, Nats, Redis
 from project.containers import wait_for
 from project.tools import make, run
 
-pytestmark = pytest.mark.xdist_group("tasks")
-
 EVENTS, ANSWERS, DEAD = "events", "model.predictions", "model.dead-letters"
 SECONDS = 60
 MANY = 4_000

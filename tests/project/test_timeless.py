@@ -12,8 +12,6 @@ from project.service import make_serve
 from project.tools import make, run
 from project.workflow import commit
 
-pytestmark = pytest.mark.xdist_group("timeless")
-
 TABLE = """
 import polars as pl
 flights = pl.read_parquet("data/raw/flights.parquet").sample(fraction=1, shuffle=True, seed=1)

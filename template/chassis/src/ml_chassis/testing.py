@@ -1,4 +1,7 @@
-"""What the tests of a service need: a model of their own, the service for real, rows to ask it."""
+"""What the tests of a service need: a model of their own, the service for real, rows to ask it.
+
+What takes long to import is imported where it is used: most tests of a team need little of it.
+"""
 
 import asyncio
 import math
@@ -12,22 +15,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 from pydantic import ValidationError
 
 from .contract import Column, Contract
-from .data.store import Store
-from .loading import payloads
 from .project import Project
 from .registry import Manifest
-from .serving import champion
-from .serving.runtime import Runtime
 from .settings import Settings
 from .storage import Root
-from .training.config import read
-from .training.train import train
+
+if TYPE_CHECKING:
+    from .data.store import Store
 
 SERVE = ("ml_chassis", "serve")
 """The module, and its arguments, that run the service as in production."""
@@ -39,7 +39,7 @@ class Trained(NamedTuple):
 
     models: Path
     manifest: Manifest
-    store: Store
+    store: "Store"
 
 
 @contextmanager
@@ -49,6 +49,10 @@ def trained(project: Project, folder: Path) -> Iterator[Trained]:
     Raises:
         UserError: the model does not meet a gate, or could not be trained.
     """
+    from .data.store import Store
+    from .training.config import read
+    from .training.train import train
+
     store = Store(project, f"sqlite:///{folder}/service.db")
     try:
         yield Trained(folder / "models", train(read(project), store, folder / "models"), store)
@@ -140,6 +144,9 @@ def ask_routes(project: Project, models: Path, path: str, *bodies: Any) -> list[
 
     They run in this process, with the champion of a registry; paths are without /api.
     """
+    from .serving import champion
+    from .serving.runtime import Runtime
+
     runtime = Runtime(project.contract, Settings(models_dir=str(models)))
     runtime.scorer.use(champion.load(project.contract, models, runtime.settings.alias))
     web = project.create_web(runtime)
@@ -183,6 +190,8 @@ def other_service(status: int, body: bytes) -> Iterator[str]:
 
 def valid_rows(contract: Contract, count: int) -> list[dict[str, Any]]:
     """Return valid rows, the same ones every time: bounds, choices and missing values."""
+    from .loading import payloads
+
     return payloads.rows(contract, count)
 
 
