@@ -23,12 +23,13 @@ help: ## list the tasks
 demo: $(UV) ## make a project in build/demo, train its model, serve it, predict
 	UV=$(UV) tools/demo.sh
 
-test: quick project ## all tests
+test: lint render chassis project ## all tests: ten minutes
 
 nightly: export NIGHTLY = 1
 nightly: test ## all tests, with every combination of answers and full soaks: hours
 
-quick: lint render chassis ## what a contributor runs all day: two minutes
+quick: lint ## what a contributor runs all day: two minutes
+	$(RUN) pytest tests/render tests/chassis -n 2 -m "not slow"
 
 chassis: $(UV) ## tests of the library
 	$(RUN) pytest tests/chassis -n 2

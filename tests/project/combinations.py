@@ -6,14 +6,18 @@ from nightly import NIGHTLY
 from render.engines import CHOICES
 from render.pairwise import Combination, every, pairwise
 
-# What a license changes is text: it takes no combination of its own, only a place in some.
-WORKING = {name: values for name, values in CHOICES.items() if name != "license"}
+# What a license and a version of Python change is text, as all projects here run on the Python of
+# these tests: they take no combinations of their own, only places in some.
+TEXT = ("python_version", "license")
+WORKING = {name: values for name, values in CHOICES.items() if name not in TEXT}
 COMBINATIONS: list[Combination] = (
     every(CHOICES)
     if NIGHTLY
     else [
-        {**answers, "license": license}
-        for answers, license in zip(pairwise(WORKING), cycle(CHOICES["license"]), strict=False)
+        dict(zip(TEXT, texts, strict=True)) | answers
+        for answers, *texts in zip(
+            pairwise(WORKING), *(cycle(CHOICES[name]) for name in TEXT), strict=False
+        )
     ]
 )
 """Every pair of answers; all combinations at night."""

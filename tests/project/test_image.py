@@ -130,16 +130,20 @@ def test_it_holds_only_what_serving_takes(image: Image, engine: Engine) -> None:
     assert megabytes < MAXIMUM_MEGABYTES
 
 
+# The workflow of the default does the next two with its image, in test_project.py.
+@pytest.mark.parametrize("image", [OPPOSITE], ids=name_of, indirect=True)
 def test_its_smoke_task_succeeds(image: Image) -> None:
     env = {**image.env, "PORT": str(free_port())}
     make(image.project, env, "smoke")
 
 
+@pytest.mark.parametrize("image", [OPPOSITE], ids=name_of, indirect=True)
 def test_it_meets_what_its_slo_states_under_its_limits(image: Image) -> None:
     said = make(image.project, image.env, "loadimage", "SECONDS=5")
     assert re.search(r"^memory_mib .* met$", said, re.MULTILINE)
 
 
+@pytest.mark.parametrize("image", [OPPOSITE], ids=name_of, indirect=True)
 def test_too_little_memory_is_named(image: Image) -> None:
     compose = image.project / "deploy" / "compose.yaml"
     text = compose.read_text()
@@ -152,6 +156,7 @@ def test_too_little_memory_is_named(image: Image) -> None:
     assert "It ran out of memory: see deploy/compose.yaml" in done.stdout
 
 
+@pytest.mark.parametrize("image", [OPPOSITE], ids=name_of, indirect=True)
 def test_compose_runs_it(image: Image, engine: Engine) -> None:
     port = free_port()
     with_image = {**engine.env, "IMAGE": image.name, "PORT": str(port)}

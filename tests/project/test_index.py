@@ -16,11 +16,12 @@ RELEASED, NEXT = 'version = "0.2.0"', 'version = "0.2.1"'
 
 
 @pytest.fixture(scope="module")
-def project(generate: Generate, env: dict[str, str]) -> Path:
-    """Return a trained project whose library comes from the index."""
+def project(generate: Generate, env: dict[str, str], trained_project: Path) -> Path:
+    """Return a project whose library comes from the index, with a model."""
     project = generate({**DEFAULT, "chassis": "index"})
     commit(project)
-    make(project, env, "setup", "train")
+    make(project, env, "setup")
+    shutil.copytree(trained_project / "models", project / "models")
     return project
 
 

@@ -19,7 +19,7 @@ from project.tools import make, run
 
 EVENTS, ANSWERS, DEAD = "events", "model.predictions", "model.dead-letters"
 SECONDS = 60
-MANY = 4_000
+MANY = 2_500
 EXAMPLE = (
     "import json; from ml_chassis import project;"
     " print(json.dumps(project.read().contract.example_row()))"

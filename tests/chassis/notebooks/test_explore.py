@@ -16,6 +16,7 @@ NOTEBOOK = Path("notebooks/explore.ipynb")
 SECONDS = 120
 
 
+@pytest.mark.slow
 def test_every_cell_runs(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     database = trained.models.parent / "service.db"
     monkeypatch.setenv("MODEL_SERVICE_DATABASE_URL", f"sqlite:///{database}")

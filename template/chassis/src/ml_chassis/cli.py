@@ -224,7 +224,7 @@ def score(source: str, target: str, version: str) -> int:
 @click.option("--seconds", type=click.FloatRange(1, 86_400), default=30.0, help="How long.")
 @click.option("--url", default="", help="Load the service at this address, and start none.")
 @click.option("--image", default="", help="Load this image, started as deploy/compose.yaml says.")
-@click.option("--slo", type=Path, default=Path("slo.yaml"), help="What is stated.")
+@click.option("--slo", type=Path, default=Path("slo.yaml"), help="Objectives and budget.")
 @click.option("--report", type=Path, default=Path("build/load/report.html"), help="The page.")
 def load(seconds: float, url: str, image: str, slo: Path, report: Path) -> int:
     """Load the service and judge it by slo.yaml."""

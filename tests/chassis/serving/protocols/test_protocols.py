@@ -269,6 +269,7 @@ PROBES = {
 }
 
 
+@pytest.mark.slow
 def test_a_service_that_stops_is_not_ready_in_any_protocol(
     trained: Trained, tmp_path: Path
 ) -> None:

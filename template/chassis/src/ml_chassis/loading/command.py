@@ -160,5 +160,5 @@ def _tell(verdicts: Sequence[Verdict], known: Sequence[str], written: Path) -> i
     print(f"The report: {written}")
     missed = [each for each in verdicts if each.met is False]
     for each in missed:
-        print(f"MISSED {each.name}: {each.limit} stated, {each.found} measured", file=sys.stderr)
+        print(f"MISSED {each.name}: objective {each.limit}, measured {each.found}", file=sys.stderr)
     return 1 if missed else 0

@@ -72,7 +72,7 @@ def _charts(slo: Slo, load: Load) -> Iterator[str]:
         Series(name, _over_time(load, small, percent))
         for name, percent in (("p50", 50), ("p99", 99))
     ]
-    limit = Mark("p99 stated", objectives.latency_p99_ms)
+    limit = Mark("objective for p99", objectives.latency_p99_ms)
     up = reach_log([y for each in latency for _, y in each.points], limit.value)
     yield draw("Latency over time, ms", latency, [limit], across, up, shaded)
 
@@ -80,28 +80,28 @@ def _charts(slo: Slo, load: Load) -> Iterator[str]:
         each for each in milliseconds(e for e in small if not e.full_speed) if each < math.inf
     ]
     along = reach_log(at_rate, objectives.latency_p99_ms)._replace(label="ms")
-    bars = Series("requests at the stated rate", _histogram(at_rate, along), "bars")
+    bars = Series("requests at a constant rate", _histogram(at_rate, along), "bars")
     marks = [
-        Mark("p50", objectives.latency_p50_ms, upright=True),
-        Mark("p99 stated", objectives.latency_p99_ms, upright=True),
+        Mark("objective for p50", objectives.latency_p50_ms, upright=True),
+        Mark("objective for p99", objectives.latency_p99_ms, upright=True),
     ]
     up = reach([y for _, y in bars.points])
     yield draw("Latency distribution", [bars], marks, along, up)
 
     answered = Series("answered", _per_second(load, failed=False))
     failed = Series("failed", _per_second(load, failed=True))
-    limit = Mark("stated at full speed", objectives.throughput_per_worker * load.workers)
+    limit = Mark("objective at full speed", objectives.throughput_per_worker * load.workers)
     up = reach([y for _, y in answered.points], limit.value)
     yield draw("Throughput, requests per second", [answered, failed], [limit], across, up, shaded)
 
     if load.usages:
         memory = [(each.at - load.began, each.memory_mib) for each in load.usages]
-        limit = Mark("stated", budget.memory_mib)
+        limit = Mark("budget", budget.memory_mib)
         up = reach([y for _, y in memory], limit.value)
         yield draw("Memory, MiB", [Series("all processes", memory)], [limit], across, up, shaded)
 
         cpu = [(each.at - load.began, each.cpu_cores) for each in load.usages]
-        limit = Mark("stated on average", budget.cpu_cores)
+        limit = Mark("budget, on average", budget.cpu_cores)
         up = reach([y for _, y in cpu], limit.value)
         yield draw("CPU, cores", [Series("all processes", cpu)], [limit], across, up, shaded)
 
@@ -147,9 +147,9 @@ def _histogram(values: Sequence[float], along: Axis) -> list[tuple[float, float]
 
 def _latencies(load: Load) -> Iterator[list[str]]:
     kinds = {
-        "stated, at the stated rate": (False, False),
-        "large, at the stated rate": (False, True),
-        "stated, at full speed": (True, False),
+        "usual requests, constant rate": (False, False),
+        "large requests, constant rate": (False, True),
+        "usual requests, full speed": (True, False),
     }
     for name, (full_speed, large) in kinds.items():
         some = [e for e in load.outcomes if e.full_speed == full_speed and e.large == large]

@@ -88,14 +88,14 @@ class LiveSource:
         self._name, self._path, self._read = name, path, read
         self._limits = limits or Limits()
         self._client = http.open_client(base_url, headers or {}) if base_url else None
-        self._latest = resilient(name, self._fetch, self._limits)
+        self._latest = resilient(name, self._fetch, self._limits) if base_url else None
 
     async def at(self, key: str) -> Observed:
         """Return what is observed now of a key.
 
         An observation older than `Limits.keep` is as good as none.
         """
-        if self._client is None:
+        if self._latest is None:
             return MISSING
         found = await self._latest(key)
         if found is None:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import stamina
-from cashews import Cache, CircuitBreakerOpen
 
 from ..monitoring import metrics
 
@@ -75,6 +74,9 @@ def resilient(
     source: str, fetch: Fetch[T], limits: Limits
 ) -> Callable[[str], Awaitable[Found[T] | None]]:
     """Return what finds the value of a key; it answers within the budget, None without a value."""
+    # With it come whole libraries for databases, where they are installed.
+    from cashews import Cache, CircuitBreakerOpen
+
     cache = Cache()
     # Expired keys go when they are looked up or when there are too many: no task watches them.
     cache.setup("mem://", size=MAX_KEYS, check_interval=0)
