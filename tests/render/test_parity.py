@@ -40,6 +40,7 @@ def test_same_answers_give_the_same_bytes(
     assert differences(render(engine), ENGINES[engine](template, tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_documented_commands_need_only_the_engine_and_git(repository: Path, tmp_path: Path) -> None:
     """From a clone: offline, without uv or Docker, with any hash seed."""
     projects = [tmp_path / engine / seed / "flight-delays" for engine in ENGINES for seed in "12"]

@@ -9,6 +9,8 @@ import yaml
 
 from render.engines import ENGINES, commit_all, differences, git
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def source(repository: Path, tmp_path: Path) -> Path:

@@ -10,6 +10,8 @@ import pytest
 from ml_chassis.serving import command
 from ml_chassis.testing import Service, Trained
 
+pytestmark = pytest.mark.slow
+
 
 def start(home: Path, models: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {"BENTOML_HOME": str(home), "MODEL_SERVICE_MODELS_DIR": str(models), **settings}
