@@ -76,8 +76,12 @@ def test_the_report_shows_every_gate_and_its_reason(candidate: Candidate) -> Non
     assert re.findall("<figcaption><b>(.*?)</b>", page) == [
         "Expected value by decision threshold, USD",
         "Calibration curve",
+        "Precision-recall curve",
         "ROC AUC by month",
         "Fraction of positives and mean predicted probability by month",
     ]
     assert re.findall(r">([A-Z][a-z]{2} 2013)<", page) == 2 * ["Oct 2013", "Nov 2013", "Dec 2013"]
+    matrix = page.partition("Confusion matrix")[2].partition("</table>")[0]
+    counts = [int(each.replace(",", "")) for each in re.findall(r">([\d,]+)<", matrix)]
+    assert sum(counts) == candidate.facts["rows"]["test"]
     assert not re.search(r"(src|href)=|url\(|@import|<script", page)  # it opens without a network

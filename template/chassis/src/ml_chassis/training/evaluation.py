@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..contract import Labels, Predictions
 from .config import TrainingConfig
 from .cost import Cost, cost
+from .diagnostics import Diagnostics, diagnose
 from .estimator import Dataset, FittedModel
 from .measures import (
     Bin,
@@ -65,6 +66,7 @@ class Evaluation:
     importance: list[Importance]
     values: list[tuple[float, float]]
     """Mean value of a decision by the threshold."""
+    diagnostics: Diagnostics
 
 
 def evaluate(
@@ -135,6 +137,7 @@ def evaluate(
         months=months,
         importance=sorted(importance, key=lambda each: -each.loss.value),
         values=_values(config, test, predicted),
+        diagnostics=diagnose(test.contract, test.label, predicted, limit),
     )
 
 

@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from html import escape
 
+import numpy as np
+
 from ..reports.chart import Axis, Mark, Series, draw, named, reach
 from ..reports.page import charts, page, state, table
 from .candidate import Candidate
 from .config import TrainingConfig
+from .diagnostics import Diagnostics
 from .evaluation import Evaluation, Importance, Slice
 from .gates import Gate
 from .measures import Measures, measures_of
@@ -18,6 +21,7 @@ BASELINES = {
     "simple_model": "the simple model, a linear one",
     "champion": "the champion",
 }
+SHOWN_CLASSES = 20
 GATE = ["gate", "threshold", "measured", "passed", "reason"]
 """Head of a table of gates."""
 
@@ -40,6 +44,7 @@ def render(config: TrainingConfig, candidate: Candidate) -> str:
         "<h2>Expected value of a decision</h2>",
         *_decision(config, found),
         charts(_charts(config, by, found)),
+        *_confusion(config, found.diagnostics),
         "<h2>Baselines</h2>",
         table(["metric", "value (95 % interval)"], _gains(by, found)),
         "<h2>Slices</h2>",
@@ -81,6 +86,41 @@ def _decision(config: TrainingConfig, found: Evaluation) -> Iterator[str]:
     )
 
 
+def _confusion(config: TrainingConfig, found: Diagnostics) -> Iterator[str]:
+    """Yield the confusion matrix; of many classes, what is confused most often."""
+    counts = found.confusion
+    if counts is None:
+        return
+    yield "<h2>Confusion matrix</h2>"
+    if config.project.contract.task == "binary":
+        threshold = config.decision.threshold if config.decision else 0.5
+        yield f"<p>At the decision threshold of {threshold:.2f}.</p>"
+    names = list(map(escape, found.classes))
+    if len(names) <= SHOWN_CLASSES:
+        head = ["label", *(f"predicted {name}" for name in names), "recall"]
+        yield table(
+            head,
+            (
+                _by_label(name, row, at)
+                for at, (name, row) in enumerate(zip(names, counts.tolist(), strict=True))
+            ),
+        )
+        return
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(wrong, axis=None)[::-1][:SHOWN_CLASSES]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    rows = ([names[label], names[chosen], f"{wrong[label, chosen]:,}"] for label, chosen in pairs)
+    yield table(["label", "predicted", "rows, most frequent first"], rows)
+
+
+def _by_label(name: str, counts: Sequence[int], at: int) -> list[str]:
+    recall = f"{counts[at] / sum(counts):.1%}" if sum(counts) else "no rows"
+    cells = [f"{count:,}" for count in counts]
+    cells[at] = f"<b>{cells[at]}</b>"
+    return [name, *cells, recall]
+
+
 def _charts(config: TrainingConfig, by: Measures, found: Evaluation) -> Iterator[str]:
     if config.decision:
         low = min(value for _, value in found.values)
@@ -100,6 +140,7 @@ def _charts(config: TrainingConfig, by: Measures, found: Evaluation) -> Iterator
     ]
     title = "Predicted vs. observed" if regression else "Calibration curve"
     yield draw(title, curve, [], span._replace(label=guess), span)
+    yield from _diagnosed(found.diagnostics)
     if found.months:
         across = named([month(each) for each in found.months])
         series = [
@@ -116,6 +157,22 @@ def _charts(config: TrainingConfig, by: Measures, found: Evaluation) -> Iterator
         top_share = reach([y for one in shares for _, y in one.points])
         title = f"{true.capitalize()} and {guess} by month"
         yield draw(title, shares, [], across, top_share)
+
+
+def _diagnosed(found: Diagnostics) -> Iterator[str]:
+    if found.precision_recall:
+        base = found.precision_recall[-1][1]  # where all are predicted
+        curve = [
+            Series("precision", found.precision_recall),
+            Series("precision of no skill", [(0, base), (1, base)]),
+        ]
+        yield draw("Precision-recall curve", curve, [], Axis(0, 1, label="recall"), Axis(0, 1))
+    if found.residuals:
+        series = [Series(name, points) for name, points in found.residuals.items()]
+        points = [point for one in series for point in one.points]
+        across = reach([x for x, _ in points])._replace(label="predicted value")
+        up = reach([y for _, y in points])
+        yield draw("Residuals, observed - predicted", series, [], across, up)
 
 
 def month(part: Slice) -> str:
