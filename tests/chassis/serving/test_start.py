@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from ml_chassis.serving import command
-from ml_chassis.testing import Service, Trained
+from ml_chassis.testing import Service, Trained, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +67,34 @@ def test_a_port_in_use_is_named(
 
     assert_told(ended, f"127.0.0.1:{port}")
     assert named in ended.stderr
+
+
+def test_of_services_that_start_at_once_one_has_the_port(trained: Trained, tmp_path: Path) -> None:
+    port = free_port()
+    settings = {"MODEL_SERVICE_PORT": str(port), "MODEL_SERVICE_MODELS_DIR": str(trained.models)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "ml_chassis", "serve"],
+            env={**os.environ, **settings, "BENTOML_HOME": str(tmp_path / name)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "other")
+    ]
+    try:
+        give_up = time.monotonic() + 60
+        while all(each.poll() is None for each in started):
+            assert time.monotonic() < give_up, "both run"
+            time.sleep(0.05)
+        (ended,) = [each for each in started if each.poll() is not None]
+        assert ended.returncode == 1
+        assert ended.stderr
+        assert f"127.0.0.1:{port}: Address already in use" in ended.stderr.read()
+    finally:
+        for each in started:
+            each.terminate()
+        for each in started:
+            each.communicate(timeout=60)
 
 
 def test_more_workers_than_cpus_are_named(tmp_path: Path, trained: Trained) -> None:

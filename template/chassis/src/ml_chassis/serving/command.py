@@ -22,10 +22,10 @@ def run(project: Project) -> None:
     """Serve until stopped."""
     try:
         configured = settings.read()
-        require_free(configured.host, configured.port, "PORT")
+        claims = [claim(configured.host, configured.port, "PORT")]
         if configured.metrics_port:
             name = f"{settings.PREFIX}METRICS_PORT"
-            require_free(configured.host, configured.metrics_port, name)
+            claims.append(claim(configured.host, configured.metrics_port, name))
     except UserError as error:
         sys.exit(f"The service cannot start. {error}")
     if configured.workers > (cpus := available_cpus()):
@@ -50,6 +50,8 @@ def run(project: Project) -> None:
     finally:
         if os.getpid() == supervisor:  # a worker leaves through here as well
             shutil.rmtree(counts, ignore_errors=True)
+            for each in claims:
+                each.close()
 
 
 def available_cpus() -> float:
@@ -61,18 +63,38 @@ def available_cpus() -> float:
     return cpus
 
 
-def require_free(host: str, port: int, name: str) -> None:
-    """Make sure that nobody listens on an address, whose port a variable names.
+def claim(host: str, port: int, name: str) -> socket.socket:
+    """Take an address, whose port a variable names, until the socket that is returned is closed.
+
+    The workers share the port, so the system would let another service of this user share it too,
+    and either would answer in turn. A name that only one process can have keeps it away; on Linux,
+    where such names belong to the network, as ports do.
 
     Raises:
-        SettingsError: somebody does, or there is no such address here.
+        SettingsError: somebody has it, or there is no such address here.
     """
+    _require_free(host, port, name)
+    held = socket.socket(socket.AF_UNIX)
+    if sys.platform == "linux":
+        try:
+            held.bind(f"\0ml-service-chassis {host}:{port}")
+        except OSError as error:
+            held.close()
+            raise _taken(host, port, name, error) from None
+    return held
+
+
+def _require_free(host: str, port: int, name: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise settings.SettingsError(
-                f"{host}:{port}: {error.strerror}. Set another {name}, or {settings.PREFIX}HOST."
-            ) from None
+            raise _taken(host, port, name, error) from None
+
+
+def _taken(host: str, port: int, name: str, error: OSError) -> settings.SettingsError:
+    return settings.SettingsError(
+        f"{host}:{port}: {error.strerror}. Set another {name}, or {settings.PREFIX}HOST."
+    )
