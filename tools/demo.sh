@@ -2,6 +2,7 @@
 # Make the default project in build/demo, train its model, serve it, and predict over HTTP.
 # Usage: UV=path/to/uv tools/demo.sh
 set -eu
+unset MAKEFLAGS # what the make around it was told is not for that of the project
 cd "$(dirname "$0")/.."
 
 say() { printf '\n== %s\n' "$1"; }

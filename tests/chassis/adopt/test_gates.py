@@ -78,8 +78,19 @@ def test_what_the_first_model_does_not_reach_is_not_asked_and_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
-    [(0.0, 0), (0.013, 0.02), (0.02, 0.02), (0.96, 1), (3.2, 4), (1234.5, 2000), (1e-5, 1e-5)],
+    ("gain", "least"), [(GAIN, 0.1), (Estimate(0.2, 0.199, 0.201), 0.005)], ids=["few", "many"]
 )
-def test_limits_have_one_digit(value: float, expected: float) -> None:
+def test_a_new_model_may_be_worse_than_the_champion_by_chance(gain: Estimate, least: float) -> None:
+    if CONTRACT.task == "regression":
+        least = max(least, 0.01)
+    found = gates(replace(EVALUATION, gains={"base_rate": GAIN, "simple_model": gain}))
+
+    assert found["gain_over_champion"].minimum == pytest.approx(-least)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.0, 0), (0.0131, 0.014), (0.02, 0.02), (0.996, 1), (3.2, 3.2), (1234.5, 1300), (1e-5, 1e-5)],
+)
+def test_limits_have_two_digits(value: float, expected: float) -> None:
     assert round_up(value) == pytest.approx(expected, rel=1e-9)

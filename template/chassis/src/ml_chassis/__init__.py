@@ -7,7 +7,7 @@ Attributes:
 
 PUBLIC = {
     "compatibility": ("breaking_changes", "interface"),
-    "contract": ("Categorical", "Contract", "Numeric", "Prediction", "Predictions", "Task"),
+    "contract": ("Categorical", "Contract", "Numeric", "Predictions", "Task"),
     "data.store": ("open_store",),
     "data.tables": ("ORIGIN", "POSITION", "Csv", "RawTable"),
     "personal": ("PERSONAL",),
@@ -16,6 +16,7 @@ PUBLIC = {
     "registry": ("load",),
     "reports.chart": ("Series", "draw", "named", "reach"),
     "reports.page": ("charts", "page"),
+    "serving.api": ("named",),
     "serving.bento": ("create_service",),
     "serving.mounted": ("application", "checked", "predictor"),
     "serving.predictor": ("Predictor",),

@@ -265,7 +265,8 @@ def require_schema(contract: Contract, manifest: Manifest) -> None:
     """
     if manifest.schema_sha256 != contract.fingerprint:
         raise RegistryError(
-            f"Model {manifest.version} was trained on another schema. Train again: `make train`."
+            f"Model {manifest.version} was trained on another schema. Train again: "
+            "`make train`. A service that runs must be started again."
         )
 
 

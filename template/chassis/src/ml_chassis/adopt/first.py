@@ -67,19 +67,23 @@ def learn(store: Store, models: Root) -> tuple[TrainingConfig, Candidate]:
     candidate = train.fit(config, rows, models)
     found, measures = candidate.evaluation, candidate.facts["metrics"]
     scale, largest = _size(project.contract, frame[project.contract.label])
+    asked = derive(project.contract, found, measures, scale, largest)
     text = configuration.render(
         before,
         split,
         count,
         gain=found.gains["base_rate"].value,
         difference=1e-5 * max(largest, 1),
-        gates=derive(project.contract, found, measures, scale, largest),
+        gates=asked,
     )
     CONFIG.write_text(text, encoding="utf-8")
     config = read(project)
     judged = judge(measures, config.gates)
     for gate in judged:
         print(f"      {gate}")
+    for each in asked:
+        if each.minimum is None and each.maximum is None:
+            print(f"      not asked: {each.name}. {each.reason}")
     facts = candidate.facts | train.made_from(config, rows.fingerprint)
     return config, replace(candidate, gates=judged, facts=facts)
 

@@ -92,9 +92,12 @@ def _gains(contract: Contract, evaluation: Evaluation, scale: float) -> Iterator
     else:
         reason = f"A linear model was better, the gain is {simple}. Try `make tune`, or use one; "
         yield Asked("gain_over_simple_model", f"{reason}then ask for minimum = 0.")
+    # How far two models on so few rows differ by chance.
+    chance = (simple.high - simple.low) / 2
+    least = 0.005 if contract.task != "regression" else 0.01 * scale**2
     reason = "A new model may not be worse than the one that is served, at the lower end of the "
-    least = -0.005 if contract.task != "regression" else -round_up(0.01 * scale**2)
-    yield Asked("gain_over_champion", f"{reason}interval.", minimum=least)
+    reason += f"interval; by {chance:.2g} two models on these rows differ by chance."
+    yield Asked("gain_over_champion", reason, minimum=-round_up(max(least, chance)))
 
 
 def _calibration(error: float, scale: float) -> Asked:
@@ -132,8 +135,8 @@ def _parity(largest: float) -> Asked:
 
 
 def round_up(value: float) -> float:
-    """Return the next number with one digit."""
+    """Return the next number with two digits."""
     if value <= 0:
         return 0.0
-    digits = -math.floor(math.log10(value))
-    return float(f"{math.ceil(value * 10**digits * (1 - 1e-9)) / 10**digits:.1g}")
+    digits = 1 - math.floor(math.log10(value))
+    return float(f"{math.ceil(value * 10**digits * (1 - 1e-9)) / 10**digits:.2g}")

@@ -54,7 +54,8 @@ when, and for what it must not be used.
 
 ## Limits
 
-- A category that was not there in training is treated as unknown.
+- Text that was not there in training is refused where the schema names choices, and else treated
+  as unknown.
 - Values beyond those seen in training are not understood, even where the schema allows them.
 - Say here which cases the rows do not hold.
 

@@ -14,7 +14,7 @@ of [tool.chassis] in pyproject.toml.
 """
 
 from fastapi import FastAPI
-from ml_chassis.contract import Prediction
+from ml_chassis.serving.api import named
 from ml_chassis.serving.mounted import application, predictor
 from ml_chassis.serving.runtime import Runtime
 from pydantic import BaseModel
@@ -29,7 +29,7 @@ class Row(Features):
 class Answer(BaseModel):
     """What is predicted, by which model, and why it is not the model's answer where it is not."""
 
-    prediction: Prediction
+    prediction: float | dict[str, float]
     model_version: str
     degraded: str | None
 
@@ -43,8 +43,9 @@ def create_web(runtime: Runtime) -> FastAPI:
     async def predict_row(row: Row) -> Answer:
         """Predict one row."""
         scored = await predict([row])
+        (prediction,) = named(runtime.contract, scored.predictions)
         return Answer(
-            prediction=scored.predictions[0], model_version=scored.version, degraded=scored.degraded
+            prediction=prediction, model_version=scored.version, degraded=scored.degraded
         )
 
     return web
