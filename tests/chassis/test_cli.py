@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from chassis.flights import PROJECT
 from ml_chassis import cli
+from ml_chassis.serving import example
 
 COMMANDS = sorted(cli.main.commands)
 ARGUMENTS = {"score": ("rows.csv", "out.csv"), "promote": ("a-version",), "export": ("folder",)}
@@ -56,6 +58,25 @@ def test_a_wrong_command_is_guessed() -> None:
     code, said = invoke("trian")
     assert code == 2
     assert "Did you mean 'train'?" in said
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1", "soon"])
+def test_the_length_of_a_load_is_a_number(seconds: str) -> None:
+    code, said = invoke("load", "--seconds", seconds)
+    assert code == 2
+    assert "Invalid value for '--seconds'" in said
+
+
+@pytest.mark.parametrize("url", ["localhost:3000", "http://[bad", "http://a b", "http://"])
+def test_what_is_no_address_is_told(url: str) -> None:
+    assert example.run(PROJECT, url) == 2
+
+
+@pytest.mark.parametrize("folder", ["", ".", "models"])
+def test_the_registry_is_not_copied_into_itself(folder: str) -> None:
+    code, said = invoke("export", folder)
+    assert code == 1
+    assert "Say which folder" in said
 
 
 def test_an_interrupted_command_ends_as_shells_expect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,13 @@ from chassis.command import chassis
 from chassis.flights import CONTRACT
 from chassis.object_storage import Storage
 from ml_chassis import registry, storage
-from ml_chassis.registry import CHALLENGER, MANIFEST_FILE, MODEL_FILE, RegistryError
+from ml_chassis.registry import (
+    CHALLENGER,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    DamagedError,
+    RegistryError,
+)
 from ml_chassis.storage import Root, StorageError
 
 FACTS: dict[str, Any] = {
@@ -148,6 +154,17 @@ def test_a_damaged_file_is_refused(root: Root, file: str) -> None:
 
     with pytest.raises(RegistryError, match="damaged"):
         registry.load(root)
+
+
+def test_an_alias_that_is_empty_is_damaged_and_stays_as_it_is(root: Root) -> None:
+    version = registry.register(root, b"model", **FACTS).version
+    storage.write(root, "champion", b"")
+
+    with pytest.raises(DamagedError, match="empty"):
+        registry.promote(CONTRACT, root, version, "better")
+    with pytest.raises(DamagedError):
+        registry.load(root)
+    assert storage.read(root, "champion") == b""
 
 
 def test_an_alias_names_nothing_outside_of_the_registry(root: Root) -> None:

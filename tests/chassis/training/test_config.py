@@ -10,6 +10,7 @@ from ml_chassis.training.config import CONFIG, ConfigError, read
 
 QUALITY = CONTRACT.quality
 
+DECAY = r"\[gates.decay\]"
 GATE = rf"\[gates.{QUALITY}\]"
 OPTIONAL_LINES = {"true_positive = .*", "slices = .*", "test_from = .*"}
 
@@ -25,6 +26,10 @@ def test_the_file_of_this_project_is_valid() -> None:
         ("seed = .*", "seed = -1", "seed"),
         (GATE, f"[gates.{QUALITY}]\nmaximum = 0.7", f"{QUALITY}: give a minimum or a maximum"),
         (GATE, "[gates.none]", "gates.none"),
+        (f"({GATE})\nminimum = .*", r"\1\nmaximum = 0.9", "higher is better, so give a minimum"),
+        (f"({GATE})\nminimum = .*", r"\1\nminimum = nan", "finite number"),
+        (f"{DECAY}\nmaximum = .*", "[gates.decay]\nminimum = 0", "lower is better, so give a max"),
+        (r"true_positive = .*", "true_positive = inf", "true_positive: .*finite number"),
         (r"true_positive = .*", "true_positive = -1", "worth more where the label is true"),
         (r"slices = .*", "slices = ['invented']", "slices"),
         ("test_from = .*", "test_from = 'soon'", "test_from"),

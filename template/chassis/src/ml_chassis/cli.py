@@ -4,11 +4,12 @@ Each command imports what it runs only when it runs: an image has no training li
 service must start quickly.
 """
 
+import math
 import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,6 +41,19 @@ EXTRAS = {
     "torch": "neural-network",
 }
 """By a library that may be missing: the extra of this package that brings it."""
+
+
+class Seconds(click.FloatRange):
+    """A number within a range, which NaN is not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 class Commands(click.Group):
@@ -221,7 +235,7 @@ def score(source: str, target: str, version: str) -> int:
 
 
 @main.command()
-@click.option("--seconds", type=click.FloatRange(1, 86_400), default=30.0, help="How long.")
+@click.option("--seconds", type=Seconds(1, 86_400), default=30.0, help="How long.")
 @click.option("--url", default="", help="Load the service at this address, and start none.")
 @click.option("--image", default="", help="Load this image, started as deploy/compose.yaml says.")
 @click.option("--slo", type=Path, default=Path("slo.yaml"), help="Objectives and budget.")

@@ -52,7 +52,10 @@ def rollback(project: Project, alias: str, why: str) -> int:
 def export(project: Project, folder: Path) -> int:
     """Copy the champion into a registry of its own; return the exit code."""
     try:
-        version = registry.export(project.contract, settings.read().models_dir, folder)
+        root = settings.read().models_dir
+        if folder == Path() or str(folder) == str(root):
+            raise RegistryError("Say which folder, other than the registry: chassis export FOLDER")
+        version = registry.export(project.contract, root, folder)
     except UserError as error:
         return _refuse(error)
     print(f"{version} was copied to {folder}.")

@@ -196,6 +196,8 @@ def changes(root: Root, alias: str = CHAMPION) -> list[Change]:
         lines = storage.read(root, alias).splitlines()
     except (FileNotFoundError, IsADirectoryError):
         return []
+    if not lines:
+        raise DamagedError(f"{root}/{alias} is damaged: it is empty.")
     return [_change(root, alias, line) for line in lines]
 
 

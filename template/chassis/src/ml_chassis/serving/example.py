@@ -13,7 +13,7 @@ from ..project import Project
 
 def run(project: Project, url: str) -> int:
     """Print the request and the answer; return the exit code."""
-    if urlsplit(url).scheme not in {"http", "https"}:
+    if not _is_address(url):
         print(f"Give the address of the service, such as http://localhost:3000, not {url}.")
         return 2
     headers = {"Content-Type": "application/json"}
@@ -43,3 +43,11 @@ def run(project: Project, url: str) -> int:
         print(f"The fallback answered, not the model: {degraded}", file=sys.stderr)
         return 1
     return 0
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and " " not in url

@@ -40,6 +40,8 @@ MEASURES = (
     "parity_difference",
 )
 """What gates can be declared for: of the qualities, for that of the kind of label."""
+HIGHER_IS_BETTER = ("auc", "r2", "gain_over_", "worst_slice_")
+"""How measures begin that have a minimum; the others have a maximum."""
 
 
 class ConfigError(UserError):
@@ -54,7 +56,7 @@ def _project(info: ValidationInfo) -> Project:
 class Limit(BaseModel):
     """A gate: what a measure must reach before a model may be registered, and why."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     minimum: float | None = None
     maximum: float | None = None
@@ -87,7 +89,7 @@ Category = Annotated[str, AfterValidator(_group)]
 class EvaluationConfig(BaseModel):
     """Of which parts of the rows the quality is measured."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     slices: tuple[Category, ...] = ()
     fairness: tuple[Category, ...] = ()
@@ -97,7 +99,7 @@ class EvaluationConfig(BaseModel):
 class RetrainingConfig(BaseModel):
     """When to train again, and on which rows the champion is challenged."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     evaluation_days: int = Field(default=92, ge=1)
     minimum_new_rows: int = Field(default=200, ge=1)
@@ -106,7 +108,7 @@ class RetrainingConfig(BaseModel):
 class FallbackConfig(BaseModel):
     """How the fallback is made; see `ml_chassis.fallback`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     group_by: Literal[""] | Category
 
@@ -114,7 +116,7 @@ class FallbackConfig(BaseModel):
 class OptimisationConfig(BaseModel):
     """When `make optimise` may choose another variant than the full model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     maximum_loss: float = Field(ge=0)
     maximum_batch_difference: float = Field(ge=0)
@@ -129,7 +131,7 @@ Value = bool | int | float | str
 class Range(BaseModel):
     """Values that `make tune` may try for a parameter: from low to high, or one of some."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     low: int | float | None = None
     high: int | float | None = None
@@ -152,7 +154,7 @@ class Range(BaseModel):
 class TuningConfig(BaseModel):
     """How `make tune` searches."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     trials: int = Field(ge=1, le=10_000)
     seconds: float = Field(gt=0)
@@ -163,7 +165,7 @@ class TuningConfig(BaseModel):
 class TrainingConfig(BaseModel):
     """The whole file; the parameters are checked by the estimator that takes them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(ge=0, lt=2**32)
     test_from: date | None = None
@@ -188,6 +190,15 @@ class TrainingConfig(BaseModel):
         """The share of refused rows that the gate allows; none when no gate is declared."""
         limit = self.gates.get("refused_share")
         return limit.maximum if limit else None
+
+    @model_validator(mode="after")
+    def _check_sides(self) -> Self:
+        for name, limit in self.gates.items():
+            side = "minimum" if name.startswith(HIGHER_IS_BETTER) else "maximum"
+            if getattr(limit, side) is None:
+                better = "higher" if side == "minimum" else "lower"
+                raise ValueError(f"gates.{name}: {better} is better, so give a {side}")
+        return self
 
     @model_validator(mode="after")
     def _check_task(self, info: ValidationInfo) -> Self:

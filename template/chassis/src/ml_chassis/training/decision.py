@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Decision(BaseModel):
     """[decision] in training.toml: the value of each outcome of one decision."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     action: str = Field(min_length=1)
     unit: str = Field(min_length=1)
