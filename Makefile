@@ -23,7 +23,7 @@ help: ## list the tasks
 demo: $(UV) ## make a project in build/demo, train its model, serve it, predict
 	UV=$(UV) tools/demo.sh
 
-test: lint render chassis project ## all tests: ten minutes
+test: lint render chassis project ## all tests: a quarter of an hour
 
 nightly: export NIGHTLY = 1
 nightly: test ## all tests, with every combination of answers and full soaks: hours
