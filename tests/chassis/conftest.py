@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
@@ -16,6 +17,10 @@ from chassis.object_storage import Storage, running
 from ml_chassis import testing
 from ml_chassis.testing import SERVE, Service, Trained, start_service
 from postgresql import running_postgresql
+
+# How long an example takes says something of the machine alone.
+hypothesis.settings.register_profile("any machine")
+hypothesis.settings.load_profile("any machine")
 
 BENTOML = ("bentoml", "serve", "--port", "{port}")
 

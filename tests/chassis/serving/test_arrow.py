@@ -78,7 +78,7 @@ def typed(row: dict[str, Any]) -> dict[str, tuple[list[Any], Any]]:
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(any_rows, min_size=1, max_size=3), st.sampled_from(LEVELS))
 def test_arrow_and_json_come_to_the_same_verdict(sent: list[dict[str, Any]], level: Any) -> None:
     body = json.dumps({"rows": [in_json(row) for row in sent]}).encode()
@@ -249,7 +249,7 @@ def test_many_views_of_one_long_text_are_refused() -> None:
         )
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(st.sampled_from(STREAMS), st.data())
 def test_a_damaged_stream_is_read_or_refused(stream: bytes, data: st.DataObject) -> None:
     damaged = bytearray(stream)

@@ -60,7 +60,7 @@ def by_pydantic(body: bytes) -> list[Row] | None:
         return None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(bodies)
 @example(json.dumps({"rows": [ROW, ROW]}))
 @example('{"rows": [], "rows": [' + json.dumps(ROW) + "]}")
@@ -100,7 +100,7 @@ def test_a_good_request_takes_the_fast_way() -> None:
     assert Features.model_validate(ROW)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(rows, max_size=3))
 def test_rows_of_other_protocols_come_to_the_same_verdict(sent: list[dict[str, Any]]) -> None:
     body = json.dumps({"rows": sent}).encode()

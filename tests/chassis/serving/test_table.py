@@ -58,7 +58,7 @@ def refusal(error: RefusedError) -> list[tuple[int | None, str | None, str]]:
     return [(each.row, each.field, each.message) for each in error.refusal.problems]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(any_rows, min_size=1, max_size=3), st.sampled_from([np.float32, np.float64]))
 def test_columns_and_json_come_to_the_same_verdict(sent: list[dict[str, Any]], dtype: Any) -> None:
     if dtype is np.float32:

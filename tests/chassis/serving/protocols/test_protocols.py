@@ -95,13 +95,13 @@ def test_the_example_is_predicted(post: Post, request_: Request) -> None:
     post(*request_).raise_for_status()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(BODIES, st.binary(max_size=300))
 def test_bytes_that_are_no_request_are_refused(post: Post, valid: Request, body: bytes) -> None:
     assert 400 <= post(valid.path, body, valid.headers).status_code < 500
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(BODIES, st.data())
 def test_a_request_with_other_bytes_is_answered_or_refused(
     post: Post, valid: Request, data: st.DataObject
@@ -132,7 +132,7 @@ def replaced(value: Any, data: st.DataObject) -> Any:
     return data.draw(HOSTILE)
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(
     st.sampled_from(
         [
