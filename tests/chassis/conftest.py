@@ -19,7 +19,7 @@ from ml_chassis.testing import SERVE, Service, Trained, start_service
 from postgresql import running_postgresql
 
 # How long an example takes says something of the machine alone.
-hypothesis.settings.register_profile("any machine")
+hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 BENTOML = ("bentoml", "serve", "--port", "{port}")
