@@ -78,19 +78,11 @@ def settings() -> str:
         f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
-    return "\n".join(
-        [
-            DERIVED,
-            "# Settings",
-            "",
-            "Environment variables, read when a command starts. An unknown one that begins with",
-            f"`{PREFIX}` ends it with a message, and so does a value that cannot be used.",
-            "",
-            "| variable | default | meaning |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
+    return _derived(
+        "Settings",
+        "Environment variables, read when a command starts. An unknown one that begins with\n"
+        f"`{PREFIX}` ends it with a message, and so does a value that cannot be used.",
+        ["| variable | default | meaning |", "|---|---|---|", *rows],
     )
 
 
@@ -100,20 +92,16 @@ def api() -> str:
         f"| `ml_chassis.{module}` | {', '.join(f'`{name}`' for name in names)} |"
         for module, names in PUBLIC.items()
     ]
-    return "\n".join(
-        [
-            DERIVED,
-            "# Public API",
-            "",
-            "What a service's code, notebook and tests import; each name's docstring says what it",
-            "does. All else is for the chassis alone, and may change with any version.",
-            "",
-            "| module | names |",
-            "|---|---|",
-            *rows,
-            "",
-        ]
+    return _derived(
+        "Public API",
+        "What a service's code, notebook and tests import; each name's docstring says what it\n"
+        "does. All else is for the chassis alone, and may change with any version.",
+        ["| module | names |", "|---|---|", *rows],
     )
+
+
+def _derived(title: str, text: str, table: list[str]) -> str:
+    return "\n".join([DERIVED, f"# {title}", "", text, "", *table, ""])
 
 
 def fill(page: str, begin: str, text: str) -> str:

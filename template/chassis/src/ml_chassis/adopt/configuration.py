@@ -91,8 +91,8 @@ def render(
         _retraining(split, rows),
         *([_tuning(known["tuning"])] if "tuning" in known else []),
         OPTIMISATION.format(loss=_rounded(gain / 10), difference=_rounded(difference)),
-        GATES + "\n".join(_gate(gate) for gate in gates if _limit(gate) is not None),
-        *(_not_asked(gate) for gate in gates if _limit(gate) is None),
+        GATES + "\n".join(_gate(gate) for gate in gates if gate.limit is not None),
+        *(_not_asked(gate) for gate in gates if gate.limit is None),
     ]
     return "\n".join(parts) if gates else "\n".join([*parts, "[gates]\n"])
 
@@ -138,15 +138,11 @@ def _tuning(known: dict[str, Any]) -> str:
 
 def _gate(gate: Asked) -> str:
     limit = "minimum" if gate.minimum is not None else "maximum"
-    return f"[gates.{gate.name}]\n{limit} = {_limit(gate)!r}\nreason = {_value(gate.reason)}\n"
+    return f"[gates.{gate.name}]\n{limit} = {gate.limit!r}\nreason = {_value(gate.reason)}\n"
 
 
 def _not_asked(gate: Asked) -> str:
     return f"# {gate.name} is not asked. {gate.reason}\n"
-
-
-def _limit(gate: Asked) -> float | None:
-    return gate.maximum if gate.minimum is None else gate.minimum
 
 
 def _table(name: str, values: dict[str, Any]) -> str:

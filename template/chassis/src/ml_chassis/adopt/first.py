@@ -82,7 +82,7 @@ def learn(store: Store, models: Root) -> tuple[TrainingConfig, Candidate]:
     for gate in judged:
         print(f"      {gate}")
     for each in asked:
-        if each.minimum is None and each.maximum is None:
+        if each.limit is None:
             print(f"      not asked: {each.name}. {each.reason}")
     facts = candidate.facts | train.made_from(config, rows.fingerprint)
     return config, replace(candidate, gates=judged, facts=facts)

@@ -20,6 +20,11 @@ class Asked(NamedTuple):
     minimum: float | None = None
     maximum: float | None = None
 
+    @property
+    def limit(self) -> float | None:
+        """The minimum or maximum, whichever there is."""
+        return self.maximum if self.minimum is None else self.minimum
+
 
 def derive(
     contract: Contract,

@@ -103,7 +103,7 @@ def _request_row(contract: Contract) -> type[BaseModel]:
     schema = contract.schema
     whole: dict[str, Any] = {
         column.name: (
-            Annotated[schema.__annotations__[column.name], BeforeValidator(_whole)],
+            Annotated[schema.__annotations__[column.name], BeforeValidator(to_whole)],
             schema.model_fields[column.name].default,
         )
         for column in contract.features
@@ -112,7 +112,7 @@ def _request_row(contract: Contract) -> type[BaseModel]:
     return create_model("Features", __base__=schema, __doc__=schema.__doc__, **whole)
 
 
-def _whole(value: Any) -> Any:
+def to_whole(value: Any) -> Any:
     """Take 1.0 for 1: JSON does not tell them apart, and some clients cannot either."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..monitoring import metrics
 from .endpoint import UNREAD, Answer, DisconnectedError, read_body, refuse, send_answer
-from .messages import MAX_PROBLEMS, Refusal, explain, explain_all
+from .messages import MAX_PROBLEMS, Refusal, explain, explain_all, to_whole
 from .runtime import Runtime
 from .scoring import Scored
 
@@ -110,9 +110,9 @@ class _JsonRequest(Request):
         return json.loads(await self.body(), parse_float=_number)
 
 
-def _number(text: str) -> float | int:
+def _number(text: str) -> Any:
     value = float(text)
-    return int(value) if value.is_integer() and abs(value) < EXACT else value
+    return to_whole(value) if abs(value) < EXACT else value
 
 
 class _JsonRoute(APIRoute):

@@ -53,10 +53,12 @@ def _project(info: ValidationInfo) -> Project:
     return info.context
 
 
-class Limit(BaseModel):
-    """A gate: what a measure must reach before a model may be registered, and why."""
-
+class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Limit(_Table):
+    """A gate: what a measure must reach before a model may be registered, and why."""
 
     minimum: float | None = None
     maximum: float | None = None
@@ -86,37 +88,29 @@ def _group(feature: str, info: ValidationInfo) -> str:
 Category = Annotated[str, AfterValidator(_group)]
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(_Table):
     """Of which parts of the rows the quality is measured."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     slices: tuple[Category, ...] = ()
     fairness: tuple[Category, ...] = ()
     minimum_rows: int = Field(default=100, ge=2)
 
 
-class RetrainingConfig(BaseModel):
+class RetrainingConfig(_Table):
     """When to train again, and on which rows the champion is challenged."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     evaluation_days: int = Field(default=92, ge=1)
     minimum_new_rows: int = Field(default=200, ge=1)
 
 
-class FallbackConfig(BaseModel):
+class FallbackConfig(_Table):
     """How the fallback is made; see `ml_chassis.fallback`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     group_by: Literal[""] | Category
 
 
-class OptimisationConfig(BaseModel):
+class OptimisationConfig(_Table):
     """When `make optimise` may choose another variant than the full model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     maximum_loss: float = Field(ge=0)
     maximum_batch_difference: float = Field(ge=0)
@@ -128,10 +122,8 @@ class OptimisationConfig(BaseModel):
 Value = bool | int | float | str
 
 
-class Range(BaseModel):
+class Range(_Table):
     """Values that `make tune` may try for a parameter: from low to high, or one of some."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     low: int | float | None = None
     high: int | float | None = None
@@ -151,10 +143,8 @@ class Range(BaseModel):
         return self
 
 
-class TuningConfig(BaseModel):
+class TuningConfig(_Table):
     """How `make tune` searches."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     trials: int = Field(ge=1, le=10_000)
     seconds: float = Field(gt=0)
@@ -162,10 +152,8 @@ class TuningConfig(BaseModel):
     parameters: dict[str, Range] = Field(min_length=1)
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(_Table):
     """The whole file; the parameters are checked by the estimator that takes them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     seed: int = Field(ge=0, lt=2**32)
     test_from: date | None = None
