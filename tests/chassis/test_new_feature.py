@@ -4,10 +4,7 @@ import ast
 import contextlib
 import json
 import os
-import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from chassis.copies import copied, run, settings_of
 from ml_chassis.batch.writing import refused_path
 from ml_chassis.testing import SERVE, start_service
 
@@ -63,7 +61,7 @@ def event(**changes):
         return [problem.field for problem in error.refusal.problems]
 
 folder = Path(sys.argv[1])
-store = Store(PROJECT, f"sqlite:///{folder}/service.db")
+store = Store(PROJECT, f"sqlite:///{folder}/data/service.db")
 asked = {"gates": {}, "evaluation": config.EvaluationConfig()}  # how good it is does not matter
 prepared = prepare(config.read(PROJECT).model_copy(update=asked), store, folder / "models")
 manifest = register(CONTRACT, prepared, folder / "models")
@@ -95,19 +93,9 @@ class Project:
         return settings_of(self.folder)
 
 
-def settings_of(folder: Path) -> dict[str, str]:
-    return {
-        "PYTHONPATH": str(folder / "src"),
-        "MODEL_SERVICE_DATABASE_URL": f"sqlite:///{folder}/service.db",
-        "MODEL_SERVICE_MODELS_DIR": str(folder / "models"),
-    }
-
-
 def copy_package(folder: Path) -> Path:
     """Return the package in a copy of the project, whose schema declares one more feature."""
-    unwanted = shutil.ignore_patterns("chassis", "models", "build", "__pycache__")
-    shutil.copytree(".", folder, ignore=unwanted, dirs_exist_ok=True)
-    package = folder / "src" / "model_service"
+    package = copied(folder)
     schema = package / "schema.py"
     lines = schema.read_text(encoding="utf-8").splitlines()
     (features,) = (
@@ -118,17 +106,6 @@ def copy_package(folder: Path) -> Path:
     lines.insert(features.end_lineno or 0, DECLARED)
     schema.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return package
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, **settings_of(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +139,7 @@ def test_what_is_declared_and_not_built_is_named(tmp_path: Path) -> None:
 
 
 def test_training_reads_checks_and_learns_it(project: Project) -> None:
-    with closing(sqlite3.connect(project.folder / "service.db")) as database:
+    with closing(sqlite3.connect(project.folder / "data" / "service.db")) as database:
         assert list(database.execute("SELECT DISTINCT added FROM features")) == [(0.5,)]
     assert project.told["refused"] == "added: above 1"
     assert project.told["inputs"][-1] == "added"

@@ -1,6 +1,7 @@
 """The image runs hardened, holds only what serving takes, and talks to nobody."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,15 @@ class Image:
 
 
 @pytest.fixture(scope="module")
-def opposite_project(generate: Generate, env: dict[str, str]) -> Path:
-    """Return a trained project of the other answers."""
+def opposite_project(generate: Generate, env: dict[str, str], trained_project: Path) -> Path:
+    """Return a project of the other answers, with the model of the default: images know no family.
+
+    That its own network is served is seen in test_project.py.
+    """
     project = generate(OPPOSITE)
     loosen(project)
-    make(project, env, "setup", "train")
+    make(project, env, "lock")
+    shutil.copytree(trained_project / "models", project / "models")
     return project
 
 

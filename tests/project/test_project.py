@@ -13,10 +13,11 @@ from render.pairwise import Combination
 
 CI = Path(".github/workflows/ci.yml")
 OTHERS = [each for each in COMBINATIONS if each != DEFAULT]
-# What a project does hardly depends on its answers: all of its own tests run for the default and
-# for one project of the other model family, for the others those that read what was generated.
+# What a project does hardly depends on its answers: all of its own tests run for the default, those
+# of the model for one project of the other family, for all those that read what was generated.
 FIRST_OF_FAMILY = {each["model_family"]: each for each in reversed(COMBINATIONS)}
 FEW_TESTS = "tests/test_documents.py tests/test_features.py"
+TESTS_OF_THE_MODEL = "tests/test_model.py"
 
 
 @pytest.mark.parametrize("combination", OTHERS, ids=name_of)
@@ -24,7 +25,8 @@ def test_its_own_workflow_is_green_and_it_serves_what_it_trained(
     combination: Combination, generate: Generate, env: dict[str, str]
 ) -> None:
     project = generate(combination)
-    tests = "" if combination in FIRST_OF_FAMILY.values() else FEW_TESTS
+    first = combination in FIRST_OF_FAMILY.values()
+    tests = f"{FEW_TESTS} {TESTS_OF_THE_MODEL if first else ''}"
     commit(project)
 
     # What takes Docker is executed for the default below, and for the opposite in test_image.py.

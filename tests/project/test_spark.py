@@ -9,11 +9,24 @@ import pytest
 from project.tools import run
 
 SPARK = ("--with", "pyspark[sql]>=4,<5", "--with", "pandas<3")
+SETTINGS = """
+spark.ui.enabled false
+spark.sql.shuffle.partitions 2
+"""
+"""For some thousand rows on one machine: the default is 200 partitions."""
 COMPARE = """
-import sys
+import os, sys
 from ml_chassis import project
+from ml_chassis.data import command
 from ml_chassis.data.store import Store
-stores = [Store(project.read(), url) for url in sys.argv[1:]]
+
+stores = []
+for engine in ("polars", "spark"):
+    url = f"sqlite:///{sys.argv[1]}/{engine}.db"
+    os.environ |= {"MODEL_SERVICE_ENGINE": engine, "MODEL_SERVICE_DATABASE_URL": url}
+    assert command.run(project.read(), None) == 0
+    stores.append(Store(project.read(), url))
+assert "pyspark" in sys.modules
 assert stores[0].refused_shares() == stores[1].refused_shares()
 assert stores[0].features().height > 9_000
 assert stores[0].features().equals(stores[1].features())
@@ -35,14 +48,11 @@ def java() -> str:
 def test_spark_builds_the_same_features(
     trained_project: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
-    urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("polars", "spark")}
-    for name, url in urls.items():
-        chosen = {"MODEL_SERVICE_ENGINE": name, "MODEL_SERVICE_DATABASE_URL": url}
-        command = ("uv", "run", "--no-sync", *SPARK, "chassis", "data")
-        done = run(trained_project, *command, env={**env, **chosen})
-        assert "10000 rows with features were built" in done.stdout, done.stdout
-    compared = run(trained_project, ".venv/bin/python", "-c", COMPARE, *urls.values(), env=env)
-    assert compared.returncode == 0, compared.stdout
+    (tmp_path / "spark-defaults.conf").write_text(SETTINGS)
+    command = ("uv", "run", "--no-sync", *SPARK, "python", "-c", COMPARE, str(tmp_path))
+    done = run(trained_project, *command, env={**env, "SPARK_CONF_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("10000 rows with features were built") == 2, done.stdout
 
 
 def test_a_machine_without_java_is_told(

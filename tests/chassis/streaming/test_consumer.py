@@ -15,14 +15,13 @@ from chassis.flights import CONTRACT
 from chassis.rows import BEYOND, FIRST, OTHER, ROW, VALID, answers, example_prediction
 from ml_chassis.contract import Categorical, Numeric, Predictions
 from ml_chassis.fallback import Fallback
-from ml_chassis.serving.api import named
 from ml_chassis.serving.scoring import Model, Scorer
 from ml_chassis.streaming.consumer import REUSED, Consumer, Outcome
 from ml_chassis.streaming.events import DeadLetter, Prediction, Received
 from ml_chassis.streaming.sink import Sink
 
 MAX_BYTES = 50_000
-PREDICTED = named(CONTRACT, [example_prediction(0.5), example_prediction(0.25)])
+PREDICTED = CONTRACT.named([example_prediction(0.5), example_prediction(0.25)])
 FALLBACK = Fallback(group_by="", value={}, otherwise=example_prediction(0.25))
 
 

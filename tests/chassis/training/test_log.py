@@ -16,8 +16,8 @@ from ml_chassis.training.candidate import Candidate
 from ml_chassis.training.config import Limit, read
 from ml_chassis.training.gates import Gate
 from ml_chassis.training.log import Log, Run, describe_run
+from ml_chassis.training.mlflow import Tracker
 from ml_chassis.training.runs_report import differing, render, told
-from ml_chassis.training.tracking import Tracker
 from ml_chassis.training.train import GateError, conclude, prepare
 
 ORIGIN = {

@@ -20,7 +20,7 @@ from ml_chassis.data.store import Store
 from ml_chassis.settings import Settings
 from ml_chassis.testing import free_port
 from ml_chassis.training.config import read
-from ml_chassis.training.tracking import open_log
+from ml_chassis.training.log import open_log
 from ml_chassis.training.train import Rows
 from ml_chassis.training.tune import plan, tune
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -42,21 +41,26 @@ WINS = {GAIN: Limit(minimum=-1, reason="whatever it is like")}
 LOSES = {GAIN: Limit(minimum=1, reason="more than anybody can")}
 FAILS = {"auc": Limit(minimum=0.99, reason="too much to ask")}
 
-RUN = """
-import os, signal, sys
+# Each run is a process that kills itself where it would call a function.
+KILLED_RUNS = """
+import json, os, signal, sys
 from pathlib import Path
+from ml_chassis import registry
 from ml_chassis.training import retrain, train
 from chassis.flights import PROJECT
 from chassis.training.test_retrain import WINS, config
 
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-folder, die_in = sys.argv[1:]
-retrain.FOLDER = Path(folder)
+folder, models = map(Path, sys.argv[1:])
+retrain.FOLDER = folder
 retrain.read = lambda _: config(WINS)
-setattr({"export": train, "compare": retrain}[die_in], die_in, die)
-sys.exit(retrain.run(PROJECT))
+for module, function in ((train, "export"), (retrain, "compare")):
+    child = os.fork()
+    if not child:
+        setattr(module, function, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        os._exit(retrain.run(PROJECT))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    outcome = json.loads((folder / "result.json").read_text())["outcome"]
+    print("after", function, code, outcome, len(registry.versions(models)))
 """
 
 
@@ -147,17 +151,6 @@ def settings_of(project: Project) -> dict[str, str]:
         "MODEL_SERVICE_MODELS_DIR": str(project.models),
         "MODEL_SERVICE_SOURCES": json.dumps(project.sources),
     }
-
-
-def kill_in(project: Project, function: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process that kills itself where it would call a function."""
-    return subprocess.run(
-        [sys.executable, "-c", RUN, str(project.folder / "build"), function],
-        env={**os.environ, **settings_of(project), "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_without_new_rows_nothing_is_done(project: Project) -> None:
@@ -267,12 +260,15 @@ def test_what_a_person_rolled_back_is_not_promoted_again(renewed: Project) -> No
 def test_the_next_run_finishes_what_killed_ones_began(
     renewed: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for function, left in (("export", 1), ("compare", 2)):
-        killed = kill_in(renewed, function)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-        assert len(registry.versions(renewed.models)) == left
-        told = json.loads((renewed.folder / "build" / "result.json").read_text())
-        assert told["outcome"] == "failed"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_RUNS, renewed.folder / "build", renewed.models],
+        env={**os.environ, **settings_of(renewed), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = [line for line in killed.stdout.splitlines() if line.startswith("after ")]
+    assert told == ["after export -9 failed 1", "after compare -9 failed 2"]
 
     monkeypatch.setattr(module, "fit", None)  # it is registered, so nothing is trained again
     result = renewed.retrain()

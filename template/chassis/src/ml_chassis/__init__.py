@@ -16,7 +16,6 @@ PUBLIC = {
     "registry": ("load",),
     "reports.chart": ("Series", "draw", "named", "reach"),
     "reports.page": ("charts", "page"),
-    "serving.api": ("named",),
     "serving.bento": ("create_service",),
     "serving.mounted": ("application", "checked", "predictor"),
     "serving.predictor": ("Predictor",),

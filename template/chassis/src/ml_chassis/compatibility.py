@@ -36,11 +36,16 @@ def run(project: Project, accept: bool = False) -> int:
     if found and not accept:
         print(f"{CONTRACT} was left as it is. To accept it: make contract ACCEPT=yes")
         return 1
-    text = json.dumps(current, indent=2, ensure_ascii=False) + "\n"
+    print(f"{CONTRACT} {'was written: commit it' if write(current) else 'is current'}.")
+    return 0
+
+
+def write(document: Schema) -> bool:
+    """Write an interface as the one that clients know; return whether it was another."""
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     changed = not CONTRACT.exists() or CONTRACT.read_text(encoding="utf-8") != text
     CONTRACT.write_text(text, encoding="utf-8")
-    print(f"{CONTRACT} {'was written: commit it' if changed else 'is current'}.")
-    return 0
+    return changed
 
 
 def interface(project: Project) -> Schema:

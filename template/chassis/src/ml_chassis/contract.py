@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -227,6 +227,14 @@ class Contract:
         ]
         numeric = np.concatenate([table.numeric for table in tables])
         return numeric, np.concatenate([table.categorical for table in tables])
+
+    def named(self, predictions: list[Prediction]) -> list[Any]:
+        """Return predictions as a client reads them: where there are classes, by their names."""
+        if not self.classes:
+            return predictions
+        return [
+            dict(zip(self.classes, cast(list[float], each), strict=True)) for each in predictions
+        ]
 
     def example_row(self) -> dict[str, Any]:
         """Return one valid row, made of the first example of each feature."""

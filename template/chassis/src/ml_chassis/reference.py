@@ -113,15 +113,25 @@ def fill(page: str, begin: str, text: str) -> str:
 def run(project: Project) -> int:
     """Write the pages of a project; return the exit code."""
     try:
-        written = pages(project)
+        for path in write(project):
+            print(f"wrote {path}")
     except UserError as error:
         print(f"No page was written. {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def write(project: Project) -> list[Path]:
+    """Write the pages of a project; return where they are.
+
+    Raises:
+        UserError: the project is not whole; then no page was written.
+    """
+    written = pages(project)
     for path, text in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        print(f"wrote {path}")
-    return 0
+    return list(written)
 
 
 def _objectives() -> str:

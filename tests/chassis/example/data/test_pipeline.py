@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from chassis.data.test_tables import of
 from chassis.flights import CONTRACT, PROJECT
-from ml_chassis.data import DataError, pipeline
+from ml_chassis.data import DataError, command, pipeline
 from ml_chassis.data.parse import parse
 from ml_chassis.data.pipeline import Update, update
 from ml_chassis.data.sources import read
@@ -48,6 +48,26 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "flights"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="module")
+def weather(flights: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of the weather that these flights have as features, and of no other hour."""
+    path = tmp_path_factory.mktemp("weather") / "weather.parquet"
+    wanted = flights.select("origin", time_hour=pl.col("time_hour").dt.offset_by("-3h"))
+    observed = pl.read_parquet(RAW / "weather.parquet")
+    observed.join(wanted.unique(), on=["origin", "time_hour"], how="semi").write_parquet(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _little_weather(weather: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read little, as nearly all of the time would go into rows that are not asked for."""
+    tables = [
+        replace(each, address=str(weather)) if each.name == "weather" else each
+        for each in PROJECT.tables
+    ]
+    monkeypatch.setitem(vars(PROJECT), "tables", tuple(tables))
 
 
 def run(store: Store, folder: Path, **options: Any) -> Update:
@@ -153,16 +173,16 @@ def test_only_what_new_rows_concern_is_built_again(
 
 
 def test_weather_that_comes_late_reaches_the_flights_after_it(
-    store: Store, tmp_path: Path, flights: pl.DataFrame
+    store: Store, tmp_path: Path, flights: pl.DataFrame, weather: Path
 ) -> None:
     put(flights, tmp_path / "flights.jsonl")
-    weather = pl.read_parquet(RAW / "weather.parquet")
-    late = weather["time_hour"] > weather["time_hour"].max() - timedelta(days=60)  # type: ignore[operator]
-    put(weather.filter(~late), tmp_path / "weather-1.jsonl")
+    observed = pl.read_parquet(weather)
+    late = observed["time_hour"] > observed["time_hour"].max() - timedelta(days=60)  # type: ignore[operator]
+    put(observed.filter(~late), tmp_path / "weather-1.jsonl")
     sources = {"flights": str(tmp_path / "flights.jsonl"), "weather": str(tmp_path / "weather-*")}
     update(PROJECT, store, sources)
     before = store.features()
-    put(weather.filter(late), tmp_path / "weather-2.jsonl")
+    put(observed.filter(late), tmp_path / "weather-2.jsonl")
     update(PROJECT, store, sources)
 
     assert before["temperature"].null_count() > store.features()["temperature"].null_count()
@@ -300,6 +320,25 @@ def test_the_lookback_reaches_all_raw_rows_of_a_feature(
 
     assert PROJECT.lookback
     assert valid.drop(TIME).equals(store.features().filter(pl.col(TIME) == last).drop(TIME))
+
+
+def test_the_command_takes_the_database_and_the_sources_from_settings(
+    database_url: str,
+    folder: Path,
+    flights: pl.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put(flights, folder / "a.jsonl")
+    monkeypatch.setenv("MODEL_SERVICE_DATABASE_URL", database_url)
+    monkeypatch.setenv("MODEL_SERVICE_SOURCES", json.dumps({"flights": str(folder)}))
+
+    assert command.run(PROJECT, limit=None) == 0
+
+    assert f"{ROWS} rows with features were built" in capsys.readouterr().out
+    store = Store(PROJECT, database_url)
+    assert not store.features().is_empty()
+    store.close()
 
 
 def test_an_unknown_source_is_named(store: Store) -> None:

@@ -2,12 +2,8 @@
 
 import contextlib
 import json
-import os
 import re
-import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import httpx
 import polars as pl
 import pytest
 
+from chassis.copies import chassis, copied
 from chassis.flights import CONTRACT
 from ml_chassis.personal import MASK
 from ml_chassis.testing import Service, start_service
@@ -49,15 +46,12 @@ pytestmark = pytest.mark.slow  # a project of its own, trained and served: marks
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of this project in which columns are marked, and whose data holds a value."""
     root = tmp_path_factory.mktemp("private")
-    for name in ("src", "data/raw", "docs", "training.toml", "pyproject.toml"):
-        copy = shutil.copytree if Path(name).is_dir() else shutil.copy
-        (root / name).parent.mkdir(exist_ok=True)
-        copy(name, root / name)
+    package = copied(root)
     # Whether a model of these changed rows is good is not asked here.
     configured = (root / "training.toml").read_text()
     (root / "training.toml").write_text(QUALITY_GATES.sub("", configured))
     for name, changes in MARKS.items():
-        path = root / "src" / "model_service" / name
+        path = package / name
         text = path.read_text()
         for before, after in changes:
             assert before in text
@@ -89,11 +83,12 @@ def plant_bad_rows(rows: pl.DataFrame, path: Path) -> None:
 @pytest.fixture(scope="module")
 def places(project: Path) -> dict[str, str]:
     """Do everything with it; return what is to be seen in each place."""
-    told = [ask(project, "data"), ask(project, "train")]
-    refusal, metrics, log = serve(project)
     lines = [row(), row(wind_speed=-1), f'{{"destination": "{PLANTED}"']
     (project / "in.jsonl").write_text("\n".join([*[row()] * 40, *lines]) + "\n")
-    told.append(ask(project, "score", "in.jsonl", "out.csv"))
+    told = chassis(
+        project, "data", "train", "score in.jsonl out.csv", MODEL_SERVICE_SOURCES=SOURCES
+    )
+    refusal, metrics, log = serve(project)
     database = sqlite3.connect(project / "data" / "service.db")
     view, table = (
         "\n".join(map(str, database.execute(f"SELECT * FROM {name}")))  # noqa: S608
@@ -113,22 +108,7 @@ def places(project: Path) -> dict[str, str]:
         for name, pattern in files.items()
     }
     found |= {"view": view, "table": table, "metrics": metrics, "refusal": refusal, "log": log}
-    return {**found, "messages": "".join(told)}
-
-
-def ask(project: Path, task: str, *arguments: str) -> str:
-    """Run a task of the project; return what it says."""
-    command = [sys.executable, "-m", "ml_chassis", task, *arguments]
-    done = subprocess.run(
-        command,
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(project / "src"), "MODEL_SERVICE_SOURCES": SOURCES},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return {**found, "messages": told}
 
 
 def row(**changes: Any) -> str:
@@ -199,7 +179,7 @@ def test_groups_by_a_personal_feature_are_refused(project: Path) -> None:
     path.write_text(text)
 
     with pytest.raises(AssertionError, match="destination is personal") as refused:
-        ask(project, "data")
+        chassis(project, "data")
 
     for field in ("fallback.group_by", "evaluation.slices.0", "evaluation.fairness.0"):
         assert field in str(refused.value)

@@ -8,8 +8,8 @@ from typing import cast
 
 import polars as pl
 
+from .. import compatibility, reference, settings
 from .. import project as projects
-from .. import settings
 from ..contract import Contract
 from ..data.pipeline import say, update
 from ..data.store import Store, open_store
@@ -21,7 +21,7 @@ from ..training import card, report, train
 from ..training.candidate import Candidate
 from ..training.config import CONFIG, TrainingConfig, read
 from ..training.gates import judge
-from ..training.tracking import open_log
+from ..training.log import open_log
 from . import AdoptError, configuration
 from .configuration import Split
 from .gates import derive
@@ -31,7 +31,7 @@ EVALUATED = 0.25
 
 
 def main() -> int:
-    """Read the data, train, write training.toml and register; return the exit code."""
+    """Read the data, train, write what follows from it, register; return the exit code."""
     try:
         configured, project = settings.read(), projects.read()
         with open_store(project, configured) as store:
@@ -43,6 +43,8 @@ def main() -> int:
             log = open_log(store, configured)
             manifest = train.conclude(candidate, configured.models_dir, log, begun)
         card.write(config, candidate, manifest)
+        reference.write(project)
+        compatibility.write(compatibility.interface(project))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

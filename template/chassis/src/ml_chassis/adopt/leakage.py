@@ -13,8 +13,6 @@ from .columns import Column
 from .plan import Label
 
 ROWS = 3_000
-SUSPICIOUS = 0.995
-"""From this AUC or R² on, a column is thought to tell the label."""
 
 
 def powers(columns: Sequence[Column], label: Column, plan: Label) -> dict[str, float]:

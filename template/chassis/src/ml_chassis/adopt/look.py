@@ -16,11 +16,12 @@ from . import AdoptError
 from .columns import Column, duplicates, feature, key_of, read, refusal
 from .dialect import decimal_of, delimiter_of, encoding_of, missing_in, time_format_of
 from .label import label_of
-from .leakage import SUSPICIOUS, powers
 from .names import identifiers
 from .plan import Feature, Label, LeftOut, Plan, Reason
 
 TASKS = ("classification", "regression")
+SUSPICIOUS = 0.995
+"""From this AUC or R² of a column alone on, it is thought to tell the label."""
 STRONG = 0.95
 """From this AUC or R² of a column alone on, a person should look at it."""
 GROUPS = {"sex", "gender", "geschlecht", "race", "ethnicity", "religion", "nationality", "age"}
@@ -73,6 +74,10 @@ def look(
     label = label_of(column, names[target], task)
     key = tuple(each for each in key_of(file.columns) if each not in {target, time, *keep})
     open_columns = [each for each in file.columns.values() if each.name not in {target, time, *key}]
+    from .leakage import (
+        powers,  # scikit-learn takes long to import, and what is wrong is said first
+    )
+
     out = _refused(open_columns, keep, leave_out, list(file.columns))
     strengths = powers([each for each in open_columns if each.name not in out], column, label)
     out |= _leaks(strengths, keep, label, file.columns)

@@ -14,7 +14,6 @@ of [tool.chassis] in pyproject.toml.
 """
 
 from fastapi import FastAPI
-from ml_chassis.serving.api import named
 from ml_chassis.serving.mounted import application, predictor
 from ml_chassis.serving.runtime import Runtime
 from pydantic import BaseModel
@@ -43,7 +42,7 @@ def create_web(runtime: Runtime) -> FastAPI:
     async def predict_row(row: Row) -> Answer:
         """Predict one row."""
         scored = await predict([row])
-        (prediction,) = named(runtime.contract, scored.predictions)
+        (prediction,) = runtime.contract.named(scored.predictions)
         return Answer(
             prediction=prediction, model_version=scored.version, degraded=scored.degraded
         )

@@ -43,8 +43,6 @@ def adopt(project: Project, plan: Plan) -> None:
     _run("ruff", "format", "--quiet", *files)
     _run("ruff", "check", "--quiet", "--add-noqa", *files)  # names of columns may be long
     _run("ml_chassis.adopt.first")
-    _run("ml_chassis", "docs", shown=False)
-    _run("ml_chassis", "contract", "--accept", shown=False)
     exchange(list(changes(project, plan)))
 
 
@@ -124,7 +122,7 @@ def _move(start: Path, end: Path, done: list[tuple[Path, Path]]) -> None:
     done.append((start, end))
 
 
-def _run(module: str, *arguments: str, shown: bool = True) -> None:
+def _run(module: str, *arguments: str) -> None:
     """Run a module in the stage, with its code and settings and no others."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     git = Path(".git").absolute()
@@ -136,8 +134,5 @@ def _run(module: str, *arguments: str, shown: bool = True) -> None:
         "GIT_OPTIONAL_LOCKS": "0",
     }
     command = [sys.executable, "-m", module, *arguments]
-    out = None if shown else subprocess.PIPE
-    done = subprocess.run(command, cwd=STAGE, env=environment, stdout=out, text=True, check=False)
-    if done.returncode:
-        print(done.stdout or "", end="")
+    if subprocess.run(command, cwd=STAGE, env=environment, check=False).returncode:
         raise AdoptError(f"{module} failed, as is said above.")

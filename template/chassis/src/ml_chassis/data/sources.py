@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import polars as pl
 import sqlalchemy as sa
-import stamina
 
 from . import DataError
 from .database import hide_password
@@ -22,13 +20,6 @@ from .privacy import said
 from .tables import ORIGIN, PLAIN, POSITION, Csv
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
-HTTP_SECONDS = 30
-MAX_ANSWER_BYTES = 200_000_000
-BUSY = {408, 425, 429, 500, 502, 503, 504}
-
-
-class _BusyError(Exception):
-    """The service may answer if it is asked again."""
 
 
 class Broken(NamedTuple):
@@ -253,36 +244,12 @@ def open_table(address: str, private: bool) -> Iterator[tuple[sa.Connection, sa.
 
 
 def _pages(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
-    page: str | None = address
-    visited = set[str]()
-    with httpx.Client(timeout=HTTP_SECONDS, follow_redirects=True) as client:
-        while page and page not in visited:
-            visited.add(page)
-            shown = hide_password(page)
-            try:
-                body, page = _get(client, page)
-            except (httpx.HTTPError, _BusyError) as error:
-                raise DataError(f"{shown}: cannot be read: {error!r}") from None
-            fingerprint = hashlib.sha256(body).hexdigest()
-            if seen.get(shown) == fingerprint:
-                continue
-            yield Chunk(shown, fingerprint, *_json(body, shown), sparse=True)
+    from .pages import fetch  # its library takes long to import, and few projects have such a table
 
-
-@stamina.retry(on=(_BusyError, httpx.TransportError), attempts=4, timeout=60)
-def _get(client: httpx.Client, page: str) -> tuple[bytes, str | None]:
-    """Return the body of a page, and the address of the next one."""
-    with client.stream("GET", page) as answer:
-        if answer.status_code in BUSY:
-            raise _BusyError(f"status {answer.status_code}")
-        answer.raise_for_status()
-        body = bytearray()
-        for part in answer.iter_bytes():
-            body += part
-            if len(body) > MAX_ANSWER_BYTES:
-                raise DataError(f"{hide_password(page)}: more than {MAX_ANSWER_BYTES} bytes.")
-        following = answer.links.get("next", {}).get("url")
-        return bytes(body), str(answer.url.join(following)) if following else None
+    for page, body in fetch(address):
+        fingerprint = hashlib.sha256(body).hexdigest()
+        if seen.get(page) != fingerprint:
+            yield Chunk(page, fingerprint, *_json(body, page), sparse=True)
 
 
 def _json(body: bytes, shown: str) -> tuple[pl.DataFrame, list[Broken]]:

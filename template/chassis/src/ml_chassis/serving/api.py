@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from ..contract import Contract, Prediction, Rows, Table
+from ..contract import Contract, Rows, Table
 from ..monitoring.exporter import show_metrics
 from . import arrow_reader, protocols
 from .arrow_reader import read_stream
@@ -79,7 +79,7 @@ def _media_types(scope: Scope) -> tuple[bool, bool]:
 
 def _write_json(contract: Contract, scored: Scored, request_id: str) -> Answer:
     content: dict[str, Any] = {
-        "predictions": named(contract, scored.predictions),
+        "predictions": contract.named(scored.predictions),
         "model_version": scored.version,
         "prediction_id": _encoded_ids(request_id, len(scored.predictions)),
     }
@@ -87,14 +87,6 @@ def _write_json(contract: Contract, scored: Scored, request_id: str) -> Answer:
         content["degraded"] = scored.degraded
         return Answer(_encode(content), headers=[(b"degraded", scored.degraded.encode())])
     return Answer(_encode(content))
-
-
-def named(contract: Contract, predictions: list[Prediction]) -> list[Any]:
-    """Return predictions as a client reads them: where there are classes, with their names."""
-    classes = contract.classes
-    if not classes:
-        return predictions
-    return [dict(zip(classes, cast(list[float], each), strict=True)) for each in predictions]
 
 
 def _table_answer(stream: bytes, scored: Scored) -> Answer:

@@ -15,7 +15,6 @@ import stamina
 
 from ..contract import Contract
 from ..monitoring import metrics
-from ..serving.api import named
 from ..serving.messages import RefusedError
 from ..serving.scoring import NoAnswerError, Scorer
 from . import brief
@@ -116,7 +115,7 @@ class Consumer:
         except Exception:
             LOGGER.exception("an event was not predicted")
             return "The service failed."
-        (predicted,) = named(self._contract, scored.predictions)
+        (predicted,) = self._contract.named(scored.predictions)
         return Prediction(event.id, event.fingerprint, predicted, scored.version, scored.degraded)
 
     async def _announce(self, outcome: Outcome) -> None:

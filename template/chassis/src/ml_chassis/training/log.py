@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..data.store import RUNS, Store
 from ..errors import UserError
 from ..project import Project
+from ..settings import Settings
 
 Kind = Literal["train", "retrain", "optimise", "tune"]
 PACKAGE = Path(__file__).parents[1]
@@ -73,6 +74,15 @@ class Log:
         if study is not None:
             chosen = chosen.where(RUNS.c.study == study)
         return [Run.model_validate(row) for row in self.store.query(chosen)]
+
+
+def open_log(store: Store, settings: Settings) -> Log:
+    """Return the log of a database, and of the MLflow server that the settings name."""
+    if not (url := settings.mlflow_url.get_secret_value()):
+        return Log(store)
+    from .mlflow import Tracker  # its libraries take long to import
+
+    return Log(store, Tracker(url, store.project.name).send)
 
 
 def describe_run(

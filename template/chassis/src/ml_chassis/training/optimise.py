@@ -20,9 +20,8 @@ from ..storage import Root
 from . import card, estimator, optimisation_report
 from .candidate import Candidate
 from .config import CONFIG, ConfigError, OptimisationConfig, TrainingConfig, read
-from .log import Run, describe_run
+from .log import Run, describe_run, open_log
 from .timing import ROUNDS
-from .tracking import open_log
 from .train import Rows, assess, conclude, gather, origin, step
 from .variants import Measured, Variant, choose, make, measure
 

@@ -32,12 +32,11 @@ from .comparison import compare
 from .config import TrainingConfig, read
 from .dataset import fingerprint, to_dataset
 from .gates import judge
-from .log import Log, Run, describe_run, environment
+from .log import Log, Run, describe_run, environment, open_log
 from .measures import measures_of
 from .result import EXIT_CODES, Result
 from .shift import Shift, shifts
 from .split import Split
-from .tracking import open_log
 from .train import fit, made_from, packages, split, step
 
 FOLDER = Path("build/retraining")

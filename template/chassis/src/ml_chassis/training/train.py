@@ -31,9 +31,8 @@ from .estimator import Dataset, Estimator, FittedModel
 from .evaluation import SEEDS, evaluate, without_some
 from .export import export, parity_difference
 from .gates import judge
-from .log import Log, describe_run
+from .log import Log, describe_run, open_log
 from .split import Split
-from .tracking import open_log
 
 STEPS = 6
 PACKAGES = ("numpy", "onnx", "onnxruntime", "polars")

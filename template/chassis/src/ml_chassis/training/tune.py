@@ -29,9 +29,8 @@ from ..project import Project
 from . import estimator
 from .config import CONFIG, ConfigError, Range, TrainingConfig, TuningConfig, Value, read
 from .estimator import Dataset
-from .log import Log, Run, describe_run
+from .log import Log, Run, describe_run, open_log
 from .measures import Values, mean_interval, measures_of
-from .tracking import open_log
 from .train import Rows, gather, origin, step
 
 LOSS = "loss"

@@ -11,9 +11,7 @@ from typing import Any
 import httpx
 import stamina
 
-from ..data.store import Store
-from ..settings import Settings
-from .log import Log, Run
+from .log import Run
 
 API = "api/2.0/mlflow"
 SECONDS = httpx.Timeout(10, connect=3)
@@ -21,12 +19,6 @@ ATTEMPTS = 3
 BUSY = {429, 503}
 LONGEST = 500
 """Characters of a value; older servers take no more."""
-
-
-def open_log(store: Store, settings: Settings) -> Log:
-    """Return the log of a database, and of the MLflow server that the settings name."""
-    url = settings.mlflow_url.get_secret_value()
-    return Log(store, Tracker(url, store.project.name).send if url else None)
 
 
 class Tracker:
