@@ -6,7 +6,6 @@ All of it in a folder, and in object storage that a server gives over HTTP as S3
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from multiprocessing.pool import ThreadPool
@@ -45,13 +44,11 @@ FACTS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+@pytest.fixture(params=["folder", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
     """Return an empty registry of each kind."""
     if request.param == "folder":
         yield tmp_path / "models"
-    elif request.param == "memory":
-        yield f"memory://{uuid.uuid4().hex}"  # in memory, folders outlive their test
     else:
         server: Storage = request.getfixturevalue("object_storage")
         yield server.new_bucket()

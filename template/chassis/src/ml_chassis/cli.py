@@ -86,6 +86,11 @@ class Commands(click.Group):
             code = 1
         except KeyboardInterrupt:
             code = 130
+        except OSError as error:
+            if not error.filename:  # nothing that a person named
+                raise
+            print(f"{error.filename}: {error.strerror}.", file=sys.stderr)
+            code = 1
         except ModuleNotFoundError as error:
             library = (error.name or "").partition(".")[0]
             if library not in EXTRAS:

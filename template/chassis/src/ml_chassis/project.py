@@ -1,6 +1,7 @@
 """What a service is made of: the parts that are its team's, found by `[tool.chassis]`."""
 
 import tomllib
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,28 +65,60 @@ class Project:
 
     @cached_property
     def tables(self) -> tuple["RawTable", ...]:
-        """The raw tables."""
-        return tuple(self._get("tables", "TABLES"))
+        """The raw tables.
+
+        Raises:
+            ProjectError: as for `time`.
+        """
+        found = self._get("tables", "TABLES")
+        # By its name: what it is, is known above this layer.
+        if not isinstance(found, tuple | list) or {type(each).__name__ for each in found} != {
+            "RawTable"
+        }:
+            raise self._wrong("tables", "TABLES", "a tuple of RawTable")
+        return tuple(found)
 
     @cached_property
     def lookback(self) -> timedelta:
-        """How far before a row's time the raw rows may lie of which its features are made."""
-        return cast(timedelta, getattr(self._module("tables"), "LOOKBACK", timedelta()))
+        """How far before a row's time the raw rows may lie of which its features are made.
+
+        Raises:
+            ProjectError: as for `time`.
+        """
+        found = getattr(self._module("tables"), "LOOKBACK", timedelta())
+        if not isinstance(found, timedelta) or found < timedelta():
+            raise self._wrong("tables", "LOOKBACK", "a timedelta of 0 or more")
+        return found
 
     @cached_property
     def time(self) -> str | None:
-        """The column that says when a row is about; None: rows know no time."""
-        return cast(str | None, self._get("features", "TIME"))
+        """The column that says when a row is about; None: rows know no time.
+
+        Raises:
+            ProjectError: the module is missing, cannot be imported, or says something else.
+        """
+        found = self._get("features", "TIME")
+        if found is not None and found not in self.keys:
+            raise self._wrong("features", "TIME", f"one of KEYS, {', '.join(self.keys)}, or None")
+        return cast(str | None, found)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """The columns that name a row; they are no features."""
-        return tuple(self._get("features", "KEYS"))
+        """The columns that name a row; they are no features.
+
+        Raises:
+            ProjectError: as for `time`.
+        """
+        return self._names("KEYS", self._get("features", "KEYS"))
 
     @cached_property
     def personal_keys(self) -> tuple[str, ...]:
-        """Those of them whose values are personal."""
-        return tuple(getattr(self._module("features"), "PERSONAL_KEYS", ()))
+        """Those of them whose values are personal.
+
+        Raises:
+            ProjectError: as for `time`.
+        """
+        return self._names("PERSONAL_KEYS", getattr(self._module("features"), "PERSONAL_KEYS", ()))
 
     @cached_property
     def personal_columns(self) -> frozenset[str]:
@@ -138,6 +171,14 @@ class Project:
         """Return the file of a part, as messages name it."""
         return f"src/{self.parts[part].replace('.', '/')}.py"
 
+    def _names(self, name: str, found: Any) -> tuple[str, ...]:
+        if not isinstance(found, tuple | list) or not all(isinstance(each, str) for each in found):
+            raise self._wrong("features", name, "a tuple of names of columns")
+        return tuple(found)
+
+    def _wrong(self, part: Part, name: str, wanted: str) -> ProjectError:
+        return ProjectError(f"{self.path(part)}: {name} must be {wanted}.")
+
     def _get(self, part: Part, name: str) -> Any:
         try:
             return getattr(self._module(part), name)
@@ -155,6 +196,23 @@ class Project:
                 message = f"{PYPROJECT}: [tool.chassis] {part}: there is no {self.parts[part]}."
                 raise ProjectError(message) from None
             raise
+        except UserError:
+            raise
+        except Exception as error:
+            raise ProjectError(f"{_place(error, self.path(part))}: {error!r}") from error
+
+
+def _place(error: Exception, default: str) -> str:
+    """Return the line of the team's code in which an error arose, as an editor opens it."""
+    lines = [(each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        lines.append((error.filename, error.lineno))
+    here = Path.cwd()
+    for name, line in reversed(lines):
+        path = Path(name)
+        if path.is_relative_to(here / "src"):
+            return f"{path.relative_to(here).as_posix()}:{line}"
+    return default
 
 
 def read(folder: Path = Path()) -> Project:
@@ -175,7 +233,11 @@ def read(folder: Path = Path()) -> Project:
         raise ProjectError(f"{path}: there is no [tool.chassis], which names the parts.")
     problems = [f"{name} is not one of {', '.join(PARTS)}" for name in parts if name not in PARTS]
     problems += [f"{name} is missing" for name in REQUIRED if name not in parts]
-    problems += [f"{name}: give a module" for name in parts if not isinstance(parts[name], str)]
+    problems += [
+        f"{name}: give a module, such as model_service.{name}"
+        for name, module in parts.items()
+        if not isinstance(module, str) or not all(part.isidentifier() for part in module.split("."))
+    ]
     if problems:
         raise ProjectError(f"{path}: [tool.chassis]: {'; '.join(problems)}.")
     return Project(content.get("project", {}).get("name", "service"), parts)

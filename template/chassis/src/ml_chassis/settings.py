@@ -1,6 +1,7 @@
 """Settings of the service, each read from the environment variable MODEL_SERVICE_<NAME>."""
 
 import os
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -149,6 +150,7 @@ def read() -> Settings:
     try:
         return Settings()
     except NotJsonError as error:
-        raise SettingsError(f"{PREFIX}*: {error}: it is not JSON.") from None
+        (field,) = re.findall(r'field "(\w+)"', str(error))
+        raise SettingsError(f"{PREFIX}{field.upper()}: it is not JSON.") from None
     except ValidationError as error:
         raise SettingsError(f"{describe(error, PREFIX)}.") from None

@@ -95,7 +95,9 @@ def read(path: Path = SLO) -> Slo:
     """
     try:
         return Slo.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SloError(f"{path}: {error.strerror}.") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise SloError(f"{path}: {error}") from None
     except ValidationError as error:
         raise SloError(f"{path}: {describe(error)}") from None

@@ -16,7 +16,7 @@ from .errors import UserError
 
 Root = Path | str
 """A folder, or the URL of one."""
-EXTRAS = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "memory": ""}
+EXTRAS = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az"}
 """The extra of pyproject.toml that brings the driver, by scheme."""
 
 
@@ -61,6 +61,23 @@ def write(root: Root, name: str, content: bytes) -> None:
         return
     with _open(root, writing=True) as (files, path):
         files.pipe_file(f"{path}/{name}", content)
+
+
+def require_writable(root: Root) -> None:
+    """Find out before long work whether its result can be kept; object storage is not asked.
+
+    Raises:
+        StorageError: the folder cannot be made, or nothing can be written into it.
+    """
+    if not (local := folder(root)):
+        return
+    probe = local / f".{secrets.token_hex(4)}"
+    try:
+        local.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(f"{local} cannot be written: {error.strerror}.") from None
 
 
 def write_folder(root: Root, name: str, files: Mapping[str, bytes]) -> None:

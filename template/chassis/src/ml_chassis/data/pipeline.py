@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+import narwhals.stable.v2 as nw
 import polars as pl
 
 from .. import settings
@@ -120,8 +121,17 @@ def _build(
     start = since - project.lookback if since else None
     with engine.start(settings.read().engine, project.private) as load:
         tables = {table.name: load(store.raw(table, start)) for table in project.tables}
-        cleaned = clean(project.build(tables), project.contract.labelled, project.private)
+        built = project.build(tables)
+        if not isinstance(built, nw.LazyFrame):
+            raise DataError(
+                f"{project.path('features')}: build must return a lazy frame of narwhals, not "
+                f"{type(built).__name__}."
+            )
+        cleaned = clean(built, project.contract.labelled, project.private)
     valid, refused = cleaned.valid.to_native(), cleaned.quarantined.to_native()
+    if missing := [name for name in keys if name not in valid.columns]:
+        names, path = ", ".join(missing), project.path("features")
+        raise DataError(f"{path}: KEYS names {names}, which build does not give.")
     if project.time:
         in_utc = pl.col(project.time).dt.replace_time_zone(None)
         valid, refused = (half.with_columns(in_utc) for half in (valid, refused))

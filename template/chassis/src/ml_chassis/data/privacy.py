@@ -14,5 +14,5 @@ def said(error: Exception, private: bool) -> str:
         private: Whether the rows hold personal values.
     """
     if isinstance(error, SAFE) or not private:
-        return str(error)
+        return str(getattr(error, "orig", None) or error)  # a database's own words, without the SQL
     return f"{type(error).__name__}, whose words are not shown, as rows hold personal values"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 Type = type[str] | type[int] | type[float] | type[bool] | type[datetime]
+TYPES = (str, int, float, bool, datetime)
 
 ORIGIN, POSITION = "row_origin", "row_position"
 """Columns that say from which file, table or page a row is, and its number there, from 1."""
@@ -70,8 +71,13 @@ class RawTable:
         """Check that key, time and personal columns are declared.
 
         Raises:
-            ValueError: one is not, or a name is not free.
+            ValueError: one is not, a name is not free, or a type is none of `Type`.
         """
+        if isinstance(self.key, str):
+            raise ValueError(f'{self.name}: give key as a tuple, ("{self.key}",)')
+        if odd := sorted(name for name, kind in self.columns.items() if kind not in TYPES):
+            kinds = ", ".join(each.__name__ for each in TYPES)
+            raise ValueError(f"{self.name}: declare {', '.join(odd)} as one of {kinds}")
         if taken := sorted({ORIGIN, POSITION} & self.columns.keys()):
             raise ValueError(f"{self.name}: give {', '.join(taken)} another name")
         named = {*self.key, *self.personal, *([self.time] if self.time else [])}

@@ -15,10 +15,9 @@ from ..contract import Contract
 from ..data.database import INSERTS, open_database
 from .events import DeadLetter, Prediction
 
-METADATA = sa.MetaData()
 DEAD_LETTERS = sa.Table(
     "dead_letters",
-    METADATA,
+    sa.MetaData(),
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("origin", sa.Text, nullable=False, comment="topic and position of the message"),
     sa.Column("reason", sa.Text, nullable=False),
@@ -28,10 +27,10 @@ DEAD_LETTERS = sa.Table(
 )
 
 
-def _predictions(contract: Contract) -> sa.Table:
+def _predictions(contract: Contract, metadata: sa.MetaData) -> sa.Table:
     return sa.Table(
         "predictions",
-        sa.MetaData(),
+        metadata,
         sa.Column("id", sa.Text, primary_key=True, comment="of the event, given by its sender"),
         sa.Column("fingerprint", sa.Text, nullable=False, comment="of the row that was predicted"),
         sa.Column("prediction", sa.JSON if contract.classes else sa.Double, nullable=False),
@@ -50,10 +49,10 @@ class Sink:
         Raises:
             DataError: it cannot be opened.
         """
-        self._predictions = _predictions(contract)
-        private = bool(contract.personal)
-        self._engine = open_database(url, METADATA, private)
-        self._predictions.metadata.create_all(self._engine)
+        tables = sa.MetaData()
+        DEAD_LETTERS.to_metadata(tables)
+        self._predictions = _predictions(contract, tables)
+        self._engine = open_database(url, tables, bool(contract.personal))
 
     def close(self) -> None:
         """Close the connections."""

@@ -234,7 +234,9 @@ def read(project: Project, path: Path = CONFIG) -> TrainingConfig:
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
         return TrainingConfig.model_validate(said, context=project)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe(error)}") from None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import registry, settings
+from .. import registry, settings, storage
 from ..data.store import open_store
 from ..errors import UserError
 from ..project import Project
@@ -43,6 +43,7 @@ def run(project: Project) -> int:
     try:
         configured = settings.read()
         config, models = read(project), configured.models_dir
+        storage.require_writable(models)
         asked = require(config)
         with open_store(project, configured) as store:
             log = open_log(store, configured)

@@ -65,6 +65,7 @@ def run(project: Project) -> int:
     result = Result()
     try:
         configured, config = settings.read(), read(project)
+        storage.require_writable(configured.models_dir)
         with open_store(project, configured) as store, store.only_one("retraining"):
             result.write(FOLDER / "result.json")  # in case that this process is killed
             log = open_log(store, configured)

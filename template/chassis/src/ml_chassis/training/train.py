@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from .. import registry, settings
+from .. import registry, settings, storage
 from ..contract import Contract, Predictions
 from ..data.pipeline import say, update
 from ..data.store import Store, open_store
@@ -48,6 +48,7 @@ def run(project: Project) -> int:
     try:
         configured = settings.read()
         config, models = read(project), configured.models_dir
+        storage.require_writable(models)
         with open_store(project, configured) as store:
             begun = monotonic()
             candidate = prepare(config, store, models, configured.addresses)
