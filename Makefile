@@ -14,6 +14,9 @@ ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 endif
 
+# Hundreds of processes import the same libraries: where no bytecode is written, each compiles them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test nightly quick chassis render project package bench lint format derive clean
 

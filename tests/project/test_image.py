@@ -42,7 +42,7 @@ def opposite_project(generate: Generate, env: dict[str, str], trained_project: P
     """
     project = generate(OPPOSITE)
     loosen(project)
-    make(project, env, "lock")
+    make(project, env, "setup")
     shutil.copytree(trained_project / "models", project / "models")
     return project
 

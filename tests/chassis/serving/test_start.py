@@ -41,7 +41,7 @@ def assert_told(ended: subprocess.CompletedProcess[str], said: str) -> None:
         ("model_service_worker", "3", "There is no setting model_service_worker"),
         ("MODEL_SERVICE_WORKRES", "4", "There is no setting MODEL_SERVICE_WORKRES"),
         ("MODEL_SERVICE_ALIAS", "nobody", "No model 'nobody'"),
-        ("MODEL_SERVICE_SOURCES", "{flights", '"sources"'),
+        ("MODEL_SERVICE_SOURCES", "{flights", "MODEL_SERVICE_SOURCES: it is not JSON"),
         ("MODEL_SERVICE_MODELS_DIR", "pyproject.toml", "make train"),
     ],
 )
