@@ -7,6 +7,13 @@ class UserError(Exception):
     """Something that a person can repair; the message says what and how."""
 
 
+def why(error: Exception) -> str:
+    """Return why a file cannot be read, or what it says cannot be used, without its values."""
+    if isinstance(error, ValidationError):
+        return describe(error)
+    return f"{error.strerror}." if isinstance(error, OSError) else str(error)
+
+
 def describe(error: ValidationError, prefix: str = "") -> str:
     """Return what is wrong with which field, without the values, which may be secret.
 

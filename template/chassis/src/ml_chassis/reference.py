@@ -14,6 +14,7 @@ from . import PUBLIC
 from .contract import Column, Contract
 from .errors import UserError
 from .project import Project
+from .reports.page import write as write_page
 from .settings import PREFIX, Settings
 from .slo import Slo
 
@@ -129,8 +130,7 @@ def write(project: Project) -> list[Path]:
     """
     written = pages(project)
     for path, text in written.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_page(path, text)
     return list(written)
 
 

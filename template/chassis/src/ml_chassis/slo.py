@@ -6,7 +6,7 @@ from typing import Annotated, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import UserError, describe
+from .errors import UserError, why
 
 SLO = Path("slo.yaml")
 
@@ -95,9 +95,5 @@ def read(path: Path = SLO) -> Slo:
     """
     try:
         return Slo.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SloError(f"{path}: {error.strerror}.") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SloError(f"{path}: {error}") from None
-    except ValidationError as error:
-        raise SloError(f"{path}: {describe(error)}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise SloError(f"{path}: {why(error)}") from None

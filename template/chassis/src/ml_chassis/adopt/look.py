@@ -74,11 +74,10 @@ def look(
     label = label_of(column, names[target], task)
     key = tuple(each for each in key_of(file.columns) if each not in {target, time, *keep})
     open_columns = [each for each in file.columns.values() if each.name not in {target, time, *key}]
-    from .leakage import (
-        powers,  # scikit-learn takes long to import, and what is wrong is said first
-    )
-
     out = _refused(open_columns, keep, leave_out, list(file.columns))
+    # scikit-learn takes long to import: what is wrong so far has been said without it.
+    from .leakage import powers
+
     strengths = powers([each for each in open_columns if each.name not in out], column, label)
     out |= _leaks(strengths, keep, label, file.columns)
     features = _features([each for each in open_columns if each.name not in out], names, column)

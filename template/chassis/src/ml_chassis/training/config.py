@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import UserError, describe
+from ..errors import UserError, why
 from ..project import Project
 from .decision import Decision
 
@@ -234,9 +234,5 @@ def read(project: Project, path: Path = CONFIG) -> TrainingConfig:
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
         return TrainingConfig.model_validate(said, context=project)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {describe(error)}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise ConfigError(f"{path}: {why(error)}") from None
