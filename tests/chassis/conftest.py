@@ -12,7 +12,6 @@ import hypothesis
 import pytest
 import sqlalchemy as sa
 
-from chassis.flights import PROJECT, enter
 from chassis.object_storage import Storage, running
 from ml_chassis import testing
 from ml_chassis.testing import SERVE, Service, Trained, start_service
@@ -28,6 +27,8 @@ BENTOML = ("bentoml", "serve", "--port", "{port}")
 def pytest_configure(config: pytest.Config) -> None:
     """Work in the folder of the project; but the controller of xdist runs no test."""
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        from chassis.flights import enter  # importing it generates the project
+
         enter()
 
 
@@ -75,6 +76,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     """Train as `make train` does, into a folder of its own."""
+    from chassis.flights import PROJECT
+
     with testing.trained(PROJECT, tmp_path_factory.mktemp("trained")) as found:
         yield found
 

@@ -129,13 +129,12 @@ def test_the_commands_of_the_sizing_page_work_and_the_slo_is_met(
     page = (project / "chassis" / "docs" / "sizing.md").read_text()
     blocks = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
     lines = [line.partition("#")[0].strip() for line in blocks.splitlines()]
-    assert {"make load", "make load SECONDS=10"} <= set(lines)
-    assert "make loadimage" in lines  # the workflow has run it
-    given = set(lines) - {"make loadimage", "make load SECONDS=10"}
+    in_workflow = commands(read_workflow(project / ".github" / "workflows" / "ci.yml")).values()
     with make_serve(project, env) as running:
-        for line in given:
+        for line in set(lines) - set(in_workflow):
             command = line.replace("localhost:3000", running.service.address)
-            done = run(project, "sh", "-c", command, env={**env, "SECONDS": "2"})
+            shorter = re.sub(r"SECONDS=\d+", "SECONDS=2", command)
+            done = run(project, "sh", "-c", shorter, env={**env, "SECONDS": "2"})
             assert done.returncode == 0, done.stdout
             if "URL" not in line:  # the memory of another service is not seen
                 assert_objectives_are_met(project, done.stdout)

@@ -114,10 +114,11 @@ def test_it_learns_is_exported_as_it_is_and_its_variants_have_fewer_units(
     assert [(each.name, each.parameters.hidden_units) for each in variants] == [
         *(("8 units", 8), ("4 units", 4), ("2 units", 2)),
     ]
-    smallest = variants[-1].model
-    smaller = export(contract, smallest)
-    assert len(smaller) < len(graph)
-    assert parity_difference(smallest, smaller, train) < 1e-5 * scale
+    graphs = [export(contract, each.model) for each in variants]
+    sizes = [len(graph), *map(len, graphs)]
+    assert sizes == sorted(set(sizes), reverse=True)
+    for each, smaller in zip(variants, graphs, strict=True):
+        assert parity_difference(each.model, smaller, train) < 1e-5 * scale
 
 
 @pytest.mark.parametrize(

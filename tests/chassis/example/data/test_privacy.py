@@ -12,7 +12,7 @@ import httpx
 import polars as pl
 import pytest
 
-from chassis.copies import chassis, copied
+from chassis.copies import chassis, copied, edit
 from chassis.flights import CONTRACT
 from ml_chassis.personal import MASK
 from ml_chassis.testing import Service, start_service
@@ -51,12 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     configured = (root / "training.toml").read_text()
     (root / "training.toml").write_text(QUALITY_GATES.sub("", configured))
     for name, changes in MARKS.items():
-        path = package / name
-        text = path.read_text()
-        for before, after in changes:
-            assert before in text
-            text = text.replace(before, after)
-        path.write_text(text)
+        edit(package / name, {re.escape(before): after for before, after in changes})
     plane = (PLANTED + pl.col("tailnum")).alias("tailnum")
     for name in ("planes", "flights"):
         path = root / "data" / "raw" / f"{name}.parquet"
@@ -171,12 +166,12 @@ def test_numbers_are_not_described_either(places: dict[str, str]) -> None:
 
 
 def test_groups_by_a_personal_feature_are_refused(project: Path) -> None:
-    path = project / "training.toml"
-    text = path.read_text()
-    for before in ('group_by = "carrier"', 'slices = ["carrier"', 'fairness = ["origin"'):
-        assert before in text
-        text = text.replace(before, before.partition('"')[0] + '"destination"')
-    path.write_text(text)
+    groups = {
+        'group_by = "carrier"': 'group_by = "destination"',
+        r'slices = \["carrier"': 'slices = ["destination"',
+        r'fairness = \["origin"': 'fairness = ["destination"',
+    }
+    edit(project / "training.toml", groups)
 
     with pytest.raises(AssertionError, match="destination is personal") as refused:
         chassis(project, "data")
