@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 RAW = {
     r'address="data/raw/flights.parquet"': 'address="data/inbox"',
     r'    key=\("time_hour", "carrier", .*\n    time="time_hour",\n': (
-        '    csv=Csv(delimiter=";", missing=("?",)),\n'
+        '    csv=Csv(delimiter=";"),\n    missing=("?",),\n'
     ),
     "import RawTable": "import Csv, RawTable",
 }

@@ -90,7 +90,7 @@ def test_files_of_other_dialects(encoding: str, delimiter: str, tmp_path: Path) 
     plan = looked(tmp_path, text.encode(encoding), time="Tag")
 
     assert (plan.csv.delimiter, plan.csv.decimal) == (delimiter, ",")
-    assert (plan.csv.missing, plan.csv.time_format) == (("?",), "%d.%m.%Y")
+    assert (plan.missing, plan.csv.time_format) == (("?",), "%d.%m.%Y")
     size = made(plan, "Größe (m²)")
     assert (size.name, size.type, size.nullable, size.example) == ("grosse_m2", float, True, 1.5)
     assert made(plan, "column_4").choices == ("x", "y")
@@ -174,7 +174,7 @@ def test_words_for_what_is_missing(
 ) -> None:
     plan = looked(tmp_path, table("low,low,low,high,high", number=values))
 
-    assert plan.csv.missing == missing
+    assert plan.missing == missing
     assert made(plan, "number").maximum == highest
 
 

@@ -48,7 +48,8 @@ LABELS = {
 }
 PLAN = Plan(
     data=Path("My Flats 2.csv"),
-    csv=Csv(delimiter=";", decimal=",", missing=("?",)),
+    csv=Csv(delimiter=";", decimal=","),
+    missing=("?",),
     rows=3,
     label=PRICE,
     features=FEATURES,

@@ -3,6 +3,9 @@
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,9 @@ from chassis.command import chassis
 from chassis.flights import CONTRACT
 from ml_chassis import registry
 from ml_chassis.batch import ScoreError, reading
-from ml_chassis.batch.score import Model, score
-from ml_chassis.data.sources import SUFFIXES
+from ml_chassis.batch.score import Model, _missing, score
+from ml_chassis.data import formats
+from ml_chassis.data.formats import SUFFIXES
 from ml_chassis.serving.predictor import Predictor
 from ml_chassis.testing import Trained
 
@@ -117,8 +121,8 @@ def test_many_chunks_give_what_one_gives(
     tmp_path: Path, rows: pl.DataFrame, model: Model, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = put(rows, tmp_path / f"in{end}")
-    monkeypatch.setattr(reading, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(formats, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(formats, "BLOCK_BYTES", 2_000)
 
     assert len(list(reading.read(str(source), False))) > 5
     score(model, str(source), tmp_path / f"out{end}")
@@ -172,15 +176,32 @@ def test_too_many_refused_rows_leave_the_file_as_it_was(
     assert [each["row"] for each in listed(tmp_path / "out.refused.jsonl")] == [10]
 
 
+def test_a_link_is_followed_and_the_mode_kept(
+    tmp_path: Path, rows: pl.DataFrame, model: Model
+) -> None:
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "real.csv", tmp_path / "out.csv"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+
+    score(model, str(put(rows, tmp_path / "in.csv")), link)
+
+    assert link.is_symlink()
+    assert get(target).height == ROWS
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in target.parent.iterdir()] == ["real.csv"]
+
+
 def test_what_fails_half_way_leaves_nothing(
     tmp_path: Path, rows: pl.DataFrame, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(formats, "BLOCK_BYTES", 2_000)
     (tmp_path / "out.parquet").write_text("old")
     source = put(rows, tmp_path / "in.csv")
     source.write_bytes(source.read_bytes() + b"\xff\n")
 
-    with pytest.raises(ScoreError, match=r"in\.csv: cannot be read"):
+    with pytest.raises(ScoreError, match=r"in\.csv: byte \d+, in line 202, is not utf-8"):
         score(model, str(source), tmp_path / "out.parquet")
 
     assert (tmp_path / "out.parquet").read_text() == "old"
@@ -229,6 +250,76 @@ def test_json_keeps_the_types_of_other_columns(tmp_path: Path, model: Model) -> 
     assert [each["row"] for each in listed(tmp_path / "out.refused.jsonl")] == [3, 5]
 
 
+ODD = {
+    "u64": pl.Series([2**64 - 1, None], dtype=pl.UInt64),
+    "i128": pl.Series([2**100, None], dtype=pl.Int128),
+    "list": pl.Series([[1, 2], None]),
+    "array": pl.Series([[1, 2], None], dtype=pl.Array(pl.Int64, 2)),
+    "object": pl.Series([{"a": "ü", "b": [b"\xff"]}, {"a": None, "b": None}]),
+    "bytes": pl.Series([b"\x00\xff", None]),
+    "choice": pl.Series(["a", None], dtype=pl.Enum(["a"])),
+    "decimal": pl.Series([Decimal("1.50"), None]),
+    "duration": pl.Series([timedelta(hours=1), None]),
+    "time": pl.Series([datetime(2026, 1, 31, tzinfo=UTC), None]),
+    "nothing": pl.Series([None, None]),
+}
+
+
+def test_columns_that_are_no_features_come_back(tmp_path: Path, model: Model) -> None:
+    odd = pl.DataFrame([example_row()] * 2).with_columns(**ODD)
+    odd.write_parquet(tmp_path / "in.parquet")
+    for end in (".parquet", ".csv", ".jsonl"):
+        score(model, str(tmp_path / "in.parquet"), tmp_path / f"out{end}")
+
+    assert get(tmp_path / "out.parquet").select(*ODD).equals(odd.select(*ODD))
+    (first, second) = listed(tmp_path / "out.jsonl")
+    assert [first[name] for name in ("u64", "list", "array", "bytes")] == [
+        *(2**64 - 1, [1, 2], [1, 2], "00ff")
+    ]
+    assert json.loads(first["object"]) == {"a": "ü", "b": ["ff"]}
+    assert {second[name] for name in ODD if name != "object"} == {None}
+    text = pl.read_csv(tmp_path / "out.csv", infer_schema=False).select(*ODD).row(0, named=True)
+    assert (text["list"], text["bytes"], text["duration"]) == ("[1, 2]", "00ff", "PT1H")
+
+
+@pytest.mark.parametrize("name", ["seats", "carrier", "wind_gust"])
+@pytest.mark.parametrize("kind", ["i128", "object", "array", "bytes", "duration", "time"])
+def test_a_feature_of_an_odd_type_is_refused(
+    tmp_path: Path, model: Model, name: str, kind: str
+) -> None:
+    odd = pl.DataFrame([example_row()] * 2).with_columns(ODD[kind].alias(name))
+    odd.write_parquet(tmp_path / "in.parquet")
+
+    with pytest.raises(ScoreError, match=rf"INPUT: {name}:|rows are refused"):
+        score(model, str(tmp_path / "in.parquet"), tmp_path / "out.csv", limit=0)
+
+
+@pytest.mark.parametrize("numbers", [[2**64 - 1, 1], [2**64, 1], [-1, 2**64 - 1]])
+def test_large_whole_numbers_of_json_come_back(
+    tmp_path: Path, model: Model, numbers: list[int]
+) -> None:
+    lines = (json.dumps({**example_row(), "more": number}) for number in numbers)
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+
+    score(model, str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl")
+
+    assert [int(row["more"]) for row in listed(tmp_path / "out.jsonl")] == numbers
+
+
+def test_a_word_for_a_missing_value_is_a_value_where_it_is_a_choice(
+    tmp_path: Path, model: Model
+) -> None:
+    carrier = next(each for each in FEATURES if each.name == "carrier")
+    assert "na" in _missing(carrier)
+    assert "na" not in _missing(replace(carrier, choices=("NA", "UA")))
+    (tmp_path / "in.jsonl").write_text(json.dumps({**example_row(), "wind_gust": "NA"}))
+
+    with pytest.raises(ScoreError, match="100"):
+        score(model, str(tmp_path / "in.jsonl"), tmp_path / "out.csv")
+
+    assert "wind_gust: not a number" in listed(tmp_path / "out.refused.jsonl")[0]["reason"]
+
+
 def test_columns_that_may_be_missing_may_be_left_out(tmp_path: Path, model: Model) -> None:
     nullable = [column.name for column in FEATURES if column.nullable]
     put(pl.DataFrame([example_row()]).drop(nullable), tmp_path / "in.parquet")
@@ -275,11 +366,12 @@ def damaged(path: Path, rows: pl.DataFrame) -> None:
             "seats: Input should be of type integer",
         ),
         (
-            lambda path, rows: put(rows.with_columns(more=pl.struct("flight")), path),
-            "in.parquet",
+            lambda path, _: path.write_text('"carrier\nUA\n'),
+            "in.csv",
             "out.csv",
-            "cannot be written",
+            "the header is not CSV",
         ),
+        (lambda path, _: path.write_text("a,b,a\n"), "in.csv", "out.csv", "there twice: a"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(

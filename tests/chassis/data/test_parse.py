@@ -1,6 +1,6 @@
 """A value is read as its type says, or its row is refused with the reason."""
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -8,18 +8,29 @@ import pytest
 
 from ml_chassis.data import DataError
 from ml_chassis.data.parse import Parsed, parse
-from ml_chassis.data.tables import PLAIN, POSITION, Csv, RawTable, Type
+from ml_chassis.data.tables import PLAIN, POSITION, Csv, Epoch, RawTable, Type
 
 
-def parsed(kind: Type, values: list[Any], dtype: Any = None, csv: Csv = PLAIN) -> Parsed:
-    """Read values as a type."""
+def parsed(
+    kind: Type,
+    values: list[Any],
+    dtype: Any = None,
+    csv: Csv = PLAIN,
+    missing: tuple[str, ...] | None = None,
+    epoch: Epoch | None = None,
+    words: bool = True,
+) -> Parsed:
+    """Read values as a type, of CSV unless said otherwise."""
     positions = list(range(1, len(values) + 1))
-    table = RawTable("t", "", {"id": int, "value": kind}, key=("id",), csv=csv)
+    table = RawTable(
+        "t", "", {"id": int, "value": kind}, key=("id",), csv=csv, missing=missing, epoch=epoch
+    )
     columns = {"id": positions, "value": pl.Series(values, dtype=dtype), POSITION: positions}
-    return parse(pl.DataFrame(columns), table)
+    return parse(pl.DataFrame(columns), table, words=words)
 
 
 NOON = datetime(2026, 1, 31, 12)
+UNIT = 'value: a number; say its unit in the raw table, such as epoch="s"'
 
 
 @pytest.mark.parametrize(
@@ -42,13 +53,17 @@ NOON = datetime(2026, 1, 31, 12)
         (datetime, "2026-01-31 13:00+01:00", NOON),
         (datetime, "2026-01-31", datetime(2026, 1, 31)),
         (str, 12, "12"),
+        (bool, 1.0, True),
+        (datetime, "20260131", datetime(2026, 1, 31)),
+        (datetime, date(2026, 1, 31), datetime(2026, 1, 31)),
     ],
 )
 def test_what_can_be_read(kind: Type, given: Any, expected: Any) -> None:
     assert parsed(kind, [given]).rows["value"].to_list() == [expected]
 
 
-COMMA = Csv(decimal=",", missing=("?", "Keine", "-999"), time_format="%d.%m.%Y %H:%M")
+COMMA = Csv(decimal=",", time_format="%d.%m.%Y %H:%M")
+OWN = ("?", "Keine", "-999")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +90,7 @@ COMMA = Csv(decimal=",", missing=("?", "Keine", "-999"), time_format="%d.%m.%Y %
     ],
 )
 def test_what_can_be_read_in_a_dialect(kind: Type, given: Any, csv: Csv, expected: Any) -> None:
-    found = parsed(kind, [given], csv=csv)
+    found = parsed(kind, [given], csv=csv, missing=OWN)
 
     assert found.refused == []
     assert found.rows["value"].to_list() == [expected]
@@ -109,6 +124,13 @@ def test_times_with_a_zone_become_utc() -> None:
         (float, "1,5", "value: not a number"),
         (bool, "maybe", "value: not true or false"),
         (datetime, "31.01.2026", "value: not a time, such as 2026-01-31T12:00:00Z"),
+        (str, [1], "value: not text"),
+        (float, {"a": 1}, "value: not a number"),
+        (int, NOON, "value: not a whole number"),
+        (float, timedelta(1), "value: not a number"),
+        (bool, 2.0, "value: not true or false"),
+        *((datetime, number, UNIT) for number in (1_700_000_000, 1.7e9, 1_712_010_111_234)),
+        *((datetime, digits, UNIT) for digits in ("1700000000", "1712010111234", "2026", "1.5")),
     ],
 )
 def test_what_cannot_be_read(kind: Type, given: Any, reason: str) -> None:
@@ -118,13 +140,50 @@ def test_what_cannot_be_read(kind: Type, given: Any, reason: str) -> None:
     assert [(each.position, each.reason) for each in found.refused] == [(1, reason)]
 
 
+@pytest.mark.parametrize(
+    ("word", "missing", "words", "expected"),
+    [
+        ("NA", None, True, None),
+        ("NA", (), True, "NA"),
+        ("NA", ("?",), True, "NA"),
+        ("", (), True, None),
+        ("NA", None, False, "NA"),
+        ("", None, False, ""),
+        ("?", ("?",), False, None),
+    ],
+)
+def test_which_words_are_missing_is_said_by_the_table(
+    word: str, missing: tuple[str, ...] | None, words: bool, expected: str | None
+) -> None:
+    found = parsed(str, [word], missing=missing, words=words)
+
+    assert found.rows["value"].to_list() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "given"),
+    [
+        ("s", 1_769_860_800),
+        ("s", 1_769_860_800.0),
+        ("s", "1769860800"),
+        ("ms", 1_769_860_800_000),
+        ("ms", "1769860800000"),
+        ("us", 1_769_860_800_000_000),
+        ("ns", 1_769_860_800_000_000_000),
+        ("s", "2026-01-31T12:00:00Z"),
+    ],
+)
+def test_a_number_is_a_time_where_its_unit_is_stated(epoch: Epoch, given: Any) -> None:
+    assert parsed(datetime, [given], epoch=epoch).rows["value"].to_list() == [NOON]
+
+
 def test_a_row_without_its_key_is_refused_and_the_last_of_equal_ones_kept() -> None:
     table = RawTable("t", "", {"id": str, "value": int}, key=("id",))
     frame = pl.DataFrame(
         {"id": ["a", "", "a"], "value": ["1", "2", "3"], POSITION: [1, 2, 3], "more": "x"}
     )
 
-    found = parse(frame, table)
+    found = parse(frame, table, words=True)
 
     assert found.rows.to_dicts() == [{"id": "a", "value": 3}]
     assert [each.reason for each in found.refused] == ["id: missing"]
@@ -146,6 +205,10 @@ def test_a_declaration_is_checked() -> None:
         RawTable("t", "", {"id": str}, key=("id",), personal=frozenset({"name"}))
     with pytest.raises(ValueError, match="declare id as a datetime"):
         RawTable("t", "", {"id": str}, key=("id",), time="id")
+    with pytest.raises(ValueError, match=r"give missing as a tuple, \(\"\?\",\)"):
+        RawTable("t", "", {"id": str}, missing="?")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="give epoch as one of s, ms, us, ns"):
+        RawTable("t", "", {"id": str}, epoch="min")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one character"):
         Csv(delimiter="||")
     with pytest.raises(ValueError, match=r"\. or , for decimal"):

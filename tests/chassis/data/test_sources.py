@@ -60,6 +60,20 @@ def test_a_folder_or_a_pattern_is_read_in_the_order_of_names(tmp_path: Path) -> 
         assert [Path(chunk.origin).name for chunk in read(str(address), {})] == ["a.csv", "b.csv"]
 
 
+def test_a_hidden_file_is_no_source_and_a_name_is_no_pattern(tmp_path: Path) -> None:
+    for name in ("._a.csv", "a[1].csv", "a1.csv", "*.csv"):
+        (tmp_path / name).write_text(CSV)
+    (tmp_path / "folder.csv").mkdir()
+
+    for address, names in {
+        "": ["*.csv", "a1.csv", "a[1].csv"],
+        "a[1].csv": ["a[1].csv"],
+        "*.csv": ["*.csv"],
+        "a*.csv": ["a1.csv", "a[1].csv"],
+    }.items():
+        assert [Path(each.origin).name for each in read(str(tmp_path / address), {})] == names
+
+
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     pl.DataFrame({"temp": [39.0]}).write_parquet(tmp_path / "a.parquet")
 
@@ -96,7 +110,10 @@ def test_a_dialect_is_read_and_what_is_blank_is_no_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("encoding", "message"),
     [
-        ("utf-8", "a.csv: byte 8, in line 2, is not utf-8: say in the raw table which `encoding`"),
+        (
+            "utf-8",
+            "a.csv: byte 8, in line 2, is not utf-8: save the file as UTF-8, or say in the raw",
+        ),
         (
             "latin-9000",
             "a.csv: there is no encoding 'latin-9000': correct `encoding` in the raw table",
@@ -170,7 +187,7 @@ class Weather(BaseHTTPRequestHandler):
         elif self.asked.count(self.path) == 1:
             self.send_error(503)
         else:
-            body = json.dumps(ROWS) if self.path == "/1" else LINES
+            body = "\ufeff" + (json.dumps(ROWS) if self.path == "/1" else LINES)
             self.send_response(200)
             if self.path == "/1":
                 self.send_header("Link", '</2>; rel="next"')

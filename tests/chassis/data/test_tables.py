@@ -4,13 +4,14 @@ import csv
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from chassis.flights import PROJECT
-from ml_chassis.data import pipeline, store
+from ml_chassis.data import DataError, pipeline, store
 from ml_chassis.data.pipeline import Update
 from ml_chassis.data.store import QUARANTINE, Change, Store
 from ml_chassis.data.tables import ORIGIN, POSITION, Csv, RawTable
@@ -129,3 +130,14 @@ def test_another_key_is_another_table(database_url: str, tmp_path: Path) -> None
 def test_what_says_where_a_row_is_from_is_no_column_of_a_table() -> None:
     with pytest.raises(ValueError, match="give row_position another name"):
         RawTable("t", "", {POSITION: int})
+
+
+def test_a_choice_that_csv_has_for_missing_is_told() -> None:
+    table = RawTable("plans", "", {"plan": str})
+    contract = SimpleNamespace(labelled=[SimpleNamespace(name="plan", choices=("basic", "None"))])
+    project: Any = SimpleNamespace(contract=contract)
+
+    with pytest.raises(DataError, match="plan: the schema has the choice 'None', which is read as"):
+        pipeline._require_words(project, table)
+    for others in (replace(table, missing=("?",)), replace(table, columns={"other": str})):
+        pipeline._require_words(project, others)

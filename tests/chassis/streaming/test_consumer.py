@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import sqlite3
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,14 @@ def test_an_event_is_answered_by_its_id(sink: Sink) -> None:
         {"prediction_id": "b", "prediction": PREDICTED[0], "model_version": "v1"},
     ]
     assert sink.find(["a", "b", "c"]).keys() == {"a", "b"}
+
+
+def test_a_byte_order_mark_is_no_part_of_an_event(sink: Sink) -> None:
+    told, received = Told(), event("a")
+
+    consume(make(sink, told), received._replace(body=BOM_UTF8 + received.body))
+
+    assert [each["prediction_id"] for each in told.content] == ["a"]
 
 
 def test_messages_that_came_together_are_one_call_of_the_model(sink: Sink) -> None:

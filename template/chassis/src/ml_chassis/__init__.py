@@ -9,7 +9,7 @@ PUBLIC = {
     "compatibility": ("breaking_changes", "interface"),
     "contract": ("Categorical", "Contract", "Numeric", "Predictions", "Task"),
     "data.store": ("open_store",),
-    "data.tables": ("ORIGIN", "POSITION", "Csv", "RawTable"),
+    "data.tables": ("MISSING_WORDS", "ORIGIN", "POSITION", "Csv", "RawTable"),
     "personal": ("PERSONAL",),
     "project": ("Project", "read"),
     "reference": ("pages",),

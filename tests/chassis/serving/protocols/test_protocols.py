@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,17 @@ BODIES = st.sampled_from(list(REQUESTS.values()))
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 def test_the_example_is_predicted(post: Post, request_: Request) -> None:
     post(*request_).raise_for_status()
+
+
+@pytest.mark.parametrize("name", sorted(REQUESTS.keys() - {"predict, arrow"}))
+def test_a_byte_order_mark_before_text_is_no_part_of_it(post: Post, name: str) -> None:
+    path, body, headers = REQUESTS[name]
+    if head := headers.get("Inference-Header-Content-Length"):
+        headers = {"Inference-Header-Content-Length": str(int(head) + len(BOM_UTF8))}
+
+    post(path, BOM_UTF8 + body, headers).raise_for_status()
+
+    assert 400 <= post(path, BOM_UTF8 + BOM_UTF8 + body, headers).status_code < 500
 
 
 @settings(max_examples=500)

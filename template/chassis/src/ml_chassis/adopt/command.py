@@ -21,9 +21,11 @@ NEXT = """
 This is the project of {data} now. Next:
 - read src/model_service/schema.py: its bounds say what is possible, as far as a file can tell;
 - look at build/training/report.html, and ask in training.toml for the quality that you need;
-- say in README.md what it predicts, and complete docs/model-card.md and data/README.md;
+- say in README.md and pyproject.toml what it predicts;
+- complete docs/model-card.md and data/README.md;
 - commit, and run `make train`, so that the model is of a known commit; then `make check`;
-- start the service again, if it runs: `make serve`. What was replaced is in {before}."""
+- start the service again, if it runs: `make serve`. What was replaced is in {before}
+  until the next adoption or `make clean`."""
 
 
 class Wish(NamedTuple):

@@ -1,17 +1,20 @@
 """From a file to the plan of a project for it."""
 
-import csv
 import difflib
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
+from ..data import DataError
+from ..data.formats import read_csv
 from ..data.parse import cleared
-from ..data.sources import split_csv
-from ..data.tables import POSITION, Csv, Type
+from ..data.sources import header
+from ..data.tables import MISSING_WORDS, Csv, Type
 from . import AdoptError
 from .columns import Column, duplicates, feature, key_of, read, refusal
 from .dialect import decimal_of, delimiter_of, encoding_of, missing_in, time_format_of
@@ -33,11 +36,15 @@ class File:
 
     Attributes:
         csv: How it is written.
+        missing: Words that say that a value is missing, besides MISSING_WORDS.
+        usual: How many values of a column are one of those, where it has some.
         columns: In its order.
-        damaged: How many rows have too few or too many values.
+        damaged: How many rows cannot be split, or have too few or too many values.
     """
 
     csv: Csv
+    missing: tuple[str, ...]
+    usual: Mapping[str, int]
     columns: Mapping[str, Column]
     damaged: int
 
@@ -65,10 +72,11 @@ def look(
     """
     if task and task not in TASKS:
         raise AdoptError(f"TASK is {task}: say classification or regression, or leave it out.")
-    frame, dialect, damaged = _table(data)
-    _check(frame, target, time, keep, leave_out)
-    dialect = _with_time(dialect, frame, time)
-    file = File(dialect, read(frame, dialect), damaged)
+    text = _read(data)
+    _check(text.frame, target, time, keep, leave_out)
+    dialect = _with_time(text.csv, text.frame, time)
+    columns = read(text.frame, dialect)
+    file = File(dialect, text.missing, text.usual, columns, text.damaged)
     names = identifiers(file.columns)
     column = file.columns[target]
     label = label_of(column, names[target], task)
@@ -90,6 +98,7 @@ def look(
     return Plan(
         data=data,
         csv=dialect,
+        missing=file.missing,
         rows=len(column.known),
         label=label,
         features=features,
@@ -100,27 +109,48 @@ def look(
     )
 
 
-def _table(data: Path) -> tuple[pl.DataFrame, Csv, int]:
-    """Return the file as text, how it is written, and how many rows are damaged."""
+class _Text(NamedTuple):
+    """A file whose columns are text, null where a value is missing; see `File`."""
+
+    frame: pl.DataFrame
+    csv: Csv
+    missing: tuple[str, ...]
+    usual: Mapping[str, int]
+    damaged: int
+
+
+def _read(data: Path) -> _Text:
     try:
         content = data.read_bytes()
     except OSError as error:
         raise AdoptError(f"{data} cannot be read: {error.strerror}.") from None
     encoding = encoding_of(content)
     try:
-        text = content.decode(encoding)
-        delimiter = delimiter_of(text)
-        rows, broken = split_csv(text, delimiter)
-    except (UnicodeError, csv.Error) as error:
+        delimiter = delimiter_of(content.decode(encoding))
+        blocks = list(read_csv(io.BytesIO(content), header, Csv(delimiter, encoding)))
+    except UnicodeError as error:
         raise AdoptError(f"{data} cannot be read as {encoding}: {error}.") from None
-    if not len(rows):
+    except DataError as error:
+        raise AdoptError(f"{data}: {error}") from None
+    frame = pl.concat(block.rows for block in blocks)
+    if not len(frame):
         raise AdoptError(f"{data} has a first line with names of columns, but no rows.")
-    frame = rows.drop(POSITION)
-    frame = frame.select(cleared(name, pl.String()) for name in frame.columns)
-    missing = missing_in(frame)
-    frame = frame.select(cleared(name, pl.String(), missing) for name in frame.columns)
-    dialect = Csv(delimiter, encoding, decimal_of(frame, delimiter), missing)
-    return frame, dialect, len(broken)
+    given = _cleared(frame, [""])
+    known = _cleared(given, MISSING_WORDS)
+    usual = {each.name: each.null_count() - given[each.name].null_count() for each in known}
+    missing = missing_in(known)
+    frame = _cleared(known, missing)
+    return _Text(
+        frame=frame,
+        csv=Csv(delimiter, encoding, decimal_of(frame, delimiter)),
+        missing=missing,
+        usual={name: count for name, count in usual.items() if count},
+        damaged=sum(len(block.broken) for block in blocks),
+    )
+
+
+def _cleared(frame: pl.DataFrame, words: Iterable[str]) -> pl.DataFrame:
+    return frame.select(cleared(name, pl.String(), words) for name in frame.columns)
 
 
 def _check(
@@ -286,8 +316,14 @@ def _notes_on_file(file: File, time: str | None) -> Iterable[str]:
             f"The file is not UTF-8 and was read as {file.csv.encoding}: "
             "if letters look wrong, save it as UTF-8."
         )
-    if file.csv.missing:
-        yield f"Taken as missing: {', '.join(file.csv.missing)}."
+    if file.missing:
+        yield f"Taken as missing: {', '.join(file.missing)}."
+    for column, count in file.usual.items():
+        if file.columns[column].type is str:
+            yield (
+                f"{count:,} values of {column} are NA or the like, and read as missing: where that "
+                "is a value, give the table `missing=()` in raw.py."
+            )
     times = [each.name for each in file.columns.values() if each.type is datetime]
     if times and time is None:
         yield f"With TIME={times[0]} the model is judged by the newest rows, as it will be used."

@@ -83,6 +83,7 @@ class Plan:
     Attributes:
         data: The file.
         csv: How it is written.
+        missing: Its words that say that a value is missing, besides MISSING_WORDS.
         rows: Number of rows with a label.
         label: What is predicted.
         features: In the order of the file.
@@ -94,6 +95,7 @@ class Plan:
 
     data: Path
     csv: Csv
+    missing: tuple[str, ...]
     rows: int
     label: Label
     features: tuple[Feature, ...]

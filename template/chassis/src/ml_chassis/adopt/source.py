@@ -99,6 +99,7 @@ def raw(plan: Plan) -> str:
         **features,
         plan.label.column: plan.label.type.__name__,
     }
+    words = ", ".join(map(_text, plan.missing))
     personal = [_text(each.column) for each in plan.features if each.personal]
     name = table_name(plan)
     declared = [
@@ -109,9 +110,11 @@ def raw(plan: Plan) -> str:
         *([f"time={_text(plan.time)}"] if plan.time else []),
         *([f"personal=frozenset({{{', '.join(personal)}}})"] if personal else []),
         *_csv(plan),
+        *([f"missing=(*MISSING_WORDS, {words})"] if plan.missing else []),
     ]
     times = "datetime, timedelta" if plan.time else "timedelta"
-    tables = "Csv, RawTable" if _csv(plan) else "RawTable"
+    names = {"Csv": _csv(plan), "MISSING_WORDS": plan.missing, "RawTable": True}
+    tables = ", ".join(name for name, used in names.items() if used)
     return f'''"""YOURS: the raw tables as other systems keep them, and where those are.
 
 Types say what a value must be readable as; what is possible is said in `schema.py`, since what is
@@ -256,13 +259,12 @@ def _target(label: Label) -> str:
 def _csv(plan: Plan) -> list[str]:
     """Return how the file is written, where that is not the usual."""
     usual = type(plan.csv)()
-    said = {
-        name: _tuple(value) if isinstance(value, tuple) else _text(value)
+    given = ", ".join(
+        f"{name}={_text(value)}"
         for name, value in vars(plan.csv).items()
         if value != getattr(usual, name)
-    }
-    given = ", ".join(f"{name}={value}" for name, value in said.items())
-    return [f"csv=Csv({given})"] if said else []
+    )
+    return [f"csv=Csv({given})"] if given else []
 
 
 def _text(value: str) -> str:

@@ -1,47 +1,30 @@
 """Rows from a file or a table of a database, some at a time, whatever there are of them."""
 
-import csv
 import gzip
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
-from itertools import chain, islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-import msgspec
 import polars as pl
-import sqlalchemy as sa
 
+from ..data import DataError
 from ..data.database import hide_password
-from ..data.parse import DTYPES
+from ..data.formats import (
+    SUFFIXES,
+    Block,
+    read_csv,
+    read_json_lines,
+    read_parquet,
+    read_table,
+    text,
+)
 from ..data.privacy import said
-from ..data.sources import SUFFIXES, Broken, open_table, text, to_records
+from ..data.sources import open_table
 from . import ScoreError
 
-CHUNK_ROWS = 65_536
-BLOCK_BYTES = 8_000_000
-FAILED = (csv.Error, pl.exceptions.PolarsError)
-_rows = msgspec.json.Decoder(dict[str, Any])
 
-
-class Chunk(NamedTuple):
-    """Rows as they came; all chunks of one source have the same columns.
-
-    Attributes:
-        rows: The columns.
-        positions: The number of each row in its source, from 1.
-        broken: What could not be split into values.
-        words: Whether all values are text, so that `n/a` may stand for a missing one.
-    """
-
-    rows: pl.DataFrame
-    positions: pl.Series
-    broken: Sequence[Broken] = ()
-    words: bool = False
-
-
-def read(address: str, private: bool) -> Iterator[Chunk]:
+def read(address: str, private: bool) -> Iterator[Block]:
     """Yield the rows of a file, by the end of its name, or of a database's table.
 
     Raises:
@@ -58,138 +41,87 @@ def read(address: str, private: bool) -> Iterator[Chunk]:
         raise ScoreError(f"{path}: give a file that ends in {', '.join(SUFFIXES)}.")
     try:
         if path.suffix == ".parquet":
-            yield from _parquet(path)
+            yield from read_parquet(path)
         elif ".csv" in path.suffixes[-2:]:
-            yield from _csv(path)
+            with _open(path) as file:
+                yield from read_csv(file, _header)
         else:
             yield from _json_lines(path)
-    except (OSError, EOFError, UnicodeError, OverflowError, *FAILED) as error:
+    except DataError as error:
+        raise ScoreError(f"{path}: {error}") from None
+    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
         raise ScoreError(f"{path}: cannot be read: {said(error, private)}") from error
 
 
-def _table(address: str, private: bool) -> Iterator[Chunk]:
+def _table(address: str, private: bool) -> Iterator[Block]:
     if address.startswith(("http://", "https://")):
         raise ScoreError(f"{hide_password(address)}: give a file, or a table of a database.")
+    types = None
     with open_table(address, private) as (connection, table):
-        types = {column.name: _dtype(column) for column in table.columns}
-        chosen = sa.select(table).order_by(*table.primary_key.columns)
-        streamed = connection.execution_options(yield_per=CHUNK_ROWS).execute(chosen)
-        start = 1
-        for part in streamed.partitions():
-            try:
-                rows = pl.DataFrame([tuple(row) for row in part], types, orient="row")
-            except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
-                shown = hide_password(address)
+        for block in read_table(connection, table):
+            types = types or block.rows.schema
+            if odd := [name for name, kind in block.rows.schema.items() if kind != types[name]]:
                 raise ScoreError(
-                    f"{shown}: a value is not of its type: {said(error, private)}"
-                ) from error
-            yield _numbered(rows, start)
-            start += rows.height
+                    f"{hide_password(address)}: {', '.join(odd)}: a value is not of its type."
+                )
+            yield block
 
 
-def _dtype(column: sa.Column[Any]) -> Any:
-    try:
-        kind = column.type.python_type
-    except NotImplementedError:
-        return pl.String
-    return DTYPES.get(kind, pl.Float64 if kind is Decimal else kind)
+def _header(names: Sequence[str]) -> list[str]:
+    """Return the names as they are, since all columns are given back.
 
-
-def _parquet(path: Path) -> Iterator[Chunk]:
-    lazy = pl.scan_parquet(path, glob=False)
-    total = lazy.select(pl.len()).collect().item()
-    for start in range(0, total, CHUNK_ROWS):
-        yield _numbered(lazy.slice(start, CHUNK_ROWS).collect(), start + 1)
-
-
-def _csv(path: Path) -> Iterator[Chunk]:
-    with _open(path) as file:
-        head = next(csv.reader(_decoded([file.readline()])), [])
-        if len(set(head)) < len(head):
-            raise ScoreError(f"{path}: a name of a column is there twice.")
-        types, start = dict.fromkeys(head, pl.String()), 1
-        while lines := file.readlines(BLOCK_BYTES):
-            block = b"".join(lines)
-            if not _is_plain(block, lines, len(head)):
-                yield from _split(chain(lines, file), types, start)
-                return
-            rows = pl.read_csv(
-                block, has_header=False, schema=types, infer_schema=False, quote_char=None
-            )
-            yield _numbered(rows, start)._replace(words=True)
-            start += rows.height
-
-
-def _is_plain(block: bytes, lines: Sequence[bytes], width: int) -> bool:
-    """Return whether Polars may split lines: they have no quotes and not a value too few in all.
-
-    It refuses a line with a value too many, so then each has as many as it should.
+    Raises:
+        DataError: one is there twice.
     """
-    return b'"' not in block and block.count(b",") == len(lines) * (width - 1) and width > 1
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"the name of a column is there twice: {', '.join(twice)}.")
+    return list(names)
 
 
-def _split(lines: Iterable[bytes], types: dict[str, pl.String], start: int) -> Iterator[Chunk]:
-    """Yield the rows of any CSV, split by Python's own reader, which says which row is broken."""
-    numbered = enumerate(csv.reader(_decoded(lines)), start)
-    while part := list(islice(numbered, CHUNK_ROWS)):
-        good = [(at, row) for at, row in part if len(row) == len(types)]
-        reason = f"not {len(types)} values, as the head of the table has"
-        broken = [Broken(at, reason, "") for at, row in part if row and len(row) != len(types)]
-        columns = zip(*(row for _, row in good), strict=True) if good else [()] * len(types)
-        rows = pl.DataFrame(
-            {
-                name: pl.Series(name, [value or None for value in values], pl.String)
-                for name, values in zip(types, columns, strict=True)
-            }
-        )
-        yield Chunk(rows, pl.Series([at for at, _ in good], dtype=pl.Int64), broken, words=True)
-
-
-def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
-    for number, line in enumerate(lines):
-        yield line.decode("utf-8-sig" if number == 0 else "utf-8")
-
-
-def _json_lines(path: Path) -> Iterator[Chunk]:
+def _json_lines(path: Path) -> Iterator[Block]:
     """Yield the rows of JSON lines; a column is of the type that all of its values have."""
-    kinds = defaultdict[str, set[type]](set)
-    for rows, _, _ in _blocks(path):
-        for name in dict.fromkeys(name for row in rows for name in row):
-            kinds[name].update(type(row.get(name)) for row in rows)
-    types = {name: _common(found - {type(None)}) for name, found in kinds.items()}
-    for rows, positions, broken in _blocks(path):
-        columns = {
-            name: pl.Series(name, _values([row.get(name) for row in rows], dtype), dtype)
-            for name, dtype in types.items()
-        }
-        yield Chunk(pl.DataFrame(columns), pl.Series(positions, dtype=pl.Int64), broken)
-
-
-def _blocks(path: Path) -> Iterator[tuple[list[dict[str, Any]], list[int], list[Broken]]]:
-    """Yield rows, their positions, and what is no row."""
+    kinds = defaultdict[str, _Kinds](_Kinds)
     with _open(path) as file:
-        start = 1
-        while lines := file.readlines(BLOCK_BYTES):
-            positions = range(start, start + len(lines))
-            start += len(lines)
-            try:
-                rows = _rows.decode_lines(b"".join(lines))
-            except (msgspec.MsgspecError, ValueError, RecursionError):
-                rows = []
-            if len(rows) == len(lines):
-                yield rows, list(positions), []
-            else:
-                numbered = zip(positions, _decoded(lines), strict=True)
-                yield to_records((at, line) for at, line in numbered if line.strip())
+        for rows, _, _ in read_json_lines(file):
+            for name in dict.fromkeys(name for row in rows for name in row):
+                kinds[name] = kinds[name].and_of([row.get(name) for row in rows])
+    types = {name: each.dtype for name, each in kinds.items()}
+    with _open(path) as file:
+        for rows, positions, broken in read_json_lines(file):
+            columns = [
+                pl.Series(name, _values([row.get(name) for row in rows], dtype), dtype)
+                for name, dtype in types.items()
+            ]
+            yield Block(pl.DataFrame(columns), pl.Series(positions, dtype=pl.Int64), broken)
 
 
-def _common(kinds: set[type]) -> pl.DataType:
-    """Return the type of a column that holds values of some types."""
-    if kinds == {int}:
-        return pl.Int64()
-    if kinds and kinds <= {int, float}:
-        return pl.Float64()
-    return pl.Boolean() if kinds == {bool} else pl.String()
+class _Kinds(NamedTuple):
+    """The types of some values, and the range of the whole numbers among them."""
+
+    types: frozenset[type] = frozenset()
+    low: int = 0
+    high: int = 0
+
+    def and_of(self, values: Sequence[Any]) -> "_Kinds":
+        """Return what holds for more values, too."""
+        whole = [value for value in values if type(value) is int]
+        return _Kinds(
+            self.types.union(map(type, values)) - {type(None)},
+            min(self.low, min(whole, default=0)),
+            max(self.high, max(whole, default=0)),
+        )
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """The type of a column that holds them."""
+        if self.types == {int} and self.low >= -(2**63):
+            if self.high < 2**63:
+                return pl.Int64()
+            if self.low >= 0 and self.high < 2**64:
+                return pl.UInt64()
+        if float in self.types and self.types <= {int, float}:
+            return pl.Float64()
+        return pl.Boolean() if self.types == {bool} else pl.String()
 
 
 def _values(values: list[Any], dtype: pl.DataType) -> list[Any]:
@@ -198,7 +130,3 @@ def _values(values: list[Any], dtype: pl.DataType) -> list[Any]:
 
 def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
-
-
-def _numbered(rows: pl.DataFrame, start: int) -> Chunk:
-    return Chunk(rows, pl.int_range(start, start + rows.height, eager=True))

@@ -10,14 +10,15 @@ import numpy as np
 import polars as pl
 
 from ..contract import Column, Contract, Predictions, Table
+from ..data.formats import Block
 from ..data.parse import REASON, cleared, to_types
-from ..data.tables import Type
+from ..data.tables import MISSING_WORDS, Type
 from ..serving.decode import Decoder
 from ..serving.messages import RefusedError
 from ..serving.predictor import Predictor
 from ..serving.table import Columns, TableChecker
 from . import ScoreError
-from .reading import Chunk, read
+from .reading import read
 from .writing import Output, Refused, writing
 
 BATCH_ROWS = 4_096
@@ -96,7 +97,7 @@ def with_predictions(
 
 
 def _score_chunk(
-    chunk: Chunk, model: Model, checker: TableChecker, output: Output, done: Done
+    chunk: Block, model: Model, checker: TableChecker, output: Output, done: Done
 ) -> None:
     """Write the good rows of a chunk with their predictions, and why the others are refused."""
     listed: list[Refused] = [(each.position, each.reason) for each in chunk.broken]
@@ -110,7 +111,7 @@ def _score_chunk(
 
 
 def _score_rows(
-    chunk: Chunk, model: Model, checker: TableChecker
+    chunk: Block, model: Model, checker: TableChecker
 ) -> tuple[pl.DataFrame, dict[int, str]]:
     """Return the good rows with their predictions, and what is wrong with each of the others.
 
@@ -137,11 +138,11 @@ def _score_rows(
     return with_predictions(rows, answers, model, ids).filter(pl.Series(finite)), refused
 
 
-def _read_features(chunk: Chunk, model: Model) -> tuple[pl.DataFrame, dict[int, str]]:
+def _read_features(chunk: Block, model: Model) -> tuple[pl.DataFrame, dict[int, str]]:
     """Return the columns of the features, and which rows hold text that cannot be read, and why.
 
     Raises:
-        ScoreError: a column is missing.
+        ScoreError: a column is missing, or holds no single values.
     """
     types, declared = chunk.rows.schema, model.contract.features
     if taken := [name for name in model.added if name in types]:
@@ -149,18 +150,29 @@ def _read_features(chunk: Chunk, model: Model) -> tuple[pl.DataFrame, dict[int, 
     if missing := [each.name for each in declared if not (each.nullable or each.name in types)]:
         raise ScoreError(f"INPUT: there is no column {', '.join(missing)}; the schema asks for it.")
     given = [column for column in declared if column.name in types]
+    if nested := [each.name for each in given if types[each.name].is_nested()]:
+        raise ScoreError(f"INPUT: {', '.join(nested)}: a feature is one value, no list or object.")
     features = chunk.rows.select(_plain(column, types[column.name]) for column in given)
-    kinds = {
-        column.name: TYPES[column.type]
+    as_words = [
+        column
         for column in given
         if features.schema[column.name] == pl.String and (chunk.words or column.kind == "numeric")
-    }
-    if not kinds:
+    ]
+    if not as_words:
         return features, {}
-    known = features.select(cleared(name, pl.String()) for name in kinds)
+    kinds = {column.name: TYPES[column.type] for column in as_words}
+    known = features.select(
+        cleared(each.name, pl.String(), _missing(each) if chunk.words else ()) for each in as_words
+    )
     checked = to_types(known, kinds).with_row_index("row")
     unread = checked.filter(pl.col(REASON) != "").select("row", REASON)
     return features.with_columns(checked.select(*kinds)), dict(unread.iter_rows())
+
+
+def _missing(column: Column) -> list[str]:
+    """Return the words of CSV that say that a value is missing: those that are no choice."""
+    choices = {choice.lower() for choice in column.choices or ()}
+    return [word for word in ("", *MISSING_WORDS) if word not in choices]
 
 
 def _plain(column: Column, dtype: pl.DataType) -> pl.Expr:
@@ -168,7 +180,9 @@ def _plain(column: Column, dtype: pl.DataType) -> pl.Expr:
     value = pl.col(column.name)
     if dtype == pl.Null:
         return value.cast(pl.Float64 if column.kind == "numeric" else pl.String)
-    if dtype.is_decimal() or (dtype == pl.Boolean and column.type == "boolean"):
+    if dtype.is_decimal() or dtype in (pl.Int128, pl.UInt128):  # NumPy has none of these
+        return value.cast(pl.Float64)
+    if dtype == pl.Boolean and column.type == "boolean":
         return value.cast(pl.Float64)
     return value.cast(pl.String) if isinstance(dtype, pl.Categorical | pl.Enum) else value
 
@@ -187,7 +201,7 @@ def _predict(predictor: Predictor, table: Table) -> Predictions:
     return np.concatenate(answers) if answers else np.empty(0, np.float32)
 
 
-def _ids(chunk: Chunk, version: str) -> pl.Series:
+def _ids(chunk: Block, version: str) -> pl.Series:
     """Return a name per row: that of its chunk and its position.
 
     The same rows in the same places, scored by the same version, have the same names, so that what

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import IO, cast
 
 import polars as pl
 
+from ..data.formats import SUFFIXES, text
 from ..data.privacy import said
-from ..data.sources import SUFFIXES
 from . import ScoreError
 
 Refused = tuple[int, str]
@@ -25,6 +26,7 @@ class Output:
         """Take its path, and a folder in which it grows."""
         self.path = path
         self.refused_path = refused_path(path)
+        self._target = path.resolve()  # of a symbolic link, what it points to is replaced
         self._folder = folder
         self._growing = folder / path.name
         self._refused = folder / self.refused_path.name
@@ -38,9 +40,10 @@ class Output:
         else:
             with self._append() as file:
                 if ".csv" in self.path.suffixes[-2:]:
-                    rows.write_csv(file, include_header=self._parts == 0)
+                    flat = rows.select(map(_flat, rows))
+                    flat.write_csv(file, include_header=self._parts == 0)
                 else:
-                    rows.write_ndjson(file)
+                    rows.select(map(_for_json, rows)).write_ndjson(file)
         self._parts += 1
 
     def refuse(self, refused: Iterable[Refused]) -> None:
@@ -53,7 +56,7 @@ class Output:
     def keep_refused(self) -> None:
         """Put the list of refused rows in its place; one of another run is no longer true."""
         if self._refused.stat().st_size:
-            self._refused.replace(self.refused_path)
+            shutil.move(self._refused, self.refused_path)  # a link may lead to another disk
         else:
             self.refused_path.unlink(missing_ok=True)
 
@@ -61,7 +64,9 @@ class Output:
         """Put the file in its place."""
         if self.path.suffix == ".parquet":
             pl.scan_parquet(self._folder / "*.part").sink_parquet(self._growing)
-        self._growing.replace(self.path)
+        if self._target.exists():
+            shutil.copymode(self._target, self._growing)
+        self._growing.replace(self._target)
 
     def _append(self) -> IO[bytes]:
         if self.path.suffix == ".gz":
@@ -78,15 +83,30 @@ def writing(path: Path, private: bool) -> Iterator[Output]:
     """
     if not path.name.endswith(SUFFIXES):
         raise ScoreError(f"{path}: give a file that ends in {', '.join(SUFFIXES)}.")
-    if not path.parent.is_dir():
-        raise ScoreError(f"{path}: there is no folder {path.parent}.")
-    if path.is_dir():
-        raise ScoreError(f"{path}: this is a folder.")
+    target = path.resolve()
+    if not target.parent.is_dir():
+        raise ScoreError(f"{path}: there is no folder {target.parent}.")
+    if target.exists() and not target.is_file():
+        raise ScoreError(f"{path}: this is no file, but a folder or a device.")
     try:
-        with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        with TemporaryDirectory(prefix=f".{path.name}.", dir=target.parent) as folder:
             yield Output(path, Path(folder))
     except (OSError, pl.exceptions.ComputeError) as error:
         raise ScoreError(f"{path}: cannot be written: {said(error, private)}") from error
+
+
+def _flat(column: pl.Series) -> pl.Series:
+    """Return a column as CSV can hold it: what is nested as JSON, bytes in hexadecimal digits."""
+    if column.dtype.is_nested():
+        return pl.Series(column.name, [text(value) for value in column.to_list()], pl.String)
+    return column.dt.to_string("iso") if column.dtype == pl.Duration else _for_json(column)
+
+
+def _for_json(column: pl.Series) -> pl.Series:
+    """Return a column as JSON can hold it; Polars panics at bytes."""
+    if column.dtype == pl.Binary:
+        return column.bin.encode("hex")
+    return _flat(column) if "Binary" in str(column.dtype) else column
 
 
 def refused_path(path: Path) -> Path:

@@ -13,10 +13,11 @@ from .. import settings
 from ..project import Project
 from . import DataError, engine
 from .clean import REASON, clean
-from .parse import parse
-from .sources import is_csv, read, to_rows
+from .formats import as_text, to_records
+from .parse import Parsed, parse
+from .sources import is_csv, read
 from .store import Store
-from .tables import PLAIN, POSITION, RawTable
+from .tables import MISSING_WORDS, PLAIN, POSITION, RawTable
 
 
 @dataclass
@@ -75,7 +76,7 @@ def say(done: Update) -> None:
     for origin, (rows, refused) in done.read.items():
         print(f"      {origin}: {rows} rows" + (f", {refused} refused" if refused else ""))
     if not done.read:
-        print("      nothing")
+        print("      nothing is new in the raw tables")
     if done.built:
         since = f" from {done.since:%Y-%m-%d %H:%M} UTC on" if done.since else ""
         print(f"      {done.built} rows with features were built{since}")
@@ -91,8 +92,10 @@ def code_fingerprint(project: Project) -> str:
 
 def _read(store: Store, table: RawTable, address: str, private: bool, done: Update) -> None:
     for chunk in read(address, store.fingerprints(table.name), table.csv, private):
+        if is_csv(chunk.origin):
+            _require_words(store.project, table)
         try:
-            parsed = parse(chunk.rows, _as_written(table, chunk.origin), chunk.sparse)
+            parsed = _parse(chunk.rows, table, chunk.origin, chunk.sparse)
         except DataError as error:
             raise DataError(f"{chunk.origin}: {error}") from None
         done.merged += store.add(table, chunk, parsed)
@@ -100,16 +103,36 @@ def _read(store: Store, table: RawTable, address: str, private: bool, done: Upda
         done.read[chunk.origin] = (chunk.rows.height - len(parsed.refused), refused)
 
 
+def _require_words(project: Project, table: RawTable) -> None:
+    """Make sure that no choice of the schema is a word for a missing value.
+
+    Raises:
+        DataError: one is, in a raw table with a column of that name.
+    """
+    if table.missing is not None:
+        return
+    for column in project.contract.labelled:
+        words = [each for each in column.choices or () if each.lower() in MISSING_WORDS]
+        if words and column.name in table.columns:
+            raise DataError(
+                f"{column.name}: the schema has the choice {words[0]!r}, which is read as missing "
+                f'in CSV: say in the raw table {table.name} what is, such as missing=("?",) or ().'
+            )
+
+
 def _replay(store: Store, table: RawTable, done: Update) -> None:
     for origin, rows in store.refused(table.name).items():
-        frame, _ = to_rows((row.position, row.content) for row in rows)
-        parsed = parse(frame, _as_written(table, origin), sparse=True)
-        done.merged += store.replay(table, origin, parsed, frame[POSITION])
+        block = as_text(to_records((row.position, row.content.encode()) for row in rows))
+        frame = block.rows.with_columns(block.positions.alias(POSITION))
+        parsed = _parse(frame, table, origin, sparse=True)
+        done.merged += store.replay(table, origin, parsed, block.positions)
 
 
-def _as_written(table: RawTable, origin: str) -> RawTable:
-    """Return a table as an origin writes it: numbers in JSON have no decimal comma."""
-    return table if is_csv(origin) else replace(table, csv=PLAIN)
+def _parse(rows: pl.DataFrame, table: RawTable, origin: str, sparse: bool) -> Parsed:
+    """Read values as an origin writes them: numbers in JSON have no decimal comma."""
+    if is_csv(origin):
+        return parse(rows, table, sparse, words=True)
+    return parse(rows, replace(table, csv=PLAIN), sparse)
 
 
 def _build(

@@ -1,33 +1,32 @@
 """Raw rows from files, databases and HTTP: the address says which."""
 
-import csv
 import gzip
 import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import polars as pl
 import sqlalchemy as sa
 
 from . import DataError
 from .database import hide_password
+from .formats import (
+    SUFFIXES,
+    Block,
+    Broken,
+    as_text,
+    read_csv,
+    read_json_lines,
+    read_parquet,
+    read_table,
+    to_records,
+)
 from .privacy import said
 from .tables import ORIGIN, PLAIN, POSITION, Csv
-
-SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
-
-
-class Broken(NamedTuple):
-    """A row that could not even be split into values."""
-
-    position: int
-    reason: str
-    content: str
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def read(
     """Yield what an address has that was not seen before.
 
     Args:
-        address: A file, folder or pattern of Parquet, CSV or JSON lines, each perhaps with .gz; a
-            database and a table, such as `sqlite:///shop.db?table=orders` or
+        address: A file, folder or pattern of Parquet, CSV or JSON lines, the text ones perhaps with
+            .gz; a database and a table, such as `sqlite:///shop.db?table=orders` or
             `postgresql+psycopg://user:password@host/name?table=orders`; or the address of JSON,
             `https://...`, whose answer may point to a next page in a `Link` header.
         seen: The fingerprint of each origin that was read before.
@@ -96,10 +95,7 @@ def header(names: Iterable[str]) -> list[str]:
 
 
 def _files(address: str, seen: Mapping[str, str], dialect: Csv, private: bool) -> Iterator[Chunk]:
-    path = Path(address)
-    pattern = "*" if path.is_dir() else path.name
-    folder = path if path.is_dir() else path.parent
-    found = sorted(each for each in folder.glob(pattern) if each.name.endswith(SUFFIXES))
+    found = _find(Path(address))
     if not found:
         raise DataError(f"{address}: there is no file that ends in {', '.join(SUFFIXES)}.")
     for each in found:
@@ -108,116 +104,58 @@ def _files(address: str, seen: Mapping[str, str], dialect: Csv, private: bool) -
             fingerprint = hashlib.sha256(content).hexdigest()
             origin = each.as_posix()
             if seen.get(origin) != fingerprint:
-                sparse = ".jsonl" in each.suffixes
-                yield Chunk(origin, fingerprint, *_open(each.name, content, dialect), sparse)
+                blocks = _open(each.name, content, dialect)
+                yield _chunk(origin, fingerprint, blocks, sparse=".jsonl" in each.suffixes)
         except DataError as error:
             raise DataError(f"{each}: {error}") from None
-        except (OSError, EOFError, UnicodeError, csv.Error, pl.exceptions.PolarsError) as error:
+        except (OSError, EOFError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{each}: cannot be read: {said(error, private)}") from error
 
 
-def _open(name: str, content: bytes, dialect: Csv) -> tuple[pl.DataFrame, list[Broken]]:
+def _find(path: Path) -> list[Path]:
+    """Return a file, or those of a folder or a pattern; what is hidden is no source."""
+    if path.is_file():
+        return [path] if path.name.endswith(SUFFIXES) else []
+    folder, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
+    return sorted(
+        each
+        for each in folder.glob(pattern)
+        if each.name.endswith(SUFFIXES) and not each.name.startswith(".") and each.is_file()
+    )
+
+
+def _open(name: str, content: bytes, dialect: Csv) -> Iterator[Block]:
     if name.endswith(".gz"):
         return _open(name.removesuffix(".gz"), gzip.decompress(content), dialect)
     if name.endswith(".parquet"):
-        return _numbered(pl.read_parquet(content)), []
+        return read_parquet(content)
     if name.endswith(".csv"):
-        return split_csv(_decoded(content, dialect.encoding), dialect.delimiter)
-    return _json_lines(content.decode("utf-8-sig"))
+        return read_csv(io.BytesIO(content), header, dialect)
+    return map(as_text, read_json_lines(io.BytesIO(content)))
 
 
-def _decoded(content: bytes, encoding: str) -> str:
-    try:
-        return content.decode(encoding)
-    except LookupError:
-        raise DataError(
-            f"there is no encoding {encoding!r}: correct `encoding` in the raw table."
-        ) from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"byte {error.start + 1}, in line {line}, is not {encoding}: "
-            "say in the raw table which `encoding` the file has, such as cp1252."
-        ) from None
-
-
-def split_csv(text: str, delimiter: str) -> tuple[pl.DataFrame, list[Broken]]:
-    """Return the rows of a file; what holds no value at all is no row."""
-    file = io.StringIO(text, newline="")
-    lines = csv.reader(file, delimiter=delimiter, skipinitialspace=delimiter != " ")
-    head = header(next((names for names in lines if _filled(names)), []))
-    rows: list[list[str]] = []
-    positions, broken = list[int](), list[Broken]()
-    for position, values in enumerate(lines, start=1):
-        if not _filled(values):
-            continue
-        if len(values) == len(head):
-            rows.append(values)
-            positions.append(position)
-        else:
-            reason = f"{len(values)} values in a table of {len(head)} columns"
-            broken.append(Broken(position, reason, json.dumps(values, ensure_ascii=False)))
-    table = pl.DataFrame(rows, schema=dict.fromkeys(head, pl.String), orient="row")
-    return table.with_columns(pl.Series(POSITION, positions, pl.Int64)), broken
-
-
-def _filled(values: Sequence[str]) -> bool:
-    return any(value.strip() for value in values)
-
-
-def _json_lines(text: str) -> tuple[pl.DataFrame, list[Broken]]:
-    lines = ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())
-    return to_rows(lines)
-
-
-def to_rows(lines: Iterable[tuple[int, str]]) -> tuple[pl.DataFrame, list[Broken]]:
-    """Return rows, each the text of a JSON object, as text, and what is none."""
-    rows, positions, broken = to_records(lines)
-    names = dict.fromkeys(name for row in rows for name in row if name != POSITION)
-    # As text: one column may hold numbers and words.
-    columns = {name: [text(row.get(name)) for row in rows] for name in names}
-    frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
-    return frame.with_columns(pl.Series(POSITION, positions, pl.Int64)), broken
-
-
-def to_records(
-    lines: Iterable[tuple[int, str]],
-) -> tuple[list[dict[str, Any]], list[int], list[Broken]]:
-    """Return JSON objects, their positions, and what is no object."""
-    rows, positions, broken = list[dict[str, Any]](), list[int](), list[Broken]()
-    for position, line in lines:
-        try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("not an object")
-        except ValueError as error:
-            broken.append(Broken(position, f"not a row in JSON: {error}", line))
-        else:
-            rows.append(row)
-            positions.append(position)
-    return rows, positions, broken
-
-
-def text(value: Any) -> str | None:
-    """Return a value of JSON as text."""
-    return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
-    frame = frame.drop(POSITION, strict=False)
-    return frame.with_row_index(POSITION, offset=1).with_columns(pl.col(POSITION).cast(pl.Int64))
+def _chunk(origin: str, fingerprint: str, blocks: Iterable[Block], sparse: bool = False) -> Chunk:
+    """Return all rows of an origin; a column that is text in one block is text in all."""
+    rows = list[pl.DataFrame]()
+    broken = list[Broken]()
+    for block in blocks:
+        numbers = block.positions.cast(pl.Int64).alias(POSITION)
+        rows.append(block.rows.drop(POSITION, strict=False).with_columns(numbers))
+        broken += block.broken
+    none = pl.DataFrame(schema={POSITION: pl.Int64})
+    frame = pl.concat(rows or [none], how="diagonal_relaxed")
+    return Chunk(origin, fingerprint, frame, broken, sparse)
 
 
 def _table(address: str, seen: Mapping[str, str], private: bool) -> Iterator[Chunk]:
     shown = hide_password(address)
     with open_table(address, private) as (connection, table):
-        found = pl.read_database(sa.select(table), connection, infer_schema_length=None)
+        found = _chunk(shown, "", read_table(connection, table))
     # Without an order, so that a table in another order is the same.
-    fingerprint = hashlib.sha256(
-        b"".join(sorted(line.encode() for line in found.write_csv().splitlines()))
-    ).hexdigest()
+    lines = sorted(found.rows.drop(POSITION).write_csv().splitlines())
+    fingerprint = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     if seen.get(shown) != fingerprint:
-        yield Chunk(shown, fingerprint, _numbered(found))
+        yield replace(found, fingerprint=fingerprint)
 
 
 @contextmanager
@@ -239,7 +177,7 @@ def open_table(address: str, private: bool) -> Iterator[tuple[sa.Connection, sa.
         raise DataError(f"{shown}: say which table, with ?table=NAME.") from None
     except sa.exc.NoSuchTableError as error:
         raise DataError(f"{shown}: there is no table {error}.") from None
-    except (sa.exc.SQLAlchemyError, ImportError, pl.exceptions.PolarsError) as error:
+    except (sa.exc.SQLAlchemyError, ImportError, ValueError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{shown}: cannot be read: {said(error, private)}") from error
 
 
@@ -249,19 +187,20 @@ def _pages(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:
     for page, body in fetch(address):
         fingerprint = hashlib.sha256(body).hexdigest()
         if seen.get(page) != fingerprint:
-            yield Chunk(page, fingerprint, *_json(body, page), sparse=True)
+            yield _chunk(page, fingerprint, _json(body, page), sparse=True)
 
 
-def _json(body: bytes, shown: str) -> tuple[pl.DataFrame, list[Broken]]:
-    """Return the rows of a list of objects, or of JSON lines."""
+def _json(body: bytes, shown: str) -> Iterator[Block]:
+    """Yield the rows of a list of objects, or of JSON lines.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if not body.decode("utf-8-sig", "replace").lstrip().startswith("["):
+        yield from map(as_text, read_json_lines(io.BytesIO(body)))
+        return
     try:
-        text = body.decode()
-    except UnicodeError as error:
-        raise DataError(f"{shown}: cannot be read: {error}") from None
-    if not text.lstrip().startswith("["):
-        return _json_lines(text)
-    try:
-        rows = json.loads(text)
-    except ValueError as error:
+        rows = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{shown}: the answer is not JSON: {error}") from None
-    return to_rows((number, json.dumps(row)) for number, row in enumerate(rows, 1))
+    yield as_text(to_records((at, json.dumps(row).encode()) for at, row in enumerate(rows, 1)))

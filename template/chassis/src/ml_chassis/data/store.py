@@ -23,10 +23,11 @@ from ..settings import Settings
 from . import DataError
 from .clean import REASON
 from .database import INSERTS, open_database
+from .formats import Broken
 from .lock import only_one
 from .parse import DTYPES, Parsed
 from .privacy import said
-from .sources import Broken, Chunk
+from .sources import Chunk
 from .tables import ORIGIN, RawTable, Type
 
 SQL: dict[Type, type[sa.types.TypeEngine[Any]]] = {

@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, get_args
 
 Type = type[str] | type[int] | type[float] | type[bool] | type[datetime]
 TYPES = (str, int, float, bool, datetime)
+
+Epoch = Literal["s", "ms", "us", "ns"]
+MISSING_WORDS = ("na", "n/a", "nan", "null", "none")
+"""Words of CSV that say that a value is missing, in any case, unless a table says others."""
 
 ORIGIN, POSITION = "row_origin", "row_position"
 """Columns that say from which file, table or page a row is, and its number there, from 1."""
@@ -19,14 +24,12 @@ class Csv:
         delimiter: What stands between two values.
         encoding: Of its text, as Python names it.
         decimal: "," in 1.234,5, "." in 1,234.5; spaces and ' may group thousands, too.
-        missing: Further words that say that a value is missing, such as "?"; see `parse.MISSING`.
         time_format: Of times, as in `strptime`, such as "%d.%m.%Y"; "" is ISO 8601.
     """
 
     delimiter: str = ","
     encoding: str = "utf-8-sig"
     decimal: str = "."
-    missing: tuple[str, ...] = ()
     time_format: str = ""
 
     def __post_init__(self) -> None:
@@ -57,6 +60,10 @@ class RawTable:
         time: The column that says when a row is about, in UTC, never missing; None where rows hold
             at any time.
         csv: How it is written, where it is a file of comma-separated values.
+        missing: Words that say that a value is missing, such as (*MISSING_WORDS, "?"), in upper or
+            lower case; () where NA is a value. None: MISSING_WORDS in CSV, no words elsewhere. What
+            is empty in CSV is missing always.
+        epoch: The unit of times that are numbers, since 1970 in UTC; None refuses such times.
     """
 
     name: str
@@ -66,6 +73,8 @@ class RawTable:
     time: str | None = None
     personal: frozenset[str] = frozenset()
     csv: Csv = PLAIN
+    missing: tuple[str, ...] | None = None
+    epoch: Epoch | None = None
 
     def __post_init__(self) -> None:
         """Check that key, time and personal columns are declared.
@@ -73,8 +82,11 @@ class RawTable:
         Raises:
             ValueError: one is not, a name is not free, or a type is none of `Type`.
         """
-        if isinstance(self.key, str):
-            raise ValueError(f'{self.name}: give key as a tuple, ("{self.key}",)')
+        for field in ("key", "missing"):
+            if isinstance(given := getattr(self, field), str):
+                raise ValueError(f'{self.name}: give {field} as a tuple, ("{given}",)')
+        if self.epoch not in {None, *get_args(Epoch)}:
+            raise ValueError(f"{self.name}: give epoch as one of {', '.join(get_args(Epoch))}")
         if odd := sorted(name for name, kind in self.columns.items() if kind not in TYPES):
             kinds = ", ".join(each.__name__ for each in TYPES)
             raise ValueError(f"{self.name}: declare {', '.join(odd)} as one of {kinds}")

@@ -7,6 +7,7 @@ the same verdict.
 """
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence, Set
 from typing import Annotated, Any, Literal, cast
 
@@ -92,6 +93,9 @@ class Decoder:
             RefusedError: the body is no JSON (400), or not a valid request (422).
         """
         rows = self._decode_fast(body)
+        if not rows and body.startswith(BOM_UTF8):
+            body = body.removeprefix(BOM_UTF8)
+            rows = self._decode_fast(body)
         if rows and len(rows) <= max_rows:
             return rows
         return self._parse(body, max_rows)

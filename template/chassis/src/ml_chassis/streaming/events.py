@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -125,7 +126,7 @@ class EventReader:
         if len(received.body) > self._max_bytes:
             raise too_long(self._max_bytes)
         try:
-            message = self._message.model_validate_json(received.body)
+            message = self._message.model_validate_json(received.body.removeprefix(BOM_UTF8))
         except ValidationError as error:
             refused = explain(error)
             for problem in refused.refusal.problems:

@@ -42,6 +42,12 @@ MEASURES = (
 """What gates can be declared for: of the qualities, for that of the kind of label."""
 HIGHER_IS_BETTER = ("auc", "r2", "gain_over_", "worst_slice_")
 """How measures begin that have a minimum; the others have a maximum."""
+BOUNDS = {
+    "gain_over_base_rate": "lower",
+    "gain_over_champion": "lower",
+    **{f"worst_slice_{quality}": "upper" for quality in QUALITIES},
+}
+"""Measures that are an end of a 95 % interval, so that chance neither passes nor fails a model."""
 
 
 class ConfigError(UserError):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import Limit
+from .config import BOUNDS, Limit
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,11 @@ class Gate:
 
     @property
     def condition(self) -> str:
-        """What is asked."""
+        """What is asked, and of which end of an interval."""
+        bound = f"{BOUNDS[self.name]} confidence bound " if self.name in BOUNDS else ""
         if self.limit.minimum is not None:
-            return f"at least {self.limit.minimum:g}"
-        return f"at most {self.limit.maximum:g}"
+            return f"{bound}at least {self.limit.minimum:g}"
+        return f"{bound}at most {self.limit.maximum:g}"
 
     def __str__(self) -> str:
         """Return it as a line for a terminal."""

@@ -1,5 +1,6 @@
 """What the protocols share: the way from a request to its answer."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -96,13 +97,15 @@ def page(
 
 
 def read_json(body: bytes) -> Any:
-    """Return the value that a body holds; NaN, which these clients write, is a number.
+    """Return the value that a body holds, perhaps after a byte order mark.
+
+    NaN, which these clients write, is a number.
 
     Raises:
         RefusedError: the body is not JSON (400).
     """
     try:
-        return from_json(body)
+        return from_json(body.removeprefix(BOM_UTF8))
     except ValueError as error:
         raise RefusedError(400, f"The body is not JSON. {error}") from None
 
