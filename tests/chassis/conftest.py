@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from chassis.object_storage import Storage, running
 from ml_chassis import testing
 from ml_chassis.testing import SERVE, Service, Trained, start_service
-from postgresql import running_postgresql
+from postgresql import pooled, running_postgresql
 
 # How long an example takes says something of the machine alone.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -57,6 +57,13 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def pooler(postgresql: str) -> Iterator[str]:
+    """Run what stands before it, as in production, where it is installed."""
+    with pooled(postgresql) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Return an empty database: a file, or one in a server."""
@@ -68,7 +75,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        yield server.set(database=name).render_as_string(hide_password=False)
+        before = sa.make_url(request.getfixturevalue("pooler"))
+        yield before.set(database=name).render_as_string(hide_password=False)
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
     engine.dispose()
 

@@ -18,7 +18,7 @@ from ml_chassis.serving.predictor import Predictor
 from ml_chassis.testing import Trained
 from ml_chassis.training import card, estimator, optimisation_report
 from ml_chassis.training.config import ConfigError, Limit, OptimisationConfig, read
-from ml_chassis.training.export import export
+from ml_chassis.training.export import Parity, export
 from ml_chassis.training.measures import Estimate
 from ml_chassis.training.optimise import Optimisation, optimise, propose, require
 from ml_chassis.training.quantization import quantize
@@ -128,10 +128,12 @@ def test_the_fastest_of_those_that_can_be_chosen_is_chosen(found: Optimisation) 
     ],
 )
 def test_a_variant_is_refused_for_a_reason(
-    found: Optimisation, rows: Rows, change: dict[str, float], difference: float, reason: str
+    found: Optimisation, rows: Rows, change: dict[str, float], difference: float | None, reason: str
 ) -> None:
     full = replace(found.measured[0].variant, name=FULL)
-    other = replace(full, name="another", difference=difference)
+    answer = np.zeros(1, np.float32)
+    exported = None if difference is None else Parity(difference, {}, answer, answer)
+    other = replace(full, name="another", exported=exported)
     asked = ANYTHING.model_copy(update=change)
 
     _, measured = measure(read(PROJECT), asked, [full, other], rows.test, rounds=2)

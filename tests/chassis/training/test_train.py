@@ -15,11 +15,12 @@ from chassis.flights import CONTRACT, PROJECT
 from chassis.rows import small_dataset
 from ml_chassis import registry
 from ml_chassis.contract import Categorical, Numeric, Predictions
+from ml_chassis.personal import MASK
 from ml_chassis.testing import Trained
 from ml_chassis.training import estimator
 from ml_chassis.training.config import ConfigError, Limit, TrainingConfig, read
 from ml_chassis.training.estimator import Dataset, FittedModel
-from ml_chassis.training.export import export, parity_difference
+from ml_chassis.training.export import export, parity, parity_difference
 from ml_chassis.training.split import SplitError
 from ml_chassis.training.train import GateError, train
 
@@ -132,6 +133,29 @@ class Changed:
 
 def test_the_order_of_opsets_does_not_change_the_bytes(fitted: FittedModel) -> None:
     assert export(CONTRACT, Changed(fitted, reverse_opsets=True)) == export(CONTRACT, fitted)
+
+
+def test_parity_names_the_row_that_differs_most(
+    fitted: FittedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, contract = small_dataset(), copy(CONTRACT)
+    hidden = [replace(each, personal=each.name == "carrier") for each in CONTRACT.features]
+    monkeypatch.setattr(contract, "features", hidden)
+    graph = export(CONTRACT, fitted)
+
+    class Odd(Changed):
+        def predict(self, numeric: Numeric, categorical: Categorical) -> Predictions:
+            answers = super().predict(numeric, categorical)
+            answers[numeric[:, 0] == rows.numeric[7, 0]] /= 2
+            return answers
+
+    found = parity(Odd(fitted), graph, replace(rows, contract=contract))
+
+    assert found.row[CONTRACT.numeric[0]] == rows.numeric[7, 0]
+    assert found.row["carrier"] == MASK
+    assert found.difference == pytest.approx(float(abs(found.exported - found.fitted)))
+    assert f"where the fitted model answers {found.fitted:.3f}"[:-2] in str(found)
+    assert f"{CONTRACT.numeric[0]}={found.row[CONTRACT.numeric[0]]}" in str(found)
 
 
 @pytest.mark.parametrize("shift", [0.001, float("nan")])

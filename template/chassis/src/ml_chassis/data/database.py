@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -31,13 +32,21 @@ def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
             raise DataError(f"{hide_password(url)}: use sqlite:///FILE or postgresql+psycopg://.")
         if parsed.database and parsed.get_backend_name() == "sqlite":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(parsed, hide_parameters=True)
+        engine = engine_of(parsed)
         tables.create_all(engine)
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         raise DataError(
             f"{hide_password(url)}: cannot be opened: {said(error, private)}"
         ) from error
     return engine
+
+
+def engine_of(url: sa.URL, **options: Any) -> sa.Engine:
+    """Return an engine whose errors show no values, and that a pooler may stand before."""
+    if url.drivername == "postgresql+psycopg":
+        # A statement that is prepared by name is known to one connection alone.
+        options["connect_args"] = {"prepare_threshold": None}
+    return sa.create_engine(url, hide_parameters=True, **options)
 
 
 def hide_password(address: str) -> str:

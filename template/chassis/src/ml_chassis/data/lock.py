@@ -1,20 +1,39 @@
-"""One process at a time, on all hosts that share a database. A process that dies holds nothing."""
+"""One process at a time, on all hosts that share a database."""
 
 import fcntl
 import os
 import socket
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from zlib import crc32
+from threading import Event, Thread
 
 import sqlalchemy as sa
 
 from ..errors import UserError
 
-OURS = crc32(b"model_service") & 0x7FFFFFFF
-"""The first half of the key of a lock in PostgreSQL, which others may use as well."""
+LEASE_SECONDS = 60.0
+"""How long a lock in PostgreSQL is kept for a process of which nothing is heard."""
+LOCKS = sa.Table(
+    "locks",
+    sa.MetaData(),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False, comment="for people"),
+    sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+)
+TAKE = sa.text(
+    "INSERT INTO locks (name, owner, holder, until) "
+    "VALUES (:name, :owner, :holder, now() + make_interval(secs => :seconds)) "
+    "ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, holder = excluded.holder, "
+    "until = excluded.until WHERE locks.until < now()"
+)
+RENEW = sa.text(
+    "UPDATE locks SET until = now() + make_interval(secs => :seconds) "
+    "WHERE name = :name AND owner = :owner"
+)
 
 
 class BusyError(UserError):
@@ -24,8 +43,11 @@ class BusyError(UserError):
 def only_one(engine: sa.Engine, name: str) -> AbstractContextManager[None]:
     """Keep others out who ask for the same name.
 
+    In SQLite, a process that dies lets go at once; in PostgreSQL, after LEASE_SECONDS.
+
     Raises:
-        BusyError: another process is in; the message says which.
+        BusyError: another process is in; the message says which. Or this one was held up for so
+            long that another got in.
     """
     locks: dict[str, Callable[[sa.Engine, str], AbstractContextManager[None]]] = {
         "sqlite": _in_file,
@@ -46,7 +68,7 @@ def _in_file(engine: sa.Engine, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise BusyError(_busy(name, file.read())) from None
+            raise BusyError(f"Another {name} runs: {file.read() or 'it has just begun'}.") from None
         file.truncate(0)
         file.write(_me())
         file.flush()
@@ -55,31 +77,43 @@ def _in_file(engine: sa.Engine, name: str) -> Iterator[None]:
 
 @contextmanager
 def _in_postgresql(engine: sa.Engine, name: str) -> Iterator[None]:
-    """Take an advisory lock; the server lets go of it when the connection ends."""
-    lock = {"ours": OURS, "which": crc32(name.encode()) & 0x7FFFFFFF}
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(
-            sa.text("SELECT set_config('application_name', :me, false)"), {"me": _me()[:63]}
+    """Keep a row with an owner and an expiry, which is renewed.
+
+    Behind a pooler such as PgBouncer, an advisory lock would be that of a connection which others
+    use as well.
+    """
+    lock = {"name": name, "owner": uuid.uuid4().hex, "seconds": LEASE_SECONDS}
+    mine = sa.and_(LOCKS.c.name == name, LOCKS.c.owner == lock["owner"])
+    with engine.begin() as connection:
+        LOCKS.create(connection, checkfirst=True)
+    with engine.begin() as connection:
+        if connection.execute(TAKE, {**lock, "holder": _me()}).rowcount != 1:
+            chosen = sa.select(LOCKS.c.holder, LOCKS.c.until).where(LOCKS.c.name == name)
+            holder, until = connection.execute(chosen).one()
+            until = f"{until.astimezone(UTC):%H:%M:%S} UTC"
+            raise BusyError(f"Another {name} runs: {holder}. If it has died, wait until {until}.")
+    ended = Event()
+    renewal = Thread(target=_renew, args=(engine, lock, ended), daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewal.join()
+        with engine.begin() as connection:
+            kept = connection.execute(sa.delete(LOCKS).where(mine)).rowcount == 1
+    if not kept:
+        raise BusyError(
+            f"This {name} was held up for more than {LEASE_SECONDS:.0f} s, and another one began "
+            "meanwhile: look at what the two did, in `make models` and `make runs`."
         )
-        if not connection.scalar(sa.text("SELECT pg_try_advisory_lock(:ours, :which)"), lock):
-            holder = connection.scalar(
-                sa.text(
-                    "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid) "
-                    "WHERE locktype = 'advisory' AND granted "
-                    "AND classid = :ours AND objid = :which"
-                ),
-                lock,
-            )
-            raise BusyError(_busy(name, holder or ""))
-        try:
-            yield
-        finally:
-            connection.execute(sa.text("SELECT pg_advisory_unlock(:ours, :which)"), lock)
+
+
+def _renew(engine: sa.Engine, lock: dict[str, object], ended: Event) -> None:
+    while not ended.wait(LEASE_SECONDS / 4):
+        with suppress(sa.exc.SQLAlchemyError), engine.begin() as connection:  # tried again
+            connection.execute(RENEW, lock)
 
 
 def _me() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC):%H:%M} UTC"
-
-
-def _busy(name: str, holder: str) -> str:
-    return f"Another {name} runs: {holder or 'it has just begun'}."

@@ -13,7 +13,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from . import DataError
-from .database import hide_password
+from .database import engine_of, hide_password
 from .formats import (
     SUFFIXES,
     Block,
@@ -170,7 +170,7 @@ def open_table(address: str, private: bool) -> Iterator[tuple[sa.Connection, sa.
         url = sa.make_url(address)
         name = str(url.query["table"])
         database = url.difference_update_query(["table"])
-        engine = sa.create_engine(database, poolclass=sa.NullPool, hide_parameters=True)
+        engine = engine_of(database, poolclass=sa.NullPool)
         with engine.connect() as connection:
             yield connection, sa.Table(name, sa.MetaData(), autoload_with=connection)
     except KeyError:

@@ -1,8 +1,10 @@
 """One ONNX graph from raw values to prediction, and the proof that it answers the same."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from ..contract import (
@@ -13,6 +15,7 @@ from ..contract import (
     Numeric,
     Predictions,
 )
+from ..personal import MASK
 from ..serving.predictor import Predictor
 from .estimator import Dataset, FittedModel
 
@@ -70,26 +73,79 @@ def _forget_source(model: onnx.ModelProto) -> None:
         del part.metadata_props[:]
 
 
-def parity_difference(model: FittedModel, graph: bytes, rows: Dataset) -> float:
-    """Return the largest difference between the graph and the fitted model.
+class Parity(NamedTuple):
+    """How far a graph is from the fitted model, and on which row.
+
+    Attributes:
+        difference: The largest; NaN, which no gate accepts, where an answer is not finite, or no
+            probability where it should be one.
+        row: The features of the row where it is, without personal values.
+        fitted: What the fitted model answers, shape (*width,).
+        exported: What the graph answers, shape (*width,).
+    """
+
+    difference: float
+    row: dict[str, Any]
+    fitted: Predictions
+    exported: Predictions
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        row = ", ".join(f"{name}={value!r}" for name, value in self.row.items())
+        answers = (np.array2string(each, precision=9) for each in (self.exported, self.fitted))
+        return "the graph answers {} where the fitted model answers {}: {}".format(*answers, row)
+
+
+def parity(model: FittedModel, graph: bytes, rows: Dataset) -> Parity:
+    """Return where the graph and the fitted model differ most.
 
     Compared on real rows; on the same rows with every number missing, and with every category
-    unknown; and with each number in turn, and all of them, at the bounds of the schema. NaN, which
-    no gate accepts, where an answer is not finite, or no probability where it should be one.
+    unknown; and with each number in turn, and all of them, at the bounds of the schema.
     """
-    predictor = Predictor(rows.contract, graph)
-    differences = []
+    predictor, contract = Predictor(rows.contract, graph), rows.contract
+    found = list[Parity]()
     for numeric, categorical in _cases(rows):
-        answers = [each.predict(numeric, categorical) for each in (predictor, model)]
-        possible = all(_is_possible(rows.contract, answer) for answer in answers)
-        differences.append(np.abs(answers[0] - answers[1]).max() if possible else np.nan)
-    return float(np.max(differences))
+        exported, fitted = (each.predict(numeric, categorical) for each in (predictor, model))
+        apart = np.abs(exported - fitted).reshape(len(numeric), -1).max(axis=1)
+        apart[~(_possible(contract, exported) & _possible(contract, fitted))] = np.nan
+        at = int(np.argmax(apart))  # of NaN the first
+        row = _readable(contract, numeric[at], categorical[at])
+        found.append(Parity(float(apart[at]), row, fitted[at], exported[at]))
+    return max(found, key=lambda each: (np.isnan(each.difference), each.difference))
 
 
-def _is_possible(contract: Contract, answer: Predictions) -> bool:
-    if contract.task == "regression":
-        return bool(np.isfinite(answer).all())
-    return bool(((answer >= 0) & (answer <= 1)).all())
+def parity_difference(model: FittedModel, graph: bytes, rows: Dataset) -> float:
+    """Return the largest difference between the graph and the fitted model; see `parity`."""
+    return parity(model, graph, rows).difference
+
+
+def _possible(contract: Contract, answers: Predictions) -> npt.NDArray[np.bool_]:
+    """Return whether each answer is one that can be, shape (rows,)."""
+    number = contract.task == "regression"
+    good = np.isfinite(answers) if number else (answers >= 0) & (answers <= 1)
+    rows: npt.NDArray[np.bool_] = good.reshape(len(answers), -1).all(axis=1)
+    return rows
+
+
+def _readable(
+    contract: Contract, numeric: npt.NDArray[Any], categorical: npt.NDArray[Any]
+) -> dict[str, Any]:
+    """Return a row of the arrays by its features; a missing value is None."""
+    values: dict[str, Any] = {
+        **{
+            name: value or None
+            for name, value in zip(contract.categorical, categorical, strict=True)
+        },
+        **{
+            name: None if np.isnan(value) else float(value)
+            for name, value in zip(contract.numeric, numeric, strict=True)
+        },
+    }
+    return {
+        each.name: MASK if each.personal else values[each.name]
+        for each in contract.features
+        if each.name in values
+    }
 
 
 def _cases(rows: Dataset) -> Iterator[tuple[Numeric, Categorical]]:

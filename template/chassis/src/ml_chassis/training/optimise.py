@@ -116,7 +116,7 @@ def propose(
     if found.chosen is found.measured[0] or _is_champion(variant, models):
         return None
     of_its_size = config.model_copy(update={"parameters": variant.parameters})
-    candidate = assess(of_its_size, rows, variant.model, variant.graph, variant.difference, models)
+    candidate = assess(of_its_size, rows, variant.model, variant.graph, variant.exported, models)
     facts = {"config_sha256": config.fingerprint(), "variant": found.sentence}
     return replace(candidate, facts=candidate.facts | facts)
 

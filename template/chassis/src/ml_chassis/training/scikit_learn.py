@@ -51,7 +51,8 @@ def convert(contract: Contract, pipeline: Any) -> onnx.ModelProto:
 def with_float32_thresholds(trees: Any) -> Any:
     """Return histogram gradient boosting whose thresholds ONNX, in float32, does not round.
 
-    Rounded to the nearest, a threshold may pass a value that lies on it, such as 17.2.
+    Rounded to the nearest, a threshold may pass a value that lies on it, such as 17.2. Other trees
+    of scikit-learn need nothing of the kind: skl2onnx lowers their thresholds.
     """
     rounded = deepcopy(trees)
     for each in rounded._predictors:

@@ -29,7 +29,7 @@ from .config import CONFIG, TrainingConfig, read
 from .dataset import fingerprint
 from .estimator import Dataset, Estimator, FittedModel
 from .evaluation import SEEDS, evaluate, without_some
-from .export import export, parity_difference
+from .export import Parity, export, parity
 from .gates import judge
 from .log import Log, describe_run, open_log
 from .split import Split
@@ -145,8 +145,7 @@ def fit(config: TrainingConfig, rows: Rows, models: Root, steps: int = STEPS) ->
 
     step(4, "export to ONNX and compare", steps)
     graph = export(train.contract, model)
-    difference = parity_difference(model, graph, rows.test)
-    return assess(config, rows, model, graph, difference, models, steps)
+    return assess(config, rows, model, graph, parity(model, graph, rows.test), models, steps)
 
 
 def assess(
@@ -154,7 +153,7 @@ def assess(
     rows: Rows,
     model: FittedModel,
     graph: bytes,
-    difference: float | None,
+    exported: Parity | None,
     models: Root,
     steps: int = STEPS,
 ) -> Candidate:
@@ -165,7 +164,7 @@ def assess(
         rows: What it was fitted to, and what it is measured on.
         model: The model.
         graph: The same as ONNX, which is what will be served.
-        difference: Between the two; None where the model is the graph.
+        exported: How far the two are apart; None where the model is the graph.
         models: Folder or URL of the registry, whose champion is measured on the same rows.
         steps: Of which this is the fifth.
     """
@@ -175,11 +174,13 @@ def assess(
     refits = list(_refits(module, parameters, config.seed, rows.train, rows.test))
     evaluation = evaluate(config, rows.test, model, others, refits)
     measures = evaluation.measures | {"refused_share": rows.refused_share}
-    if difference is not None:
-        measures["parity_difference"] = difference
+    if exported is not None:
+        measures["parity_difference"] = exported.difference
     gates = judge(measures, config.gates)
     for gate in gates:
         print(f"      {gate}")
+        if gate.name == "parity_difference" and gate.passed is False:
+            print(f"           {exported}")
     facts = origin(config, rows, module) | {
         "test_from": config.test_from,
         "test_share": config.test_share,

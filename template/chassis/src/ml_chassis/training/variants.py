@@ -12,7 +12,7 @@ from ..serving.predictor import Predictor
 from . import estimator
 from .config import OptimisationConfig, TrainingConfig
 from .estimator import Dataset, FittedModel
-from .export import bounds, export, parity_difference
+from .export import Parity, bounds, export, parity
 from .gates import judge
 from .measures import Estimate, mean_interval, measures_of
 from .quantization import quantize
@@ -48,7 +48,7 @@ class Variant:
     parameters: dict[str, Any]
     model: FittedModel
     graph: bytes
-    difference: float | None
+    exported: Parity | None
     """Between the fitted model and the graph; None in int8, which is not meant to be equal."""
 
 
@@ -84,7 +84,7 @@ def _with_int8(
     name: str, parameters: dict[str, Any], model: FittedModel, test: Dataset
 ) -> Iterator[Variant]:
     graph = export(test.contract, model)
-    yield Variant(name, parameters, model, graph, parity_difference(model, graph, test))
+    yield Variant(name, parameters, model, graph, parity(model, graph, test))
     if quantized := quantize(graph):
         served = Served(quantized, Predictor(test.contract, quantized))
         yield Variant(f"{name}, int8", parameters, served, quantized, None)
@@ -169,9 +169,9 @@ def _refusal(
     """Return the first condition that a variant does not meet; NaN meets none."""
     if variant.name == FULL:
         return ""
-    if variant.difference is not None:
+    if variant.exported is not None:
         limits = {name: limit for name, limit in config.gates.items() if name == PARITY}
-        if any(not gate.passed for gate in judge({PARITY: variant.difference}, limits)):
+        if any(not gate.passed for gate in judge({PARITY: variant.exported.difference}, limits)):
             return "the graph does not answer like the model"
     if not batch_difference <= asked.maximum_batch_difference:
         return "answers depend on the other rows of a call"
