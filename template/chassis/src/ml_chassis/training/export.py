@@ -123,7 +123,7 @@ def _possible(contract: Contract, answers: Predictions) -> npt.NDArray[np.bool_]
     """Return whether each answer is one that can be, shape (rows,)."""
     number = contract.task == "regression"
     good = np.isfinite(answers) if number else (answers >= 0) & (answers <= 1)
-    rows: npt.NDArray[np.bool_] = good.reshape(len(answers), -1).all(axis=1)
+    rows: npt.NDArray[np.bool_] = np.logical_and.reduce(good.reshape(len(answers), -1), axis=1)
     return rows
 
 
