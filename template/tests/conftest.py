@@ -32,5 +32,5 @@ def address(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture
 def client(address: str) -> Iterator[httpx.Client]:
     """Return a client of the service."""
-    with httpx.Client(base_url=address, timeout=10) as connected:
+    with httpx.Client(base_url=address, timeout=10, trust_env=False) as connected:
         yield connected

@@ -74,9 +74,12 @@ def wait_until_healthy(engine: Engine, container: str) -> None:
 
 
 def test_it_predicts_hardened_and_stops_in_good_order(image: Image, engine: Engine) -> None:
-    arguments = (*HARDENED, "--publish=127.0.0.1::3000", image.name)
+    proxy = "--env=http_proxy=http://127.0.0.1:1"  # who asks itself goes round it
+    arguments = (*HARDENED, proxy, "--publish=127.0.0.1::3000", image.name)
     with engine.container(*arguments) as container:
         wait_until_healthy(engine, container)
+        predicted = ("python", "-m", "ml_chassis", "predict", "http://127.0.0.1:3000")
+        assert "predictions" in engine.docker("exec", container, *predicted)
         service = Service(engine.address(container, 3000))
         answer = service.predict([service.example_row()])
         assert answer.status == 200, answer.body

@@ -59,7 +59,7 @@ def test_the_example_is_sent_with_the_first_key(
 ) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "ml_chassis", "predict", guarded[0].url],
-        env={**os.environ, "MODEL_SERVICE_API_KEYS": keys},
+        env={**os.environ, "MODEL_SERVICE_API_KEYS": keys, "http_proxy": "http://127.0.0.1:1"},
         capture_output=True,
         text=True,
         check=False,

@@ -6,6 +6,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from chassis.flights import CONTRACT
 from ml_chassis.serving.endpoint import BODY_SECONDS
 from ml_chassis.serving.worker import HEADER_SECONDS, MAX_HEADER_BYTES
+from ml_chassis.settings import Settings
 from ml_chassis.testing import Service, Trained, start_service
 
 example_row = CONTRACT.example_row
@@ -112,6 +114,72 @@ def test_requests_in_one_packet_are_answered_in_order(production: Service) -> No
     answer = answer_to(production, bad + good + bad)
 
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"422", b"200", b"422"]
+
+
+OFFERS = {
+    "HTTP/2": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n",
+    "WebSocket": b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
+}
+BODIES = {
+    "length": b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n"
+    + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (BODY[:50], BODY[50:]))
+    + b"0\r\n\r\n",
+}
+"""How a client says where the body ends."""
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+@pytest.mark.parametrize("body", BODIES)
+def test_an_offer_of_another_protocol_is_declined(
+    production: Service, offer: str, body: str
+) -> None:
+    request = HEAD + OFFERS[offer] + BODIES[body]
+    after = b"GET /livez HTTP/1.1\r\nHost: test\r\n" + OFFERS[offer] + b"\r\n"
+    sent = request + after + request
+
+    at_once = answer_to(production, sent)
+    assert re.findall(rb"HTTP/1.1 (\d+)", at_once) == [b"200"] * 3
+    assert at_once.count(b'"predictions"') == 2
+    with connect(production) as connection:
+        for position in range(0, len(sent), 7):
+            connection.sendall(sent[position : position + 7])
+        received = b""
+        while received.count(b"HTTP/1.1 200 ") < 3:
+            chunk = connection.recv(65_536)
+            assert chunk
+            received += chunk
+
+
+def test_a_body_after_an_offer_is_no_request(production: Service) -> None:
+    """Else who writes the body writes requests in the name of a proxy."""
+    hidden = b"GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n"
+    head = HEAD + OFFERS["HTTP/2"] + b"Content-Length: %d\r\n\r\n" % len(hidden)
+    with connect(production) as connection:
+        connection.sendall(head)
+        connection.sendall(hidden)
+        connection.settimeout(1)
+        received = b""
+        with suppress(TimeoutError):
+            while chunk := connection.recv(65_536):
+                received += chunk
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"400"]
+
+
+def test_a_tunnel_is_refused(production: Service) -> None:
+    for target in (b"host:443", b"/predict"):
+        answer = answer_to(production, b"CONNECT " + target + b" HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert re.match(rb"HTTP/1.1 40[045] ", answer)
+
+
+def test_a_connection_is_kept_for_longer_than_balancers_do(production: Service) -> None:
+    with connect(production) as connection:
+        for seconds in (0, HEADER_SECONDS + 1):
+            time.sleep(seconds)  # it is the time that is tested
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert Settings().keep_alive_seconds > 60
 
 
 def test_a_client_that_waits_for_leave_to_send_gets_it(production: Service) -> None:

@@ -3,8 +3,12 @@
 import asyncio
 
 import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.server import ServerState
 
-from ml_chassis.serving.worker import Joined
+from ml_chassis.serving import worker
+from ml_chassis.serving.worker import BoundedProtocol, Joined
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
@@ -67,3 +71,29 @@ def test_what_waits_is_sent_before_the_connection_is_closed() -> None:
 
     assert wire.sent == [HEAD]
     assert joined.is_closing()
+
+
+def test_few_connections_wait_for_their_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def ask(connections: int) -> list[bool]:
+        config = Config(app, http=BoundedProtocol, lifespan="off", log_config=None)
+        config.load()
+        state = ServerState()
+        wires = []
+        for _ in range(connections):
+            protocol = BoundedProtocol(config, state, {})
+            wires.append(wire := Wire())
+            protocol.connection_made(wire)
+            protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+            await asyncio.gather(*state.tasks)
+        closed = [wire.closed for wire in wires]
+        for each in list(state.connections):
+            each.connection_lost(None)
+        return closed
+
+    monkeypatch.setattr(worker, "MAX_IDLE", 3)
+    assert asyncio.run(ask(5)) == [True, True, False, False, False]
+    assert not BoundedProtocol._idle

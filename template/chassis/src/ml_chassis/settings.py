@@ -101,6 +101,15 @@ class Settings(BaseSettings):
         int,
         Field(ge=2, description="Seconds without a sign of life until a worker is replaced."),
     ] = 30
+    keep_alive_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=3_600,
+            description="Seconds until a connection without a request is closed: more than a "
+            "balancer in front keeps it, usually 60.",
+        ),
+    ] = 75
     api_keys: Annotated[
         SecretStr,
         Field(description="Accepted keys, with commas between them; none lets everybody ask."),

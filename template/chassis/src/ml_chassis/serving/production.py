@@ -46,6 +46,7 @@ class Production(BaseApplication):  # type: ignore[misc]
             "worker_class": f"{__package__}.worker.HttpWorker",
             "preload_app": True,
             "timeout": self._settings.hung_seconds,
+            "keepalive": self._settings.keep_alive_seconds,
             "graceful_timeout": int(self._settings.drain_seconds) + 10,
             "loglevel": "warning",
             "control_socket_disable": True,

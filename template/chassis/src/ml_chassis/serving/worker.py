@@ -3,17 +3,22 @@
 Uvicorn bounds neither the time nor the size of a request's headers, and waits for a client that
 does not read its answer: each such connection would stay open for as long as the client likes. It
 also sends the head and the body of an answer each with a system call of its own, which costs more
-than to decode the request.
+than to decode the request. And where a client offers another protocol, such as HTTP/2, it drops the
+body of the request, or takes it for the next one.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
 HEADER_SECONDS = 5.0
 MAX_HEADER_BYTES = 65_536
+MAX_IDLE = 1_000
+"""Connections of a worker that wait for their next request; beyond, the oldest are closed."""
+FRAMING = (b"content-length", b"transfer-encoding")
 HEAD = tuple(b"HTTP/1.1 %d" % digit for digit in (2, 3, 4, 5))
 """How the last answer to a request begins; 100 Continue, which is none, is never kept waiting."""
 
@@ -51,9 +56,12 @@ class Joined:
 class BoundedProtocol(HttpToolsProtocol):
     """One connection; it is closed when headers take too long or are too long."""
 
+    _idle: ClassVar[dict["BoundedProtocol", None]] = {}
+    """The connections without a request, in the order in which they became so."""
     _waiting_since: float | None = None
     _received = 0
     _was_closing = False
+    _is_declining = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
@@ -64,6 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop looking."""
         self._timer.cancel()
+        self._idle.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -71,22 +80,81 @@ class BoundedProtocol(HttpToolsProtocol):
         answered = self.cycle is None or self.cycle.response_complete
         if answered and self._waiting_since is None:
             self._waiting_since = self.loop.time()
-        super().data_received(data)
+        self._parse(data)
         if self._waiting_since is not None:
             self._received += len(data)
             if self._received > MAX_HEADER_BYTES:
                 self.send_400_response("The headers are too long.")
 
+    def _parse(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(data)
+                except httptools.HttpParserUpgrade as offer:
+                    data = data[offer.args[0] :]
+                    self._decline()
+                else:
+                    return
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _decline(self) -> None:
+        """Read on in the protocol that is spoken, from the body of the request with the offer.
+
+        The parser takes a request with an offer to have no body, so another one, which is told how
+        long the body is, goes on.
+        """
+        framing = ((name, value) for name, value in self.headers if name in FRAMING)
+        lines = [b"POST / HTTP/1.1", *(b"%s: %s" % header for header in framing), b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self._is_declining = True
+        self.parser.feed_data(b"\r\n".join(lines))
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if not self._is_declining:
+            super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of its address."""
+        if not self._is_declining:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        if not self._is_declining:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Stop waiting."""
+        if self._is_declining:
+            self._is_declining = False
+            return
         self._waiting_since = None
         self._received = 0
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """End the request, unless the parser has not seen its body."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
     def on_response_complete(self) -> None:
-        """Send the head of an answer that has no body."""
+        """Send the head of an answer that has no body; wait for the next request."""
         cast(Joined, self.transport).flush()
         super().on_response_complete()
+        if self.timeout_keep_alive_task is not None:
+            self._idle[self] = None
+            if len(self._idle) > MAX_IDLE:
+                oldest = next(iter(self._idle))
+                del self._idle[oldest]
+                oldest.timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle.pop(self, None)
+        super()._unset_keepalive_if_required()
 
     def _look(self) -> None:
         late = self.loop.time() - HEADER_SECONDS
