@@ -1,10 +1,13 @@
 """Workers that die are replaced, and none outlives its supervisor."""
 
 import os
+import pty
 import signal
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -108,6 +111,62 @@ def test_a_worker_that_hangs_is_replaced(trained: Trained, tmp_path: Path) -> No
     wait_for(lambda: hung not in workers(service) and is_ready(service), seconds=20)
 
     service.process.terminate()
+    assert service.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2", "SIGWINCH"])
+def test_a_signal_changes_nothing_of_the_service(two: tuple[Service, Path], name: str) -> None:
+    service, log = two
+    before = workers(service)
+    for pid in (*before, service.process.pid):  # as a terminal sends it to all
+        os.kill(pid, getattr(signal, name))
+
+    if name not in {"SIGUSR1", "SIGWINCH"}:
+        wait_for(lambda: f"{name} does nothing here: " in log.read_text())
+    for _ in range(20):  # each on a connection of its own, of which both workers get some
+        httpx.post(f"{service.url}/predict", json=BODY).raise_for_status()
+    assert workers(service) == before
+    assert service.process.poll() is None
+
+
+@pytest.fixture(scope="module")
+def two(
+    trained: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, Path]]:
+    """Run a service with two workers, and say where its log is."""
+    log = tmp_path_factory.mktemp("signals") / "log"
+    with log.open("wb") as file:
+        service = start_service(trained.models, log.parent, log=file, MODEL_SERVICE_WORKERS="2")
+    wait_for(lambda: len(workers(service)) == 2)
+    yield service, log
+    service.process.terminate()
+    assert service.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGQUIT"])
+def test_the_supervisor_alone_can_be_told_to_end_at_once(
+    trained: Trained, tmp_path: Path, name: str
+) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        service = start_service(
+            trained.models, tmp_path, log=file, MODEL_SERVICE_DRAIN_SECONDS="30"
+        )
+    service.process.send_signal(getattr(signal, name))
+
+    assert service.process.wait(timeout=20) == 0  # far less than the 40 after which it kills
+    assert "memory" not in (tmp_path / "log").read_text()
+
+
+def test_a_closed_terminal_ends_it(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, inside = pty.openpty()
+    monkeypatch.setattr(subprocess, "Popen", partial(subprocess.Popen, stdin=inside))
+    service = start_service(trained.models, tmp_path)
+    os.close(inside)
+    os.close(terminal)
+    service.process.send_signal(signal.SIGHUP)
+
     assert service.process.wait(timeout=30) == 0
 
 

@@ -8,9 +8,11 @@ one process that has imported everything, and replaces those that die or hang.
 import gc
 import logging
 import os
+import sys
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..monitoring import metrics
@@ -28,6 +30,36 @@ def give_socket(supervisor: Any, worker: Any) -> None:
     worker.sockets = [next(each for each in supervisor.LISTENERS if each not in taken)]
 
 
+class Supervisor(Arbiter):  # type: ignore[misc]
+    """Gunicorn's, for a number of workers that is fixed, as each has a socket of its own."""
+
+    def __init__(self, app: BaseApplication) -> None:
+        """Note whether a terminal started it, as one that is closed cannot be asked."""
+        self._in_terminal = sys.stdin is not None and sys.stdin.isatty()
+        super().__init__(app)
+
+    def handle_hup(self) -> None:
+        """Stop when the terminal is closed; else there is nothing to read anew."""
+        if self._in_terminal:
+            raise StopIteration
+        self._refuse("SIGHUP", "start the service anew for other settings or other code")
+
+    def handle_ttin(self) -> None:
+        """Keep the number of workers."""
+        self._refuse("SIGTTIN", "set MODEL_SERVICE_WORKERS for more workers")
+
+    def handle_ttou(self) -> None:
+        """Keep the number of workers."""
+        self._refuse("SIGTTOU", "set MODEL_SERVICE_WORKERS for fewer workers")
+
+    def handle_usr2(self) -> None:
+        """Start no second supervisor beside this one."""
+        self._refuse("SIGUSR2", "start another service, and stop this one")
+
+    def _refuse(self, name: str, instead: str) -> None:
+        LOGGER.warning("%s does nothing here: %s", name, instead)
+
+
 class Production(BaseApplication):  # type: ignore[misc]
     """The service as Gunicorn runs it."""
 
@@ -37,6 +69,10 @@ class Production(BaseApplication):  # type: ignore[misc]
         # From one socket for all, the worker that happens to be awake takes nearly all connections.
         self._sockets = [share(settings.host, settings.port) for _ in range(settings.workers)]
         super().__init__()
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        Supervisor(self).run()
 
     def load_config(self) -> None:
         """Tell Gunicorn how to run."""

@@ -8,16 +8,24 @@ body of the request, or takes it for the next one.
 """
 
 import asyncio
+import signal
+import sys
 from typing import Any, ClassVar, cast
 
 import httptools
+from gunicorn.arbiter import Arbiter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 HEADER_SECONDS = 5.0
 MAX_HEADER_BYTES = 65_536
 MAX_IDLE = 1_000
 """Connections of a worker that wait for their next request; beyond, the oldest are closed."""
+FOR_SUPERVISOR = (
+    *(signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU),
+    *(signal.SIGUSR2, signal.SIGWINCH),
+)
 FRAMING = (b"content-length", b"transfer-encoding")
 HEAD = tuple(b"HTTP/1.1 %d" % digit for digit in (2, 3, 4, 5))
 """How the last answer to a request begins; 100 Continue, which is none, is never kept waiting."""
@@ -168,7 +176,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class HttpWorker(UvicornWorker):  # type: ignore[misc]
-    """Runs the application on one event loop."""
+    """Runs the application on one event loop.
+
+    Signals for the supervisor, which a terminal sends to all, do nothing; SIGQUIT ends it at once.
+    """
 
     CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - named by the parent class
         "loop": "uvloop",
@@ -179,3 +190,22 @@ class HttpWorker(UvicornWorker):  # type: ignore[misc]
         "server_header": False,
         "date_header": False,
     }
+
+    def init_signals(self) -> None:
+        """Say what signals do before the event loop runs."""
+        super().init_signals()
+        for each in FOR_SUPERVISOR:
+            signal.signal(each, signal.SIG_IGN)
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        server = Server(self.config)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGQUIT, _end_at_once, server)
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+def _end_at_once(server: Server) -> None:
+    server.should_exit = server.force_exit = True
