@@ -229,3 +229,37 @@ def test_every_route_is_documented(client: httpx.Client) -> None:
         path = route.path.format(name="model", version="{version}")
         for method in (route.methods or set()) - {"HEAD"}:
             assert path == "/docs.json" or method.lower() in documented[path]
+
+
+@pytest.mark.parametrize("path", ["/predict/", "/v2/models/model/infer/", "/invocations//"])
+def test_a_slash_at_the_end_changes_nothing(client: httpx.Client, path: str) -> None:
+    body = {"rows": [ROW]} if path == "/predict/" else {}
+    expected = client.post(path.rstrip("/"), json=body)
+
+    found = client.post(path, json=body, follow_redirects=False)
+
+    assert found.status_code == expected.status_code
+    assert found.json().keys() == expected.json().keys()
+    for probe in ("/readyz/", "/livez/", "/metrics/", "/docs.json/", "/v2/health/ready/"):
+        assert client.get(probe, follow_redirects=False).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/prefix/predict", "/prefix/", "/v2/models/", "/nothing", "/api/nothing", "/api"]
+)
+def test_a_path_that_is_none_is_answered_in_our_words(client: httpx.Client, path: str) -> None:
+    for answer in (client.get(path), client.post(path, json={})):
+        assert answer.status_code == 404
+        assert "/docs.json" in answer.json()["error"]
+        assert "location" not in answer.headers
+
+
+def test_documents_hold_no_address(client: httpx.Client) -> None:
+    """Under the prefix of a proxy, what is relative to a page is found."""
+    assert client.get("/docs.json").json()["servers"] == [{"url": "."}]
+    assert client.get("/api/openapi.json").json()["servers"] == [{"url": "."}]
+    for page in ("/api/docs", "/api/redoc"):
+        shown = client.get(page).raise_for_status().text
+        assert "openapi.json" in shown
+        assert "/openapi.json" not in shown
+    assert client.get("/api/docs/", follow_redirects=False).status_code == 404

@@ -107,6 +107,42 @@ def test_a_byte_order_mark_before_text_is_no_part_of_it(post: Post, name: str) -
     assert 400 <= post(path, BOM_UTF8 + BOM_UTF8 + body, headers).status_code < 500
 
 
+def json_of(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(REQUESTS[name].body)
+    return found
+
+
+NULLS: dict[str, Any] = {
+    "open inference, json": {"id": None, "parameters": None, "outputs": None},
+    "tensorflow, rows": {"signature_name": None, "inputs": None},
+    "tensorflow, columns": {"signature_name": None, "instances": None},
+    "mlflow, records": {"inputs": None, "params": None},
+    "mlflow, split": {"dataframe_records": None},
+}
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_an_optional_member_that_is_null_is_as_if_left_out(post: Post, name: str) -> None:
+    valid = REQUESTS[name]
+    content = {**json_of(name), **NULLS[name]}
+
+    post(valid.path, json.dumps(content).encode(), valid.headers).raise_for_status()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [None, {}, {"unknown": {"nested": [1, None]}, "null": None, "binary_data_size": None}],
+)
+def test_parameters_that_nobody_knows_are_not_read(post: Post, parameters: Any) -> None:
+    valid, content = REQUESTS["open inference, json"], json_of("open inference, json")
+    for each in content["inputs"]:
+        each["parameters"] = parameters
+    outputs = [{"name": CONTRACT.output, "parameters": parameters}]
+    content |= {"outputs": outputs, "parameters": parameters}
+
+    post(valid.path, json.dumps(content).encode(), valid.headers).raise_for_status()
+
+
 @settings(max_examples=500)
 @given(BODIES, st.binary(max_size=300))
 def test_bytes_that_are_no_request_are_refused(post: Post, valid: Request, body: bytes) -> None:

@@ -142,7 +142,7 @@ def columns(name: str, values: Any) -> dict[str, Any]:
         ({}, "either instances or inputs"),
         ([], "either instances or inputs"),
         ({"instances": [ROW], "signature_name": "other"}, "signature_name is serving_default"),
-        ({"instances": [ROW], "signature_name": 1}, "Expected `str`"),
+        ({"instances": [ROW], "signature_name": 1}, "Expected `str | null`"),
     ],
     ids=lambda value: str(value)[-60:],
 )

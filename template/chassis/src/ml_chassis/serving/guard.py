@@ -3,6 +3,7 @@
 import hmac
 import logging
 from collections.abc import Sequence
+from urllib.parse import quote, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,8 @@ OPEN = {"/livez", "/readyz", "/healthz", "/health", "/ping", "/v2/health/live", 
 """Probes have no key."""
 HIDDEN = ("/schema.json", "/static_content")
 """BentoML's own pages for development."""
+OWN = "/api/"
+"""Routes of a team's own may mean something by the slash at their end."""
 HEADERS: list[Header] = [  # unless the route says otherwise
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"frame-ancestors 'none'"),
@@ -40,14 +43,26 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        replaced = False
+
         async def send_guarded(message: Message) -> None:
+            nonlocal replaced
+            if replaced:
+                return
             if message["type"] == "http.response.start":
+                if _is_of_no_route(scope, message):
+                    await _refuse(send_guarded, 404, NOT_FOUND)
+                    replaced = True
+                    return
                 headers = message["headers"]
                 given = {name for name, _ in headers}
                 missing = [header for header in HEADERS if header[0] not in given]
                 message["headers"] = [*headers, *missing]
             await send(message)
 
+        path = scope["path"]
+        if path.endswith("/") and not path.startswith(OWN) and (plain := path.rstrip("/")):
+            scope = {**scope, "path": plain, "raw_path": plain.encode()}
         if scope["path"].startswith(HIDDEN):
             await _refuse(send_guarded, 404, NOT_FOUND)
         elif self._keys and scope["path"] not in OPEN and not self._has_key(scope):
@@ -62,6 +77,20 @@ class Guard:
         # Every key is compared, in constant time: the duration tells nothing.
         matches = [hmac.compare_digest(key.strip(), accepted) for accepted in self._keys]
         return scheme.lower() == b"bearer" and any(matches)
+
+
+def _is_of_no_route(scope: Scope, start: Message) -> bool:
+    """Return whether an answer is Starlette's own to a path that it does not know.
+
+    It redirects where a slash at the end makes the difference, to an address that behind a proxy is
+    not that of the service.
+    """
+    headers: dict[bytes, bytes] = dict(start["headers"])
+    if start["status"] == 307:
+        target = urlsplit(headers.get(b"location", b"")).path.decode("latin-1")
+        path: str = quote(scope["path"])
+        return target.rstrip("/") == path.rstrip("/")
+    return start["status"] == 404 and headers.get(b"content-type", b"").startswith(b"text/plain")
 
 
 def accepted_keys(settings: Settings) -> list[bytes]:

@@ -6,11 +6,13 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -32,6 +34,10 @@ Predict = Callable[[Sequence[BaseModel]], Awaitable[Scored]]
 
 MAX_BODY_BYTES = 64 * 1024
 """FastAPI lists every problem of a body: the unknown fields of a megabyte take it half a second."""
+PAGES: dict[str, Callable[..., Response]] = {
+    "/docs": get_swagger_ui_html,
+    "/redoc": get_redoc_html,
+}
 EXACT = 2**53
 """Below it, floats hold all whole numbers."""
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -94,12 +100,25 @@ def application(
         for close in closing:
             await close()
 
-    app = FastAPI(responses=REFUSALS, lifespan=lifespan, **options)
+    # What is behind a proxy does not know its own address, and so does not write it.
+    relative: dict[str, Any] = {
+        "servers": [{"url": "."}],
+        "root_path_in_servers": False,
+        "docs_url": None,
+        "redoc_url": None,
+    }
+    app = FastAPI(responses=REFUSALS, lifespan=lifespan, **(relative | options))
+    for path, write in PAGES.items():
+        app.add_route(path, partial(_show, write))
     app.router.route_class = _JsonRoute
     app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse_in_our_words)
     app.add_middleware(_Front, runtime=runtime)
     return app
+
+
+async def _show(write: Callable[..., Response], request: Request) -> Response:
+    return write(openapi_url="openapi.json", title=request.app.title)
 
 
 class _JsonRequest(Request):

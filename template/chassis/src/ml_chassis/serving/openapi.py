@@ -62,6 +62,7 @@ def document(contract: Contract, name: str = DEFAULT_NAME, web: FastAPI | None =
     return {
         "openapi": "3.1.0",
         "info": {"title": "model_service", "version": "1"},
+        "servers": [{"url": "."}],  # relative to this document, whatever a proxy puts before it
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"key": KEY}},
     }

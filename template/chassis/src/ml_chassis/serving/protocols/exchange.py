@@ -110,6 +110,13 @@ def read_json(body: bytes) -> Any:
         raise RefusedError(400, f"The body is not JSON. {error}") from None
 
 
+def without_nulls(value: Any) -> Any:
+    """Return an object without the members that are null: they count as left out."""
+    if not isinstance(value, dict):
+        return value
+    return {name: each for name, each in value.items() if each is not None}
+
+
 def to_message(value: Any, kind: type[T]) -> T:
     """Return a JSON value as a message.
 

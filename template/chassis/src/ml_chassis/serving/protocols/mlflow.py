@@ -47,6 +47,7 @@ from .exchange import (
     status_of,
     to_message,
     to_rows,
+    without_nulls,
 )
 
 CSV = "text/csv"
@@ -89,7 +90,7 @@ def endpoints(runtime: Runtime) -> dict[str, Endpoint]:
         media_type = (header(scope, b"content-type") or JSON.encode()).partition(b";")[0]
         match media_type.strip().lower().decode("latin-1"):
             case "application/json":
-                rows = _read_frame(features, read_json(sent), max_rows)
+                rows = _read_frame(features, without_nulls(read_json(sent)), max_rows)
             case "text/csv":
                 rows = _read_csv(features, sent, max_rows)
             case _:

@@ -31,6 +31,8 @@ LENGTH = b"inference-header-content-length"
 UNSUPPORTED = {"classification", "shared_memory_region"}
 
 Parameters = dict[str, bool | int | float | str]
+Given = dict[str, Any]
+"""Parameters of a request; what is not known of them is not read."""
 
 
 class RequestedOutput(msgspec.Struct):
@@ -38,20 +40,20 @@ class RequestedOutput(msgspec.Struct):
 
     name: str
     parameters: Annotated[
-        Parameters, msgspec.Meta(description="binary_data: send the data behind the JSON.")
-    ] = {}
+        Given | None, msgspec.Meta(description="binary_data: send the data behind the JSON.")
+    ] = None
 
 
 class InferRequest(msgspec.Struct):
     """Rows to predict, one tensor per feature."""
 
     inputs: Annotated[list[InferInput], msgspec.Meta(min_length=1)]
-    outputs: list[RequestedOutput] = []
-    id: Annotated[str, msgspec.Meta(description="Given back in the answer.")] = ""
+    outputs: list[RequestedOutput] | None = None
+    id: Annotated[str | None, msgspec.Meta(description="Given back in the answer.")] = None
     parameters: Annotated[
-        Parameters,
+        Given | None,
         msgspec.Meta(description="binary_data_output: send all data behind the JSON."),
-    ] = {}
+    ] = None
 
 
 class InferOutput(msgspec.Struct, omit_defaults=True):
@@ -180,15 +182,15 @@ def _split(scope: Scope, sent: bytes) -> tuple[bytes, bytes]:
 
 def _wants_binary(only: str, request: InferRequest) -> bool:
     """Return whether the output is sent as binary data."""
-    asked: Any = request.parameters.get("binary_data_output", False)
-    for output in request.outputs:
+    asked = (request.parameters or {}).get("binary_data_output", False)
+    for output in request.outputs or []:
         if output.name != only:
             raise RefusedError(422, f"{INVALID} The only output is {only}.")
-        asked = output.parameters.get("binary_data", asked)
+        asked = (output.parameters or {}).get("binary_data", asked)
     given = [tensor.parameters for tensor in request.inputs]
-    given += [output.parameters for output in request.outputs]
+    given += [output.parameters for output in request.outputs or []]
     for parameters in given:
-        if unsupported := UNSUPPORTED & parameters.keys():
+        if unsupported := UNSUPPORTED & (parameters or {}).keys():
             raise RefusedError(422, f"{INVALID} {', '.join(unsupported)}: not supported here.")
     return asked is True
 
@@ -198,7 +200,7 @@ def _write(
 ) -> Answer:
     shape = [len(scored.predictions), *contract.width]
     output = InferOutput(contract.output, shape, "FP32")
-    answer = InferResponse(name, scored.version, [output], request.id)
+    answer = InferResponse(name, scored.version, [output], request.id or "")
     if scored.degraded:
         answer.parameters = {"degraded": scored.degraded}
     if not as_binary:

@@ -40,6 +40,7 @@ from .exchange import (
     status_of,
     to_message,
     to_rows,
+    without_nulls,
 )
 
 MODEL, VERSION = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
@@ -53,7 +54,7 @@ TYPES = {
 }
 
 
-SignatureName = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["", SIGNATURE]})]
+SignatureName = Annotated[str | None, msgspec.Meta(extra_json_schema={"enum": ["", SIGNATURE]})]
 Instances = Annotated[
     list[Any],
     msgspec.Meta(description="Rows; null and NaN are missing.", extra_json_schema=ROWS),
@@ -89,7 +90,7 @@ def endpoints(runtime: Runtime) -> dict[str, Endpoint]:
     check_rows = runtime.decoder.check_rows
 
     def read(_: Scope, sent: bytes) -> tuple[Rows, Write]:
-        body = read_json(sent)
+        body = without_nulls(read_json(sent))
         max_rows = runtime.settings.max_rows
         if not isinstance(body, dict) or len(FORMATS & body.keys()) != 1:
             raise RefusedError(422, f"{INVALID} Send either instances or inputs.")
@@ -139,8 +140,8 @@ def wording(refused: RefusedError) -> Answer:
     return Answer(encode(PredictError(refused.refusal.text)), status_of(refused))
 
 
-def _require_signature(name: str) -> None:
-    if name not in ("", SIGNATURE):
+def _require_signature(name: str | None) -> None:
+    if name not in (None, "", SIGNATURE):
         raise RefusedError(422, f"{INVALID} The only signature_name is {SIGNATURE}.")
 
 

@@ -50,9 +50,9 @@ class InferInput(msgspec.Struct):
         ),
     ]
     parameters: Annotated[
-        dict[str, bool | int | float | str],
+        dict[str, Any] | None,
         msgspec.Meta(description="binary_data_size: bytes behind the JSON, instead of data."),
-    ] = {}
+    ] = None
     data: Annotated[
         Values | None,
         msgspec.Meta(description='The values; NaN, null or, as text, "" where one is missing.'),
@@ -78,8 +78,9 @@ def read_tensors(
         if tensor.name in columns:
             raise _wrong(tensor, "There is more than one tensor of this name")
         rows = _rows(tensor)
-        if "binary_data_size" in tensor.parameters:
-            end = start + _size(tensor)
+        size = (tensor.parameters or {}).get("binary_data_size")
+        if size is not None:
+            end = start + _size(tensor, size)
             if end > len(binary):
                 raise _wrong(tensor, "binary_data_size is more than was sent")
             values = _from_bytes(tensor, rows, binary[start:end])
@@ -103,8 +104,7 @@ def _rows(tensor: InferInput) -> int:
     return tensor.shape[0]
 
 
-def _size(tensor: InferInput) -> int:
-    size = tensor.parameters["binary_data_size"]
+def _size(tensor: InferInput, size: Any) -> int:
     if type(size) is not int or size < 0:
         raise _wrong(tensor, "binary_data_size should be a number of bytes")
     return size
