@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ if Path(__file__).parent == Path(tempfile.gettempdir()):
 # JSON never has three quotes in a row, so no answer can end this string.
 ANSWERS: dict[str, Any] = json.loads(r"""{{= cookiecutter | tojson =}}""")
 PROJECT = Path()
+KEPT = PROJECT / ".kept-by-cookiecutter"  # by pre_gen_project.py
 # What Copier takes for the address of a repository.
 ADDRESSES = ("git@", "git://", "git+", "gh:", "gl:", "https://github.com/", "https://gitlab.com/")
 
@@ -23,6 +25,9 @@ ADDRESSES = ("git@", "git://", "git+", "gh:", "gl:", "https://github.com/", "htt
 def main() -> None:
     """Make the project what Copier would have made."""
     remove(matches(PROJECT, ANSWERS["__unchosen"]))
+    if KEPT.is_dir():
+        shutil.copytree(KEPT, PROJECT, symlinks=True, dirs_exist_ok=True)
+        shutil.rmtree(KEPT)
     if repository := find_repository():
         template = repository / "template"
         # Only what came from the template: with --overwrite-if-exists the project has its own.
@@ -101,7 +106,12 @@ def commit(repository: Path) -> str:
 
 
 def source(repository: Path) -> str:
-    """Return the template's address."""
+    """Return the template's address, without a name and a password."""
+    return re.sub(r"(https?://)[^/]*@", r"\1", address(repository))
+
+
+def address(repository: Path) -> str:
+    """Return the template's address, as it was given or as its clone knows it."""
     given = str(ANSWERS["_template"])
     if is_zip() or os.path.isabs(given) or given.startswith(ADDRESSES) or given.endswith(".git"):
         return given

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,37 @@ ANSWERS: dict[str, Any] = json.loads(r"""{{= cookiecutter | tojson =}}""")
 GIVEN: dict[str, Any] = json.loads(r"""{{= _cookiecutter | default({}) | tojson =}}""")
 
 
+PROJECT = Path()
+# What an answer does not bring, and is there already: Cookiecutter writes over it, and
+# post_gen_project.py puts it back.
+KEPT = PROJECT / ".kept-by-cookiecutter"
+
+
 def main() -> None:
-    """Refuse, or make the link usable."""
+    """Refuse, or make the link usable and keep what the project has of its own."""
     if errors := find_errors():
         print(refusal(errors), file=sys.stderr)
         sys.exit(1)
     if repository := find_repository():
         replace_broken_link(repository)
+    keep(path for pattern in filter(None, ANSWERS["__unchosen"]) for path in own(pattern))
+
+
+def own(pattern: str) -> Iterable[Path]:
+    """Return the files that are there under a pattern of copier.yml's _exclude."""
+    found = PROJECT.glob(pattern[1:]) if pattern.startswith("/") else PROJECT.rglob(pattern)
+    return [path for path in found if KEPT not in path.parents]
+
+
+def keep(paths: Iterable[Path]) -> None:
+    """Copy files and folders aside."""
+    for path in paths:
+        copy = KEPT / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, copy, symlinks=True, dirs_exist_ok=True)
+        else:
+            shutil.copy2(path, copy, follow_symlinks=False)
 
 
 def find_errors() -> dict[str, str]:
@@ -36,6 +61,9 @@ def find_errors() -> dict[str, str]:
         rendered = isinstance(given, str) and any(mark in given for mark in ("{{", "{%", "{#"))
         if rendered and given != ANSWERS["_computed_defaults"].get(name):
             errors[name] = ANSWERS["_messages"][name]
+    public = [str(ANSWERS[name]) for name in sorted(ANSWERS) if not name.startswith("_")]
+    if ANSWERS["__answers"] != "\n".join(public):
+        errors["replay"] = "The recorded answers were edited, but not what was computed from them."
     return errors
 
 

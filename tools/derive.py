@@ -53,6 +53,10 @@ def cookiecutter_json(config: Config) -> str:
             name: translate(q["default"]) for name, q in asked.items() if "{{=" in q["default"]
         },
         **{key(name, q): value(q, translate) for name, q in questions.items()},
+        # A replay keeps what was computed: where this differs from the answers, they were edited.
+        "__answers": "{{= ["
+        + ", ".join(f"cookiecutter.{name}" for name in sorted(asked))
+        + "] | join('\n') =}}",
         "__errors": {name: translate(text) for name, text in validated.items()},
         "__next": translate(config["_message_after_copy"]),
         "__unchosen": [translate(pattern) for pattern in conditional],

@@ -1,5 +1,6 @@
 """Both engines write the same project, every time, for every combination of choices."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
-from render.engines import EACH_COMBINATION, ENGINES, Answers, differences, git
+from render.engines import EACH_COMBINATION, ENGINES, Answers, differences, git, snapshot
 from render.files import expected, files_in
 
 Render = Callable[..., Path]
@@ -133,3 +135,81 @@ def test_cookiecutter_over_a_project_keeps_what_the_team_has(
         (project / name).write_text("ours")
     cookiecutter(str(template), no_input=True, output_dir=str(tmp_path), overwrite_if_exists=True)
     assert sorted(path.name for path in project.rglob("ours")) == ["ours"] * 3
+
+
+def test_cookiecutter_over_a_project_keeps_what_an_answer_does_not_bring(
+    template: Path, tmp_path: Path
+) -> None:
+    answers = {"license": "Proprietary", "platform": "single_host"}
+    project = ENGINES["cookiecutter"](template, tmp_path, **answers)
+    fresh = snapshot(project)
+    ours = {"LICENSE": "ours", "deploy/kubernetes/prod.yaml": "ours"}
+    for name, content in ours.items():
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text(content)
+
+    cookiecutter(
+        str(template),
+        no_input=True,
+        extra_context=answers,
+        output_dir=str(tmp_path),
+        overwrite_if_exists=True,
+    )
+
+    assert {name: (project / name).read_text() for name in ours} == ours
+    assert snapshot(project).keys() == fresh.keys() | ours.keys() | {"deploy/kubernetes"}
+
+
+def test_edited_answers_are_not_replayed(
+    template: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"replay_dir: {tmp_path}/replay\n")
+    answers, again = {"project_name": "Late Trains"}, {"no_input": False, "replay": True}
+    given = {"template": str(template), "config_file": str(config)}
+    first = cookiecutter(
+        **given, no_input=True, extra_context=answers, output_dir=str(tmp_path / "a")
+    )
+    second = cookiecutter(**given, **again, output_dir=str(tmp_path / "b"))
+    assert differences(Path(first), Path(second)) == []
+
+    (recorded,) = (tmp_path / "replay").iterdir()
+    content = json.loads(recorded.read_text())
+    content["cookiecutter"]["project_name"] = "Early Trains"
+    recorded.write_text(json.dumps(content))
+    with pytest.raises(FailedHookException):
+        cookiecutter(**given, **again, output_dir=str(tmp_path / "c"))
+    assert "The recorded answers were edited" in capfd.readouterr().err
+    assert not list((tmp_path / "c").rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("cookiecutter", "--no-input", "--output-dir=.", "{address}"),
+        ("copier", "copy", "--defaults", "--quiet", "{address}", "flight-delays"),
+    ],
+    ids=ENGINES,
+)
+def test_a_password_in_the_address_is_not_recorded(
+    repository: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    address = "https://somebody:secret@git.example/template.git"
+    redirection = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address,
+    }
+    subprocess.run(
+        [sys.executable, "-m", *(part.format(address=address) for part in command)],
+        cwd=tmp_path,
+        env={**os.environ, **redirection, "HOME": str(tmp_path)},
+        check=True,
+    )
+
+    project = tmp_path / "flight-delays"
+    recorded = (project / ".copier-answers.yml").read_text()
+    assert '_src_path: "https://git.example/template.git"' in recorded
+    assert not any(b"secret@" in path.read_bytes() for path in project.rglob("*") if path.is_file())
