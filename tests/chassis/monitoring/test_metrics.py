@@ -1,6 +1,8 @@
 """The counts of worker processes that ended are kept, their files are not."""
 
+from collections import deque
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
@@ -37,3 +39,26 @@ def test_ended_workers_are_added_up(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         *("counter_9", "histogram_9", "gauge_mostrecent_9"),
         *("counter_ended", "histogram_ended"),
     }
+
+
+def test_bins_of_versions_that_were_served_long_ago_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    monkeypatch.setattr(metrics, "_recent", recent := deque[str](maxlen=3))
+    monkeypatch.setattr(metrics, "_series", Mock())
+    labels = ["version", "feature", "bin"]
+    file = MmapedDict(str(tmp_path / "counter_7.db"))
+    for version in ("v1", "v2", "v3", "v4", "v2"):  # the last was rolled back to
+        metrics.publish_bin(version, "seats", "missing", 0.5)
+        for family in ("model_service_feature_bin", "model_service_predictions"):
+            values = [version, "seats", "missing"]
+            file.write_value(mmap_key(family, f"{family}_total", labels, values, "Help."), 1.0, 0.0)
+    file.close()
+
+    shown = [line for line in lines() if not line.startswith("#")]
+
+    assert list(recent) == ["v3", "v4", "v2"]
+    assert sum(line.startswith("model_service_feature_bin_total") for line in shown) == 3
+    assert sum(line.startswith("model_service_predictions_total") for line in shown) == 4
+    assert not any("feature_bin" in line and 'version="v1"' in line for line in shown)

@@ -155,6 +155,19 @@ def test_a_service_starts_with_what_it_has_when_storage_is_down(
         prepare(settings)
 
 
+def test_a_volume_that_others_may_change_holds_a_folder_of_ours(settings: Settings) -> None:
+    volume = Path(settings.cache_dir)
+    volume.mkdir()
+    os.chmod(volume, 0o2777)  # noqa: S103, PTH101 - as volumes are mounted
+
+    folder = prepare(settings)
+
+    assert registry.history(folder)
+    for each in (folder, folder.parent):
+        assert each.stat().st_mode & 0o777 == 0o700
+    assert folder.parent.parent == volume
+
+
 def test_a_folder_that_others_may_change_is_refused(settings: Settings) -> None:
     folder = folder_of(settings)
     folder.mkdir(parents=True)

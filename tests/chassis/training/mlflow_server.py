@@ -15,6 +15,10 @@ ANSWERS = {
     "runs/log-batch": {},
     "runs/update": {},
 }
+REFUSAL = {
+    "error_code": "INVALID_PARAMETER_VALUE",
+    "message": "The experiment 7 must be in the 'active' state.\nCurrent state is deleted.",
+}
 
 
 class Server:
@@ -36,9 +40,10 @@ def mlflow_server() -> Iterator[Server]:
             path = urlsplit(self.path).path.removeprefix("/api/2.0/mlflow/")
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             server.asked.append((path, json.loads(body or b"{}")))
-            self.send_response(server.states.pop(0) if server.states else 200)
+            state = server.states.pop(0) if server.states else 200
+            self.send_response(state)
             self.end_headers()
-            self.wfile.write(json.dumps(ANSWERS[path]).encode())
+            self.wfile.write(json.dumps(ANSWERS[path] if state == 200 else REFUSAL).encode())
 
         do_GET = do_POST = _answer  # noqa: N815 - names of the base class
 

@@ -146,7 +146,8 @@ def test_a_server_that_fails_is_named_once_and_not_asked_again(
 
     assert len(server.asked) == 1
     told = capsys.readouterr().err
-    assert told.count(f"it answered {state}") == 1
+    reason = "The experiment 7 must be in the 'active' state. Current state is deleted."
+    assert told.count(f"it answered {state}: {reason}") == 1
     assert "secret" not in told
 
 

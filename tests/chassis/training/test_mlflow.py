@@ -60,7 +60,9 @@ def mlflow(tmp_path: Path) -> Iterator[httpx.Client]:
         process.wait(timeout=30)
 
 
-def test_every_trial_is_there(mlflow: httpx.Client, tmp_path: Path) -> None:
+def test_every_trial_is_there_and_a_refusal_is_told(
+    mlflow: httpx.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = read(PROJECT)
     assert config.tuning
     few = config.tuning.model_copy(update={"trials": TRIALS})
@@ -71,7 +73,6 @@ def test_every_trial_is_there(mlflow: httpx.Client, tmp_path: Path) -> None:
 
     tuned = tune(plan(config.model_copy(update={"tuning": few})), some, log)
 
-    store.close()
     found = {run["info"]["run_name"]: run for run in _runs(mlflow)}
     assert len(tuned) == len(found) == TRIALS
     for trial in tuned:
@@ -81,6 +82,14 @@ def test_every_trial_is_there(mlflow: httpx.Client, tmp_path: Path) -> None:
         assert measures["loss"] == pytest.approx(trial.measures["loss"])
         told = {each["key"] for each in run["data"]["params"]}
         assert told >= trial.parameters.keys() >= {"max_iter", "learning_rate"}
+    identifier = run["info"]["experiment_id"]
+    deleted = {"experiment_id": identifier}
+    mlflow.post("/api/2.0/mlflow/experiments/delete", json=deleted).raise_for_status()
+    more = config.tuning.model_copy(update={"trials": TRIALS + 1})
+    tune(plan(config.model_copy(update={"tuning": more})), some, log)
+    assert f"The experiment {identifier} must be in the 'active' state" in capsys.readouterr().err
+
+    store.close()
 
 
 def _runs(mlflow: httpx.Client) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +21,7 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.values import MultiProcessValue
@@ -55,13 +57,14 @@ PROBLEMS = Counter(
 )
 
 UNAUTHORISED = Counter("model_service_unauthorised_requests", "Requests without a valid key.")
+PER_BIN = ("model_service_feature_bin", "model_service_feature_reference_ratio")
 BINS = Counter(
-    "model_service_feature_bin",
+    PER_BIN[0],
     "Rows predicted, or a random share where they are very many, by version, feature and bin.",
     ["version", "feature", "bin"],
 )
 REFERENCE = Gauge(
-    "model_service_feature_reference_ratio",
+    PER_BIN[1],
     "Share of the training rows in the bin.",
     ["version", "feature", "bin"],
     multiprocess_mode="mostrecent",
@@ -92,6 +95,10 @@ MESSAGES = Counter(
     "Messages consumed by `make stream`: predicted, duplicate or dead_letter.",
     ["outcome"],
 )
+
+
+_recent = deque[str](maxlen=3)
+"""The versions that this process served last; the bins of others are not shown any more."""
 
 
 @cache
@@ -132,6 +139,9 @@ def count_problem(field: str | None, known: Container[str | None]) -> None:
 
 def publish_bin(version: str, feature: str, name: str, share: float) -> None:
     """Publish a bin with the share of the training rows in it."""
+    if version in _recent:
+        _recent.remove(version)
+    _recent.append(version)
     _series(REFERENCE, version, feature, name).set(share)
     _series(BINS, version, feature, name)
 
@@ -166,11 +176,30 @@ def count_messages(outcome: str, messages: int) -> None:
 def render() -> tuple[bytes, str]:
     """Return all metrics, summed over the worker processes, and their content type."""
     if FOLDER not in os.environ:
-        return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+        return generate_latest(_Recent(REGISTRY)), CONTENT_TYPE_LATEST
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     with _alone(Path(os.environ[FOLDER])):
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+        return generate_latest(_Recent(registry)), CONTENT_TYPE_LATEST
+
+
+class _Recent(CollectorRegistry):
+    """The metrics of a registry without the bins of versions that were served long ago.
+
+    There are hundreds for each version, and what is published in a process stays in it.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            if _recent and metric.name in PER_BIN:
+                metric.samples = [
+                    each for each in metric.samples if each.labels["version"] in _recent
+                ]
+            yield metric
 
 
 def add_up_ended(pid: int) -> None:

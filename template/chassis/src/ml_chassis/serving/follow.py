@@ -35,9 +35,10 @@ def folder_of(settings: Settings) -> Path:
     """Return the folder that workers read: the registry itself, or what is brought from its URL."""
     if local := storage.folder(settings.models_dir):
         return local
-    own = Path(tempfile.gettempdir()) / f"model-service-{os.getuid()}"
+    # A volume that is mounted may be one that others write to; what is in it of ours is not.
+    own = Path(settings.cache_dir or tempfile.gettempdir()) / f"model-service-{os.getuid()}"
     of_this = hashlib.sha256(f"{settings.models_dir} {settings.alias}".encode()).hexdigest()[:12]
-    return Path(settings.cache_dir or own) / of_this
+    return own / of_this
 
 
 def prepare(settings: Settings) -> Path:
@@ -162,8 +163,9 @@ def _command(settings: Settings, folder: Path) -> list[str]:
 
 def _make(folder: Path) -> None:
     """Make a folder that nobody else can write to: what is in it is served."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for each in (folder, folder.parent):
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    for each in (folder.parent, folder):
+        each.mkdir(mode=0o700, exist_ok=True)
         found = each.stat()
         if found.st_uid != os.getuid() or found.st_mode & 0o022:
             raise RegistryError(

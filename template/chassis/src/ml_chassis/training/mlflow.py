@@ -18,6 +18,7 @@ SECONDS = httpx.Timeout(10, connect=3)
 ATTEMPTS = 3
 BUSY = {429, 503}
 LONGEST = 500
+LONGEST_REASON = 200
 """Characters of a value; older servers take no more."""
 
 
@@ -99,6 +100,11 @@ def _pairs(values: dict[str, Any]) -> list[dict[str, str]]:
 
 def _why(error: Exception) -> str:
     """Return what happened, without the address, which may hold a password."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"it answered {error.response.status_code}"
-    return type(error).__name__
+    if not isinstance(error, httpx.HTTPStatusError):
+        return type(error).__name__
+    said = f"it answered {error.response.status_code}"
+    try:
+        reason = " ".join(error.response.json()["message"].split())[:LONGEST_REASON]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return said
+    return f"{said}: {reason}"
