@@ -54,7 +54,7 @@ TYPES = {
 }
 
 
-SignatureName = Annotated[str | None, msgspec.Meta(extra_json_schema={"enum": ["", SIGNATURE, None]})]
+SignatureName = Annotated[str | None, msgspec.Meta(description=f"{SIGNATURE}, or nothing.")]
 Instances = Annotated[
     list[Any],
     msgspec.Meta(description="Rows; null and NaN are missing.", extra_json_schema=ROWS),
