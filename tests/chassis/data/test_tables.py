@@ -1,6 +1,8 @@
 """Tables of every kind are kept: without a key, without a time, with any names of columns."""
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -141,3 +143,21 @@ def test_a_choice_that_csv_has_for_missing_is_told() -> None:
         pipeline._require_words(project, table)
     for others in (replace(table, missing=("?",)), replace(table, columns={"other": str})):
         pipeline._require_words(project, others)
+
+
+def test_a_database_that_another_process_holds_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "service.db"
+    database = Store(of(SALES), f"sqlite:///{file}?timeout=0.1")
+    hold = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
+    hold += "c.execute('BEGIN EXCLUSIVE'); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+
+        with pytest.raises(DataError, match=f"database is locked by process {process.pid} "):
+            database.fingerprints("sales")
+        process.kill()
+
+    assert database.fingerprints("sales") == {}
+    database.close()

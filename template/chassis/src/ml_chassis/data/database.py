@@ -1,5 +1,6 @@
 """A database by its URL, SQLite or PostgreSQL."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from . import DataError
 from .privacy import said
 
 Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
+LOCKED_SECONDS = 30
 INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Inserts that may meet a key that is there already, by the name of the dialect."""
 
@@ -42,11 +44,44 @@ def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
 
 
 def engine_of(url: sa.URL, **options: Any) -> sa.Engine:
-    """Return an engine whose errors show no values, and that a pooler may stand before."""
+    """Return an engine whose errors show no values, and that a pooler may stand before.
+
+    A file that another process writes to is waited for, LOCKED_SECONDS unless the URL says
+    `?timeout=`.
+    """
+    if url.get_backend_name() == "sqlite" and "timeout" not in url.query:
+        options["connect_args"] = {"timeout": LOCKED_SECONDS}
     if url.drivername == "postgresql+psycopg":
         # A statement that is prepared by name is known to one connection alone.
         options["connect_args"] = {"prepare_threshold": None}
     return sa.create_engine(url, hide_parameters=True, **options)
+
+
+def why(error: Exception, url: sa.URL, private: bool) -> str:
+    """Return why something failed in a database, and who holds its file, where one does."""
+    reason = said(error, private)
+    holders = _holders(url) if "database is locked" in str(error) else []
+    return f"{reason} by {', '.join(holders)}" if holders else reason
+
+
+def _holders(url: sa.URL) -> list[str]:
+    """Return the processes of this machine that hold a file, as Linux knows them."""
+    try:
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        inode = str(Path(url.database or "").stat().st_ino)
+    except OSError:
+        return []
+    held = (line.split() for line in locks)
+    found = {words[4] for words in held if words[5].rpartition(":")[2] == inode}
+    return [_process(pid) for pid in sorted(found - {str(os.getpid())})]
+
+
+def _process(pid: str) -> str:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except (OSError, UnicodeError):
+        return f"process {pid}"
+    return f"process {pid} ({command[:60]})"
 
 
 def hide_password(address: str) -> str:

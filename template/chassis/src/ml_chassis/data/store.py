@@ -22,11 +22,10 @@ from ..project import Project
 from ..settings import Settings
 from . import DataError
 from .clean import REASON
-from .database import INSERTS, open_database
+from .database import INSERTS, open_database, why
 from .formats import Broken
 from .lock import only_one
 from .parse import DTYPES, Parsed
-from .privacy import said
 from .sources import Chunk
 from .tables import ORIGIN, RawTable, Type
 
@@ -387,7 +386,8 @@ class Store:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
-            raise DataError(f"The database failed: {said(error, self.project.private)}") from error
+            reason = why(error, self._engine.url, self.project.private)
+            raise DataError(f"The database failed: {reason}") from error
 
 
 def _earliest(rows: pl.DataFrame, table: RawTable) -> datetime | None:
