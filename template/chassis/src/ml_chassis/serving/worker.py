@@ -69,7 +69,6 @@ class BoundedProtocol(HttpToolsProtocol):
     _waiting_since: float | None = None
     _received = 0
     _was_closing = False
-    _is_declining = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first request."""
@@ -116,30 +115,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         framing = ((name, value) for name, value in self.headers if name in FRAMING)
         lines = [b"POST / HTTP/1.1", *(b"%s: %s" % header for header in framing), b"\r\n"]
-        self.parser = httptools.HttpRequestParser(self)
-        self._is_declining = True
+        self.parser = httptools.HttpRequestParser(_Resumed(self))
         self.parser.feed_data(b"\r\n".join(lines))
-
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        if not self._is_declining:
-            super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of its address."""
-        if not self._is_declining:
-            super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        if not self._is_declining:
-            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Stop waiting."""
-        if self._is_declining:
-            self._is_declining = False
-            return
         self._waiting_since = None
         self._received = 0
         super().on_headers_complete()
@@ -173,6 +153,41 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._was_closing = closing
             self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
+
+
+class _Resumed:
+    """What a parser calls that goes on in the middle of a request, of whose head it must be told.
+
+    Of that head, the connection hears nothing again; of all that follows, everything.
+    """
+
+    def __init__(self, connection: BoundedProtocol) -> None:
+        """Take the connection."""
+        self._connection = connection
+        self._is_told = False
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self._is_told:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of its address."""
+        if self._is_told:
+            self._connection.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        if self._is_told:
+            self._connection.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """End its head."""
+        if self._is_told:
+            self._connection.on_headers_complete()
+        self._is_told = True
 
 
 class HttpWorker(UvicornWorker):  # type: ignore[misc]
