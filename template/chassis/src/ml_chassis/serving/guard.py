@@ -18,6 +18,8 @@ OPEN = {"/livez", "/readyz", "/healthz", "/health", "/ping", "/v2/health/live", 
 """Probes have no key."""
 HIDDEN = ("/schema.json", "/static_content")
 """BentoML's own pages for development."""
+FOREIGN = {307, 404}
+"""How Starlette answers where it knows no route."""
 OWN = "/api/"
 """Routes of a team's own may mean something by the slash at their end."""
 HEADERS: list[Header] = [  # unless the route says otherwise
@@ -50,9 +52,10 @@ class Guard:
             if replaced:
                 return
             if message["type"] == "http.response.start":
-                if _is_of_no_route(scope, message):
-                    await _refuse(send_guarded, 404, NOT_FOUND)
+                if message["status"] in FOREIGN and _is_of_no_route(scope, message):
                     replaced = True
+                    # Not by this function: one that refers to itself is garbage of each request.
+                    await _refuse(send, 404, NOT_FOUND, *HEADERS)
                     return
                 headers = message["headers"]
                 given = {name for name, _ in headers}
@@ -90,7 +93,7 @@ def _is_of_no_route(scope: Scope, start: Message) -> bool:
         target = urlsplit(headers.get(b"location", b"")).path.decode("latin-1")
         path: str = quote(scope["path"])
         return target.rstrip("/") == path.rstrip("/")
-    return start["status"] == 404 and headers.get(b"content-type", b"").startswith(b"text/plain")
+    return headers.get(b"content-type", b"").startswith(b"text/plain")
 
 
 def accepted_keys(settings: Settings) -> list[bytes]:

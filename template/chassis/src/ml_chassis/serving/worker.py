@@ -87,6 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
         answered = self.cycle is None or self.cycle.response_complete
         if answered and self._waiting_since is None:
             self._waiting_since = self.loop.time()
+        self._idle.pop(self, None)
         self._parse(data)
         if self._waiting_since is not None:
             self._received += len(data)
@@ -139,10 +140,6 @@ class BoundedProtocol(HttpToolsProtocol):
                 oldest = next(iter(self._idle))
                 del self._idle[oldest]
                 oldest.timeout_keep_alive_handler()
-
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle.pop(self, None)
-        super()._unset_keepalive_if_required()
 
     def _look(self) -> None:
         late = self.loop.time() - HEADER_SECONDS
