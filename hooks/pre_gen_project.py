@@ -33,7 +33,8 @@ def main() -> None:
         sys.exit(1)
     if repository := find_repository():
         replace_broken_link(repository)
-    keep(path for pattern in filter(None, ANSWERS["__unchosen"]) for path in own(pattern))
+    give_back()
+    keep([path for pattern in filter(None, ANSWERS["__unchosen"]) for path in own(pattern)])
 
 
 def own(pattern: str) -> Iterable[Path]:
@@ -42,15 +43,26 @@ def own(pattern: str) -> Iterable[Path]:
     return [path for path in found if KEPT not in path.parents]
 
 
-def keep(paths: Iterable[Path]) -> None:
-    """Copy files and folders aside."""
-    for path in paths:
-        copy = KEPT / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
+def give_back() -> None:
+    """Put back what a run before kept and, as it failed, did not."""
+    for path in sorted(KEPT.rglob("*")):
+        target = PROJECT / path.relative_to(KEPT)
         if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, copy, symlinks=True, dirs_exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
         else:
-            shutil.copy2(path, copy, follow_symlinks=False)
+            target.unlink(missing_ok=True)
+            path.replace(target)
+    if KEPT.is_dir():
+        shutil.rmtree(KEPT)
+
+
+def keep(paths: Iterable[Path]) -> None:
+    """Move files and folders aside: what is written to a link would be written where it leads."""
+    for path in paths:
+        aside = KEPT / path
+        if path.exists() or path.is_symlink():
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(aside)
 
 
 def find_errors() -> dict[str, str]:

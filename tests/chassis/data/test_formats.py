@@ -138,6 +138,8 @@ def test_csv_without_rows_has_columns() -> None:
         (b'"a,b\n1,2\n', "utf-8", "the header is not CSV, as quotes do not match"),
         (b"a\n" + b"x\n" * 9 + b"\xff\n", "utf-8", "byte 21, in line 11, is not utf-8"),
         (b"a", "utf-99", "there is no encoding 'utf-99'"),
+        (b"a", "hex", "there is no encoding 'hex'"),
+        (b"a,b", "utf-16", "the file is not utf-16"),
     ],
 )
 def test_what_is_wrong_with_all_of_a_file_is_told(
@@ -193,6 +195,19 @@ def test_a_line_that_is_no_object_is_broken_alone(line: bytes) -> None:
     assert broken[0].content == line.decode(errors="backslashreplace")
 
 
+def test_a_line_is_one_object() -> None:
+    rows, broken = json_of(b'{"a": 1} {"a": 2}\n\n{"a": 3}\n{}\n')
+
+    assert rows == [(3, ("3",))]
+    assert numbers(broken) == [1, 4]
+
+
+def test_quotes_that_never_end_take_no_time_without_end() -> None:
+    rows, broken = csv_of("a,b\n" + 'x","\n' * 20_000 + "1,2\n")
+
+    assert len(rows) + len(broken) > 1_000  # none of them takes all
+
+
 def test_gzip_of_several_members_is_one_file() -> None:
     content = gzip.compress(b'{"a": 1}\n') + gzip.compress(b'{"a": 2}\n')
     with gzip.open(io.BytesIO(content)) as file:
@@ -244,7 +259,7 @@ def test_columns_of_a_database_that_polars_knows_not_are_text() -> None:
     assert empty.rows.columns == block.rows.columns
     first, second = block.rows.to_dicts()
     assert first == row | {"name": str(name), "more": '{"ü": [1, null]}', "bytes": "00ff"} | {
-        "price": 1.5
+        "price": "1.5000000000"
     }
     assert second["odd"] == "x"
     assert empty.rows.schema["day"] == pl.Date

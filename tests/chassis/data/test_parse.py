@@ -1,6 +1,7 @@
 """A value is read as its type says, or its row is refused with the reason."""
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -45,6 +46,8 @@ UNIT = 'value: a number; say its unit in the raw table, such as epoch="s"'
         (float, "NaN", None),
         (float, float("nan"), None),
         (int, 12.0, 12),
+        (int, Decimal(9007199254740993), 9007199254740993),
+        (int, "9007199254740993.0", 9007199254740993),
         (float, 12, 12.0),
         (bool, "Yes", True),
         (bool, "0", False),
@@ -129,6 +132,10 @@ def test_times_with_a_zone_become_utc() -> None:
         (int, NOON, "value: not a whole number"),
         (float, timedelta(1), "value: not a number"),
         (bool, 2.0, "value: not true or false"),
+        (bool, 0.5, "value: not true or false"),
+        (int, 2.0**53 + 2, "value: not a whole number"),
+        (str, b"\xff", "value: not text"),
+        (str, timedelta(1), "value: not text"),
         *((datetime, number, UNIT) for number in (1_700_000_000, 1.7e9, 1_712_010_111_234)),
         *((datetime, digits, UNIT) for digits in ("1700000000", "1712010111234", "2026", "1.5")),
     ],
@@ -150,10 +157,13 @@ def test_what_cannot_be_read(kind: Type, given: Any, reason: str) -> None:
         ("NA", None, False, "NA"),
         ("", None, False, ""),
         ("?", ("?",), False, None),
+        (-999, ("-999",), False, None),
+        (-999.0, ("-999",), False, None),
+        (-998, ("-999",), False, "-998"),
     ],
 )
 def test_which_words_are_missing_is_said_by_the_table(
-    word: str, missing: tuple[str, ...] | None, words: bool, expected: str | None
+    word: Any, missing: tuple[str, ...] | None, words: bool, expected: str | None
 ) -> None:
     found = parsed(str, [word], missing=missing, words=words)
 
@@ -175,6 +185,20 @@ def test_which_words_are_missing_is_said_by_the_table(
 )
 def test_a_number_is_a_time_where_its_unit_is_stated(epoch: Epoch, given: Any) -> None:
     assert parsed(datetime, [given], epoch=epoch).rows["value"].to_list() == [NOON]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "given"),
+    [("s", 1_769_860_800_000), ("s", 9e300), ("ms", -(2**62)), ("us", 2**62), ("s", "1e999")],
+)
+def test_a_time_of_no_year_is_refused(epoch: Epoch, given: Any) -> None:
+    assert len(parsed(datetime, [given], epoch=epoch).refused) == 1
+
+
+def test_categories_are_text() -> None:
+    dtype = pl.Enum(["1", "na"])
+
+    assert parsed(int, ["1", "na"], dtype).rows["value"].to_list() == [1, None]
 
 
 def test_a_row_without_its_key_is_refused_and_the_last_of_equal_ones_kept() -> None:

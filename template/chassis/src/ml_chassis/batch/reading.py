@@ -1,6 +1,7 @@
 """Rows from a file or a table of a database, some at a time, whatever there are of them."""
 
 import gzip
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..data.database import hide_password
 from ..data.formats import (
     SUFFIXES,
     Block,
+    kind_of,
     read_csv,
     read_json_lines,
     read_parquet,
@@ -42,14 +44,14 @@ def read(address: str, private: bool) -> Iterator[Block]:
     try:
         if path.suffix == ".parquet":
             yield from read_parquet(path)
-        elif ".csv" in path.suffixes[-2:]:
+        elif kind_of(path.name) == "csv":
             with _open(path) as file:
                 yield from read_csv(file, _header)
         else:
             yield from _json_lines(path)
     except DataError as error:
         raise ScoreError(f"{path}: {error}") from None
-    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         raise ScoreError(f"{path}: cannot be read: {said(error, private)}") from error
 
 
@@ -95,6 +97,10 @@ def _json_lines(path: Path) -> Iterator[Block]:
             yield Block(pl.DataFrame(columns), pl.Series(positions, dtype=pl.Int64), broken)
 
 
+EXACT = 2**53
+"""Up to it, floats hold all whole numbers."""
+
+
 class _Kinds(NamedTuple):
     """The types of some values, and the range of the whole numbers among them."""
 
@@ -119,7 +125,8 @@ class _Kinds(NamedTuple):
                 return pl.Int64()
             if self.low >= 0 and self.high < 2**64:
                 return pl.UInt64()
-        if float in self.types and self.types <= {int, float}:
+        exact = self.low >= -EXACT and self.high <= EXACT
+        if float in self.types and self.types <= {int, float} and exact:
             return pl.Float64()
         return pl.Boolean() if self.types == {bool} else pl.String()
 

@@ -81,8 +81,8 @@ def score(
                 print(f"      {done}", flush=True)
                 told = time.monotonic()
         _require_rows(done, limit, output)
-        output.keep_refused()
         output.keep()
+        output.keep_refused()
     done.seconds = time.monotonic() - start
     return done
 

@@ -11,7 +11,7 @@ from typing import IO, cast
 
 import polars as pl
 
-from ..data.formats import SUFFIXES, text
+from ..data.formats import SUFFIXES, kind_of, text
 from ..data.privacy import said
 from . import ScoreError
 
@@ -39,7 +39,7 @@ class Output:
             rows.write_parquet(self._folder / f"{self._parts:09}.part")
         else:
             with self._append() as file:
-                if ".csv" in self.path.suffixes[-2:]:
+                if kind_of(self.path.name) == "csv":
                     flat = rows.select(map(_flat, rows))
                     flat.write_csv(file, include_header=self._parts == 0)
                 else:
@@ -63,7 +63,8 @@ class Output:
     def keep(self) -> None:
         """Put the file in its place."""
         if self.path.suffix == ".parquet":
-            pl.scan_parquet(self._folder / "*.part").sink_parquet(self._growing)
+            parts = sorted(self._folder.glob("*.part"))
+            pl.scan_parquet(parts, glob=False).sink_parquet(self._growing)
         if self._target.exists():
             shutil.copymode(self._target, self._growing)
         self._growing.replace(self._target)
@@ -83,7 +84,10 @@ def writing(path: Path, private: bool) -> Iterator[Output]:
     """
     if not path.name.endswith(SUFFIXES):
         raise ScoreError(f"{path}: give a file that ends in {', '.join(SUFFIXES)}.")
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (RuntimeError, ValueError) as error:
+        raise ScoreError(f"{path}: is no path: {error}") from None
     if not target.parent.is_dir():
         raise ScoreError(f"{path}: there is no folder {target.parent}.")
     if target.exists() and not target.is_file():

@@ -10,7 +10,6 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -25,12 +24,13 @@ from .tables import PLAIN, Csv
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 BLOCK_ROWS = 65_536
 BLOCK_BYTES = 8_000_000
+MAX_LINES = 1_000
+"""Of one record of CSV, whose quoted values may hold line feeds."""
 MAX_CHARACTERS = 10_000_000
 """Of one value of CSV: a column that nobody asks for may hold whole documents."""
 SQL_TYPES: dict[type, pl.DataType] = {
     int: pl.Int64(),
     float: pl.Float64(),
-    Decimal: pl.Float64(),
     bool: pl.Boolean(),
     datetime: pl.Datetime("us"),
     date: pl.Date(),
@@ -39,6 +39,11 @@ SQL_TYPES: dict[type, pl.DataType] = {
 }
 """What columns of a database become, by the type that SQLAlchemy gives them; others are text."""
 _objects = msgspec.json.Decoder(dict[str, Any])
+
+
+def kind_of(name: str) -> str:
+    """Return what a file is by the end of its name, without .gz: "csv", "jsonl" or "parquet"."""
+    return name.removesuffix(".gz").rpartition(".")[2]
 
 
 class Broken(NamedTuple):
@@ -116,7 +121,8 @@ def _texts(file: IO[bytes], encoding: str) -> Iterator[str]:
     """
     try:
         decoder = codecs.getincrementaldecoder(encoding)()
-    except LookupError:
+        "".encode(encoding)  # some names of codecs are not of encodings of text
+    except (LookupError, ValueError):
         raise DataError(
             f"there is no encoding {encoding!r}: correct `encoding` in the raw table."
         ) from None
@@ -126,7 +132,9 @@ def _texts(file: IO[bytes], encoding: str) -> Iterator[str]:
         size += len(part)
         try:
             text = rest + decoder.decode(part, final=not part)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            if not isinstance(error, UnicodeDecodeError):
+                raise DataError(f"the file is not {encoding}: {error}") from None
             byte = size - len(error.object) + error.start + 1
             line += rest.count("\n") + error.object.count(b"\n", 0, error.start)
             raise DataError(
@@ -153,6 +161,8 @@ class _Lines:
         self._again = deque[str]()
         self.taken: list[str] = []
         """The lines since it was emptied."""
+        self._most = MAX_LINES
+        """Of one record: where quotes are open to the end, lines are read again and again."""
 
     def __iter__(self) -> "_Lines":
         """Return itself."""
@@ -164,6 +174,8 @@ class _Lines:
         if not line:
             self.give_back(next(self._texts))
             return next(self)
+        if len(self.taken) >= self._most:
+            raise csv.Error(f"a quote is open for more than {self._most} lines")
         self.taken.append(line)
         return line
 
@@ -177,7 +189,8 @@ class _Lines:
         self._text = io.StringIO(text, newline="")
 
     def go_back(self) -> None:
-        """Take the lines since the first that was taken once more."""
+        """Take the lines since the first that was taken once more; fewer at once each time."""
+        self._most = max(10, self._most - self._most // 100)
         self._again.extendleft(reversed(self.taken[1:]))
 
 
@@ -224,7 +237,7 @@ def _split_plain(text: str, types: dict[str, pl.String], delimiter: str) -> pl.D
         and text.count(delimiter) == count * (len(types) - 1)
         and text.count("\r") == text.count("\r\n")
         and not any(each in text for each in ('"', f"{delimiter} ", "\n "))
-        and text[0] != " "
+        and text[0] not in " \ufeff"
     )
     try:
         return (
@@ -281,10 +294,10 @@ def read_json_lines(file: IO[bytes]) -> Iterator[Records]:
         positions = range(start, start + len(lines))
         start += len(lines)
         try:
-            rows = _objects.decode_lines(b"".join(lines))
+            rows = [_objects.decode(line) for line in lines]  # a line is one object
         except (msgspec.MsgspecError, ValueError, RecursionError):
             rows = []
-        if len(rows) == len(lines):
+        if len(rows) == len(lines) and all(rows):
             yield Records(rows, list(positions))
         else:
             yield to_records(zip(positions, lines, strict=True))
@@ -300,6 +313,8 @@ def to_records(lines: Iterable[tuple[int, bytes]]) -> Records:
             row = json.loads(line.decode())
             if not isinstance(row, dict):
                 raise ValueError("not an object")
+            if not row:
+                raise ValueError("an object without values")
             if b"\\u" in line:
                 json.dumps(row, ensure_ascii=False).encode()  # fails with half a character
         except (ValueError, RecursionError) as error:

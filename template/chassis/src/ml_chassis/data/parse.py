@@ -1,7 +1,8 @@
 """From raw values, which may be text, to values of the declared types."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -29,6 +30,10 @@ WORDS: dict[Type, str] = {
     datetime: f"a time, such as {NOON.isoformat()}Z",
 }
 REASON = "_reason"
+EXACT = 2**53
+"""Up to it, floats hold all whole numbers."""
+FIRST, LAST = -62_135_596_800e6, 253_402_300_799e6
+"""The years 1 to 9999, in microseconds since 1970."""
 NUMBER = r"^[+-]?\d+(?:\.\d*)?$"
 MICROSECONDS: dict[Epoch, float] = {"s": 1e6, "ms": 1e3, "us": 1, "ns": 1e-3}
 SPACES = " \u00a0\u2009\u202f'\u2019"
@@ -120,25 +125,35 @@ def cleared(name: str, dtype: pl.DataType, words: Iterable[str] = ()) -> pl.Expr
         dtype: Its type.
         words: What says so, in any case.
     """
-    value = pl.col(name)
+    value, missing = pl.col(name), [word.strip().lower() for word in words]
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        value, dtype = value.cast(pl.String), pl.String()
     if dtype == pl.String:
         value = value.str.strip_chars()
-        missing = [word.strip().lower() for word in words]
         return pl.when(~value.str.to_lowercase().is_in(missing)).then(value).alias(name)
+    if dtype.is_numeric() and (numbers := list(_numbers(missing))):
+        value = pl.when(~value.cast(pl.Float64).is_in(numbers)).then(value).alias(name)
     return value.fill_nan(None) if dtype.is_float() else value
+
+
+def _numbers(words: Iterable[str]) -> Iterator[float]:
+    for word in words:
+        with suppress(ValueError):
+            yield float(word)
 
 
 def _typed(name: str, kind: Type, dtype: pl.DataType, csv: Csv, epoch: Epoch | None) -> pl.Expr:
     """Return a column in its type, null where it cannot be read."""
     value = pl.col(name)
-    if dtype.is_nested() or (dtype.is_temporal() and kind in {int, float, bool}):
+    opaque = dtype.is_nested() or dtype in (pl.Binary, pl.Object)
+    if opaque or (dtype.is_temporal() and kind in {int, float, bool}) or dtype == pl.Duration:
         # Polars would count a time since 1970, in a unit that nobody has stated.
         return pl.lit(None, DTYPES[kind]).alias(name)
     if kind is datetime:
         return _time(value, dtype, csv.time_format, epoch).alias(name)
     if kind is bool:
         if dtype.is_float():  # with a missing value among them, data frames make floats of 0 and 1
-            value = value.cast(pl.Int64, strict=False)
+            value = pl.when(value.is_in([0.0, 1.0])).then(value).cast(pl.Int64)
         words = value.cast(pl.String, strict=False).str.to_lowercase()
         truth = pl.when(words.is_in(TRUE)).then(True).when(words.is_in(FALSE)).then(False)
         return truth.alias(name)
@@ -146,8 +161,10 @@ def _typed(name: str, kind: Type, dtype: pl.DataType, csv: Csv, epoch: Epoch | N
         value = _plain(value, csv.decimal)
     if kind is int and not dtype.is_integer():  # "12" and 12.0 are whole, 12.5 is not
         number = value.cast(pl.Float64, strict=False)
-        whole = value.cast(pl.Int64, strict=False) if dtype == pl.String else None
-        rounded = pl.when(number == number.floor()).then(number.cast(pl.Int64, strict=False))
+        text = value.cast(pl.String).str.replace(r"\.0*$", "")
+        whole = text.cast(pl.Int64, strict=False) if not dtype.is_float() else None
+        exact = (number == number.floor()) & (number.abs() <= EXACT)
+        rounded = pl.when(exact).then(number.cast(pl.Int64, strict=False))
         return pl.coalesce(whole, rounded).alias(name)
     read = value.cast(DTYPES[kind], strict=False)
     return (read.fill_nan(None) if kind is float else read).alias(name)
@@ -197,7 +214,8 @@ def _is_number(text: pl.Expr, epoch: Epoch | None) -> pl.Expr:
 
 def _since_1970(value: pl.Expr, epoch: Epoch) -> pl.Expr:
     number = value.cast(pl.Float64, strict=False)
-    known = pl.when(number.is_finite()).then(number * MICROSECONDS[epoch])
+    since = number * MICROSECONDS[epoch]
+    known = pl.when(since.is_between(FIRST, LAST)).then(since)
     return known.round().cast(pl.Int64, strict=False).cast(DTYPES[datetime])
 
 

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from .formats import (
     Block,
     Broken,
     as_text,
+    kind_of,
     read_csv,
     read_json_lines,
     read_parquet,
@@ -27,6 +29,11 @@ from .formats import (
 )
 from .privacy import said
 from .tables import ORIGIN, PLAIN, POSITION, Csv
+
+FAILED = (
+    *(sa.exc.SQLAlchemyError, ImportError, TypeError, ValueError, OverflowError),
+    pl.exceptions.PolarsError,
+)
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,10 @@ def _files(address: str, seen: Mapping[str, str], dialect: Csv, private: bool) -
             origin = each.as_posix()
             if seen.get(origin) != fingerprint:
                 blocks = _open(each.name, content, dialect)
-                yield _chunk(origin, fingerprint, blocks, sparse=".jsonl" in each.suffixes)
+                yield _chunk(origin, fingerprint, blocks, sparse=kind_of(each.name) == "jsonl")
         except DataError as error:
             raise DataError(f"{each}: {error}") from None
-        except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+        except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
             raise DataError(f"{each}: cannot be read: {said(error, private)}") from error
 
 
@@ -177,7 +184,7 @@ def open_table(address: str, private: bool) -> Iterator[tuple[sa.Connection, sa.
         raise DataError(f"{shown}: say which table, with ?table=NAME.") from None
     except sa.exc.NoSuchTableError as error:
         raise DataError(f"{shown}: there is no table {error}.") from None
-    except (sa.exc.SQLAlchemyError, ImportError, ValueError, pl.exceptions.PolarsError) as error:
+    except FAILED as error:
         raise DataError(f"{shown}: cannot be read: {said(error, private)}") from error
 
 
