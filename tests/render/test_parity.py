@@ -160,6 +160,37 @@ def test_cookiecutter_over_a_project_keeps_what_an_answer_does_not_bring(
     assert snapshot(project).keys() == fresh.keys() | ours.keys() | {"deploy/kubernetes"}
 
 
+def test_what_is_kept_survives_a_failure_and_links_are_not_written_through(
+    template: Path, tmp_path: Path
+) -> None:
+    answers = {"license": "Proprietary", "platform": "single_host"}
+    project, far = ENGINES["cookiecutter"](template, tmp_path, **answers), tmp_path / "far"
+    far.write_text("ours")
+    (project / "LICENSE").symlink_to(far)
+    slo = project / "slo.yaml"
+    slo.unlink()
+    slo.symlink_to(tmp_path / "nowhere" / "x")
+
+    def again() -> None:
+        cookiecutter(
+            str(template),
+            no_input=True,
+            extra_context=answers,
+            output_dir=str(tmp_path),
+            overwrite_if_exists=True,
+        )
+
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            again()
+    slo.unlink()
+    again()
+
+    assert (project / "LICENSE").readlink() == far
+    assert far.read_text() == "ours"
+    assert not (project / ".kept-by-cookiecutter").exists()
+
+
 def test_edited_answers_are_not_replayed(
     template: Path,
     tmp_path: Path,

@@ -176,6 +176,19 @@ def test_too_many_refused_rows_leave_the_file_as_it_was(
     assert [each["row"] for each in listed(tmp_path / "out.refused.jsonl")] == [10]
 
 
+def test_the_last_suffix_says_what_a_file_is(
+    tmp_path: Path, rows: pl.DataFrame, model: Model
+) -> None:
+    source = tmp_path / "in.csv.jsonl"
+    source.write_text(rows.write_ndjson())
+
+    for name in ("out[1].parquet", "out.jsonl.csv", "out.csv.jsonl"):
+        score(model, str(source), tmp_path / name)
+    assert pl.read_parquet(tmp_path / "out[1].parquet", glob=False).height == ROWS
+    assert pl.read_csv(tmp_path / "out.jsonl.csv", infer_schema=False).height == ROWS
+    assert len(listed(tmp_path / "out.csv.jsonl")) == ROWS
+
+
 def test_a_link_is_followed_and_the_mode_kept(
     tmp_path: Path, rows: pl.DataFrame, model: Model
 ) -> None:
@@ -294,16 +307,16 @@ def test_a_feature_of_an_odd_type_is_refused(
         score(model, str(tmp_path / "in.parquet"), tmp_path / "out.csv", limit=0)
 
 
-@pytest.mark.parametrize("numbers", [[2**64 - 1, 1], [2**64, 1], [-1, 2**64 - 1]])
+@pytest.mark.parametrize("numbers", [[2**64 - 1, 1], [2**64, 1], [-1, 2**64 - 1], [2**53 + 1, 1.5]])
 def test_large_whole_numbers_of_json_come_back(
-    tmp_path: Path, model: Model, numbers: list[int]
+    tmp_path: Path, model: Model, numbers: list[float]
 ) -> None:
     lines = (json.dumps({**example_row(), "more": number}) for number in numbers)
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
 
     score(model, str(tmp_path / "in.jsonl"), tmp_path / "out.jsonl")
 
-    assert [int(row["more"]) for row in listed(tmp_path / "out.jsonl")] == numbers
+    assert [json.loads(str(row["more"])) for row in listed(tmp_path / "out.jsonl")] == numbers
 
 
 def test_a_word_for_a_missing_value_is_a_value_where_it_is_a_choice(
