@@ -18,8 +18,6 @@ if Path(__file__).parent == Path(tempfile.gettempdir()):
 ANSWERS: dict[str, Any] = json.loads(r"""{{= cookiecutter | tojson =}}""")
 # As given with name=value, before Cookiecutter rendered them.
 GIVEN: dict[str, Any] = json.loads(r"""{{= _cookiecutter | default({}) | tojson =}}""")
-
-
 PROJECT = Path()
 # What an answer does not bring, and is there already: Cookiecutter writes over it, and
 # post_gen_project.py puts it back.
@@ -38,9 +36,8 @@ def main() -> None:
 
 
 def own(pattern: str) -> Iterable[Path]:
-    """Return the files that are there under a pattern of copier.yml's _exclude."""
-    found = PROJECT.glob(pattern[1:]) if pattern.startswith("/") else PROJECT.rglob(pattern)
-    return [path for path in found if KEPT not in path.parents]
+    """Return what is there under a pattern of copier.yml's _exclude."""
+    return PROJECT.glob(pattern[1:]) if pattern.startswith("/") else PROJECT.rglob(pattern)
 
 
 def give_back() -> None:

@@ -126,6 +126,17 @@ def test_leftovers_of_work_inside_the_template_are_dropped(
     assert problems == ["other content: .copier-answers.yml"], "only the template's address differs"
 
 
+def over(template: Path, out: Path, **answers: str) -> None:
+    """Generate with Cookiecutter over what is there."""
+    cookiecutter(
+        str(template),
+        no_input=True,
+        extra_context=answers,
+        output_dir=str(out),
+        overwrite_if_exists=True,
+    )
+
+
 def test_cookiecutter_over_a_project_keeps_what_the_team_has(
     template: Path, tmp_path: Path
 ) -> None:
@@ -133,7 +144,7 @@ def test_cookiecutter_over_a_project_keeps_what_the_team_has(
     for name in (".venv/ours", "models/ours", ".git/ours"):
         (project / name).parent.mkdir()
         (project / name).write_text("ours")
-    cookiecutter(str(template), no_input=True, output_dir=str(tmp_path), overwrite_if_exists=True)
+    over(template, tmp_path)
     assert sorted(path.name for path in project.rglob("ours")) == ["ours"] * 3
 
 
@@ -148,13 +159,7 @@ def test_cookiecutter_over_a_project_keeps_what_an_answer_does_not_bring(
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).write_text(content)
 
-    cookiecutter(
-        str(template),
-        no_input=True,
-        extra_context=answers,
-        output_dir=str(tmp_path),
-        overwrite_if_exists=True,
-    )
+    over(template, tmp_path, **answers)
 
     assert {name: (project / name).read_text() for name in ours} == ours
     assert snapshot(project).keys() == fresh.keys() | ours.keys() | {"deploy/kubernetes"}
@@ -171,20 +176,11 @@ def test_what_is_kept_survives_a_failure_and_links_are_not_written_through(
     slo.unlink()
     slo.symlink_to(tmp_path / "nowhere" / "x")
 
-    def again() -> None:
-        cookiecutter(
-            str(template),
-            no_input=True,
-            extra_context=answers,
-            output_dir=str(tmp_path),
-            overwrite_if_exists=True,
-        )
-
     for _ in range(2):
         with pytest.raises(FileNotFoundError):
-            again()
+            over(template, tmp_path, **answers)
     slo.unlink()
-    again()
+    over(template, tmp_path, **answers)
 
     assert (project / "LICENSE").readlink() == far
     assert far.read_text() == "ours"

@@ -1,7 +1,6 @@
 """Rows from a file or a table of a database, some at a time, whatever there are of them."""
 
 import gzip
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..data import DataError
 from ..data.database import hide_password
 from ..data.formats import (
     SUFFIXES,
+    UNREADABLE,
     Block,
     kind_of,
     read_csv,
@@ -21,6 +21,7 @@ from ..data.formats import (
     read_table,
     text,
 )
+from ..data.parse import EXACT
 from ..data.privacy import said
 from ..data.sources import open_table
 from . import ScoreError
@@ -51,7 +52,7 @@ def read(address: str, private: bool) -> Iterator[Block]:
             yield from _json_lines(path)
     except DataError as error:
         raise ScoreError(f"{path}: {error}") from None
-    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
+    except UNREADABLE as error:
         raise ScoreError(f"{path}: cannot be read: {said(error, private)}") from error
 
 
@@ -95,10 +96,6 @@ def _json_lines(path: Path) -> Iterator[Block]:
                 for name, dtype in types.items()
             ]
             yield Block(pl.DataFrame(columns), pl.Series(positions, dtype=pl.Int64), broken)
-
-
-EXACT = 2**53
-"""Up to it, floats hold all whole numbers."""
 
 
 class _Kinds(NamedTuple):

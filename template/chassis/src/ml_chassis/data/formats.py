@@ -7,6 +7,7 @@ import codecs
 import csv
 import io
 import json
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
@@ -22,6 +23,8 @@ from . import DataError
 from .tables import PLAIN, Csv
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
+UNREADABLE = (OSError, EOFError, zlib.error, pl.exceptions.PolarsError)
+"""What reading a damaged file fails with, besides DataError."""
 BLOCK_ROWS = 65_536
 BLOCK_BYTES = 8_000_000
 MAX_LINES = 1_000
@@ -239,18 +242,16 @@ def _split_plain(text: str, types: dict[str, pl.String], delimiter: str) -> pl.D
         and not any(each in text for each in ('"', f"{delimiter} ", "\n "))
         and text[0] not in " \ufeff"
     )
+    if not plain:
+        return None
     try:
-        return (
-            pl.read_csv(
-                text.encode(),
-                has_header=False,
-                schema=types,
-                infer_schema=False,
-                separator=delimiter,
-                quote_char=None,
-            )
-            if plain
-            else None
+        return pl.read_csv(
+            text.encode(),
+            has_header=False,
+            schema=types,
+            infer_schema=False,
+            separator=delimiter,
+            quote_char=None,
         )
     except pl.exceptions.PolarsError:
         return None

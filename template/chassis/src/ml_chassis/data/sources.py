@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from . import DataError
 from .database import engine_of, hide_password
 from .formats import (
     SUFFIXES,
+    UNREADABLE,
     Block,
     Broken,
     as_text,
@@ -115,7 +115,7 @@ def _files(address: str, seen: Mapping[str, str], dialect: Csv, private: bool) -
                 yield _chunk(origin, fingerprint, blocks, sparse=kind_of(each.name) == "jsonl")
         except DataError as error:
             raise DataError(f"{each}: {error}") from None
-        except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
+        except UNREADABLE as error:
             raise DataError(f"{each}: cannot be read: {said(error, private)}") from error
 
 
