@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from chassis.flights import PROJECT
 from ml_chassis.data import DataError, pipeline, store
 from ml_chassis.data.pipeline import Update
+from ml_chassis.data.sources import read
 from ml_chassis.data.store import QUARANTINE, Change, Store
 from ml_chassis.data.tables import ORIGIN, POSITION, Csv, RawTable
 from ml_chassis.project import Project
@@ -155,8 +156,13 @@ def test_a_database_that_another_process_holds_is_named(tmp_path: Path) -> None:
         assert process.stdout
         assert process.stdout.readline() == b"held\n"
 
-        with pytest.raises(DataError, match=f"database is locked by process {process.pid} "):
+        held = f"database is locked by process {process.pid} "
+        with pytest.raises(DataError, match=held):
             database.fingerprints("sales")
+        with pytest.raises(DataError, match=f"cannot be opened: .*{held}"):
+            Store(of(SALES), f"sqlite:///{file}?timeout=0.1")
+        with pytest.raises(DataError, match=f"cannot be read: .*{held}"):
+            list(read(f"sqlite:///{file}?timeout=0.1&table=origins", {}))
         process.kill()
 
     assert database.fingerprints("sales") == {}

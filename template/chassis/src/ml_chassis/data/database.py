@@ -38,7 +38,7 @@ def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
         tables.create_all(engine)
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         raise DataError(
-            f"{hide_password(url)}: cannot be opened: {said(error, private)}"
+            f"{hide_password(url)}: cannot be opened: {why_failed(error, url, private)}"
         ) from error
     return engine
 
@@ -57,18 +57,18 @@ def engine_of(url: sa.URL, **options: Any) -> sa.Engine:
     return sa.create_engine(url, hide_parameters=True, **options)
 
 
-def why(error: Exception, url: sa.URL, private: bool) -> str:
+def why_failed(error: Exception, url: str | sa.URL, private: bool) -> str:
     """Return why something failed in a database, and who holds its file, where one does."""
     reason = said(error, private)
     holders = _holders(url) if "database is locked" in str(error) else []
     return f"{reason} by {', '.join(holders)}" if holders else reason
 
 
-def _holders(url: sa.URL) -> list[str]:
+def _holders(url: str | sa.URL) -> list[str]:
     """Return the processes of this machine that hold a file, as Linux knows them."""
     try:
         locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-        inode = str(Path(url.database or "").stat().st_ino)
+        inode = str(Path(sa.make_url(url).database or "").stat().st_ino)
     except OSError:
         return []
     held = (line.split() for line in locks)

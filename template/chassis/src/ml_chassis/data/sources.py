@@ -13,7 +13,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from . import DataError
-from .database import engine_of, hide_password
+from .database import engine_of, hide_password, why_failed
 from .formats import (
     SUFFIXES,
     UNREADABLE,
@@ -185,7 +185,8 @@ def open_table(address: str, private: bool) -> Iterator[tuple[sa.Connection, sa.
     except sa.exc.NoSuchTableError as error:
         raise DataError(f"{shown}: there is no table {error}.") from None
     except FAILED as error:
-        raise DataError(f"{shown}: cannot be read: {said(error, private)}") from error
+        reason = why_failed(error, address, private)
+        raise DataError(f"{shown}: cannot be read: {reason}") from error
 
 
 def _pages(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:

@@ -22,7 +22,7 @@ from ..project import Project
 from ..settings import Settings
 from . import DataError
 from .clean import REASON
-from .database import INSERTS, open_database, why
+from .database import INSERTS, open_database, why_failed
 from .formats import Broken
 from .lock import only_one
 from .parse import DTYPES, Parsed
@@ -386,7 +386,7 @@ class Store:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
-            reason = why(error, self._engine.url, self.project.private)
+            reason = why_failed(error, self._engine.url, self.project.private)
             raise DataError(f"The database failed: {reason}") from error
 
 
