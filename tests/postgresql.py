@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import psycopg
 import sqlalchemy as sa
 
 from ml_chassis.testing import free_port
+from waiting import wait_for
 
 BOUNCER = """
 [databases]
@@ -45,7 +45,7 @@ def running_postgresql() -> Iterator[str]:
 def pooled(address: str) -> Iterator[str]:
     """Yield the address of a PgBouncer before a server, or that of the server where none is."""
     if shutil.which("pgbouncer") is None:
-        assert "REQUIRE_POOLER" not in os.environ, "there is no pgbouncer"
+        assert "REQUIRE_SERVERS" not in os.environ, "there is no pgbouncer"
         yield address
         return
     server, port = sa.make_url(address), free_port()
@@ -56,7 +56,8 @@ def pooled(address: str) -> Iterator[str]:
         Path(folder).chmod(0o755)
         as_other = ["-u", "nobody"] if os.geteuid() == 0 else []
         with subprocess.Popen(["pgbouncer", "-q", *as_other, config]) as process:
-            _wait_for(f"host=127.0.0.1 port={port} dbname={server.database} user={server.username}")
+            name = f"dbname={server.database} user={server.username}"
+            wait_for(lambda: _answers(f"host=127.0.0.1 port={port} {name}"), "PgBouncer answers")
             bouncer = server.set(host="127.0.0.1", port=port, query={})
             try:
                 yield bouncer.render_as_string(hide_password=False)
@@ -64,13 +65,9 @@ def pooled(address: str) -> Iterator[str]:
                 process.terminate()
 
 
-def _wait_for(address: str) -> None:
-    give_up = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(address, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            assert time.monotonic() < give_up
-            time.sleep(0.05)
-        else:
-            return
+def _answers(address: str) -> bool:
+    try:
+        psycopg.connect(address, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True

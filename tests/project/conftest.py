@@ -22,7 +22,7 @@ LIBRARY = ROOT / "template" / "chassis"
 SECONDS = 1500  # of one test: a whole workflow, with an image, on a machine three times slower
 
 
-LONGEST = ("test_tasks", "test_image", "test_adopt", "test_project", "test_streaming")
+LONGEST = ("test_tasks", "test_image", "test_adopt", "test_project")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -4,8 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,16 +133,3 @@ def with_engine(env: Mapping[str, str], engine: Engine) -> dict[str, str]:
     added = {name: value for name, value in engine.env.items() if name.startswith("DOCKER_")}
     docker = shutil.which("docker", path=engine.env["PATH"]) or "docker"
     return {**env, **added, "PATH": f"{Path(docker).parent}:{env['PATH']}"}
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until a condition holds.
-
-    Raises:
-        TimeoutError: it does not hold in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds} seconds: {what}")
-        time.sleep(0.2)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from project.service import Service, free_port
+from ml_chassis.testing import free_port
+from project.service import Service
 from project.tools import TOOLS, run
 
 START_SECONDS = 30

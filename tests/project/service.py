@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+
+from ml_chassis.testing import free_port
 
 START_SECONDS = 90
 STOP_SECONDS = 15
@@ -148,14 +149,6 @@ def _wait_until_ready(running: Running, log: Path) -> None:
         if running.process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the service is not ready:\n{log.read_text()}")
         time.sleep(0.2)
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _pids() -> list[int]:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ml_chassis.testing import free_port
 from project.combinations import DEFAULT, OPPOSITE, name_of
 from project.conftest import Generate, loosen
-from project.containers import HARDENED, WATCH, Engine, wait_for, with_engine
-from project.service import STOP_SECONDS, Service, free_port
+from project.containers import HARDENED, WATCH, Engine, with_engine
+from project.service import STOP_SECONDS, Service
 from project.tools import make, run
+from waiting import wait_for
 
 LIBRARIES_OF_TRAINING = ("narwhals", "onnx", "pandas", "polars", "skl2onnx", "sklearn", "torch")
 TOOLS_OF_BUILDING = ("cc", "g++", "gcc", "git", "make", "uv")
@@ -70,7 +72,7 @@ def is_healthy(engine: Engine, container: str) -> bool:
 
 
 def wait_until_healthy(engine: Engine, container: str) -> None:
-    wait_for(lambda: is_healthy(engine, container), 60, "the health check of the image succeeds")
+    wait_for(lambda: is_healthy(engine, container), "the health check of the image succeeds")
 
 
 def test_it_predicts_hardened_and_stops_in_good_order(image: Image, engine: Engine) -> None:
@@ -96,7 +98,7 @@ def test_it_answers_the_probes_of_its_manifests(image: Image, engine: Engine) ->
     pod = yaml.safe_load(manifest.read_text())["spec"]["template"]["spec"]["containers"][0]
     with engine.container(*HARDENED, "--publish=127.0.0.1::3000", image.name) as container:
         service = Service(engine.address(container, 3000))
-        wait_for(service.is_ready, 30, "the service wants requests")
+        wait_for(service.is_ready, "the service wants requests")
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert service.get(pod[probe]["httpGet"]["path"]).status == 200
 
@@ -111,7 +113,7 @@ def test_it_needs_no_network(image: Image, engine: Engine) -> None:
 def test_it_connects_to_nobody(image: Image, engine: Engine) -> None:
     watch = ("--publish=127.0.0.1::3000", image.base, "python3", "-c", WATCH)
     with engine.container(*watch) as watcher:
-        wait_for(lambda: "watching" in engine.logs(watcher), 20, "the watcher listens")
+        wait_for(lambda: "watching" in engine.logs(watcher), "the watcher listens")
         beside = (*HARDENED, f"--network=container:{watcher}", image.name)
         with engine.container(*beside) as container:
             wait_until_healthy(engine, container)

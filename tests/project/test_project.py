@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from ml_chassis.testing import free_port
 from project.combinations import COMBINATIONS, DEFAULT, name_of
 from project.conftest import Generate, loosen
 from project.containers import Engine, with_engine
-from project.service import STOP_SECONDS, free_port, make_serve
+from project.service import STOP_SECONDS, make_serve
 from project.workflow import commands, commit, read_workflow, run_lines, run_workflow
 from render.pairwise import Combination
 

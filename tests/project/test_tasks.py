@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ml_chassis.testing import free_port
 from project.combinations import DEFAULT
 from project.conftest import Generate
 from project.containers import Engine, with_engine
-from project.service import free_port, make_serve, serve
+from project.service import make_serve, serve
 from project.tools import make, run
 from project.workflow import commands, read_workflow
 from render.engines import git

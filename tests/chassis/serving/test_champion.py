@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ml_chassis.serving.champion import Reloader
 from ml_chassis.serving.scoring import Model, Scorer
 from ml_chassis.storage import Root
 from ml_chassis.testing import Service, Trained, start_service
+from waiting import wait_for
 
 example_row = CONTRACT.example_row
 
@@ -41,13 +41,6 @@ def predict(service: Service) -> dict[str, Any]:
     content: dict[str, Any] = answer.json()
     assert answer.headers.get("degraded") == content.get("degraded")
     return content
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ import pytest
 
 from chassis.flights import CONTRACT
 from chassis.object_storage import Storage, running
-from chassis.serving.test_champion import copy, predict, wait_for
+from chassis.serving.test_champion import copy, predict
 from ml_chassis import registry, storage
 from ml_chassis.registry import MODEL_FILE, RegistryError
 from ml_chassis.serving import follow
 from ml_chassis.serving.follow import bring, folder_of, prepare
 from ml_chassis.settings import Settings
 from ml_chassis.testing import SERVE, Service, Trained, is_ready, start_service
+from waiting import wait_for
 
 pytestmark = pytest.mark.slow
 

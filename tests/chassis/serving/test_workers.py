@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 from chassis.flights import CONTRACT
 from ml_chassis.testing import Service, Trained, is_ready, start_service
+from waiting import wait_for
 
 example_row = CONTRACT.example_row
 
@@ -27,13 +28,6 @@ def workers(service: Service) -> list[int]:
     """Return the processes that the supervisor started."""
     children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
     return [int(pid) for pid in children.read_text().split()]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 def is_alive(pid: int) -> bool:
@@ -108,7 +102,7 @@ def test_a_worker_that_hangs_is_replaced(trained: Trained, tmp_path: Path) -> No
     (hung,) = workers(service)
 
     os.kill(hung, signal.SIGSTOP)
-    wait_for(lambda: hung not in workers(service) and is_ready(service), seconds=20)
+    wait_for(lambda: hung not in workers(service) and is_ready(service))
 
     service.process.terminate()
     assert service.process.wait(timeout=30) == 0
@@ -177,7 +171,7 @@ def test_no_worker_outlives_its_supervisor(trained: Trained, tmp_path: Path) -> 
     service.process.kill()
     service.process.wait()
 
-    wait_for(lambda: not any(is_alive(pid) for pid in started), seconds=15)
+    wait_for(lambda: not any(is_alive(pid) for pid in started))
 
 
 def test_the_supervisor_forks_from_a_single_thread(trained: Trained, tmp_path: Path) -> None:

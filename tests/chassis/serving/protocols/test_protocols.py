@@ -4,9 +4,7 @@ import asyncio
 import io
 import json
 import struct
-import time
 from codecs import BOM_UTF8
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +26,7 @@ from ml_chassis.serving.protocols.exchange import Write, answer_with
 from ml_chassis.serving.runtime import Runtime
 from ml_chassis.settings import Settings
 from ml_chassis.testing import Trained, start_service
+from waiting import wait_for
 
 CATEGORICAL = CONTRACT.categorical
 to_row = CONTRACT.to_row
@@ -328,10 +327,3 @@ def test_a_service_that_stops_is_not_ready_in_any_protocol(
         wait_for(lambda: client.get("/readyz").status_code == 503)
         assert {path: client.get(path).status_code for path in PROBES} == PROBES
     assert service.process.wait(timeout=30) == 0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 2
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)

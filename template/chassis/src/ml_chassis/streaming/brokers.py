@@ -7,9 +7,10 @@ import asyncio
 import json
 import re
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..settings import PREFIX
@@ -40,26 +41,34 @@ class Topics(NamedTuple):
         return cls(events, f"{model}.predictions", f"{model}.dead-letters", model)
 
 
-class Stream(Protocol):
+class Stream(ABC):
     """A broker."""
 
     broker: Any
-    """The one of FastStream, which connects, starts and stops."""
+    """The one of FastStream, which connects and starts."""
 
+    @abstractmethod
     async def prepare(self) -> None:
         """Make the topics that do not exist."""
 
+    @abstractmethod
     def subscribe(self, consume: Consume) -> None:
         """Give it the messages, from the first that the group has not acknowledged on."""
 
-    async def lost(self) -> bool:
-        """Return whether the group is gone, and with it what comes next."""
-
+    @abstractmethod
     async def publish(self, topic: str, key: str, body: bytes) -> None:
         """Return once the broker has the message."""
 
+    async def lost(self) -> bool:
+        """Return whether a topic or the group is gone, for which the consumer would wait."""
+        return False
 
-class Redis:
+    async def stop(self) -> None:
+        """Finish what was taken, and disconnect."""
+        await self.broker.stop()
+
+
+class Redis(Stream):
     """Streams with a consumer group; an entry holds the message in the field `__data__`."""
 
     def __init__(self, url: str, topics: Topics, options: dict[str, Any]) -> None:
@@ -141,7 +150,7 @@ def _only_field(fields: dict[bytes, bytes]) -> bytes:
     return json.dumps(shown).encode()
 
 
-class Nats:
+class Nats(Stream):
     """JetStream with a durable consumer; a topic is a subject, kept by a stream."""
 
     def __init__(self, url: str, topics: Topics, options: dict[str, Any]) -> None:
@@ -190,10 +199,11 @@ class Nats:
         """Ask: a consumer that waits is not told."""
         from nats.js.errors import NotFoundError
 
-        client = await self.broker.connect()
+        jetstream = (await self.broker.connect()).jetstream()
         try:
-            stream = self._streams[self._topics.events]
-            await client.jetstream().consumer_info(stream, self._topics.group)
+            await jetstream.consumer_info(self._streams[self._topics.events], self._topics.group)
+            for stream in self._streams.values():
+                await jetstream.stream_info(stream)
         except NotFoundError:
             return True
         except Exception:  # the broker is away, and comes back
@@ -212,43 +222,70 @@ def _sequence(raw: Any) -> str:
     return "0"
 
 
-class Rabbit:
-    """Durable queues on the default exchange."""
+class Rabbit(Stream):
+    """Durable queues on the default exchange, of whatever type they are."""
 
     def __init__(self, url: str, topics: Topics, options: dict[str, Any]) -> None:
         """Take the address."""
-        from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+        from faststream.rabbit import Channel, RabbitBroker
 
         channel = Channel(prefetch_count=BATCH, on_return_raises=True)
         self.broker = RabbitBroker(url, default_channel=channel, **options)
-        self._queues = {name: RabbitQueue(name, durable=True) for name in topics[:3]}
-        self._topics = topics
+        self._url, self._topics = url, topics
+        self._asking: Any = None
 
     async def prepare(self) -> None:
-        """Declare the queues."""
-        await self.broker.connect()
-        for queue in self._queues.values():
-            await self.broker.declare_queue(queue)
+        """Make the queues that do not exist, of the type that their virtual host prefers."""
+        for name in self._topics[:3]:
+            if not await self._exists(name):
+                async with self._asking.channel() as channel:
+                    await channel.declare_queue(name, durable=True)
 
     def subscribe(self, consume: Consume) -> None:
         """Let the broker push, so many at once."""
+        from faststream.rabbit import RabbitQueue
 
         async def decode(message: Any) -> list[Received]:
             name = message.raw_message.message_id or ""
             return [Received(f"{self._topics.events} {name}".strip(), message.body)]
 
-        self.broker.subscriber(self._queues[self._topics.events], decoder=decode)(consume)
-
-    async def lost(self) -> bool:
-        """Return False: it is not asked."""
-        return False
+        queue = RabbitQueue(self._topics.events, declare=False)
+        self.broker.subscriber(queue, decoder=decode)(consume)
 
     async def publish(self, topic: str, key: str, body: bytes) -> None:
         """Publish, and wait for the confirmation."""
         await self.broker.publish(body, topic, persist=True, message_id=key)
 
+    async def lost(self) -> bool:
+        """Ask: a consumer whose queue is gone is not told, or connects again for ever."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return not all([await self._exists(name) for name in self._topics[:3]])
+        except Exception:  # the broker is away, and comes back
+            return False
 
-class Kafka:
+    async def stop(self) -> None:
+        """Disconnect what asks, too."""
+        await super().stop()
+        if self._asking:
+            await self._asking.close()
+
+    async def _exists(self, name: str) -> bool:
+        """Ask, on a connection of its own: that of FastStream waits for queues that are gone."""
+        from aio_pika import connect
+        from aio_pika.exceptions import ChannelNotFoundEntity
+
+        if not self._asking or self._asking.is_closed:
+            self._asking = await connect(self._url)
+        try:
+            async with self._asking.channel() as channel:
+                await channel.declare_queue(name, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+
+class Kafka(Stream):
     """A consumer group; the key of a message of ours is its id."""
 
     def __init__(self, url: str, topics: Topics, options: dict[str, Any]) -> None:
@@ -281,15 +318,13 @@ class Kafka:
             self._topics.events,
             group_id=self._topics.group,
             auto_offset_reset="earliest",
+            session_timeout_ms=AGAIN_SECONDS * 1_000,
+            heartbeat_interval_ms=AGAIN_SECONDS * 1_000 // 3,
             batch=True,
             max_records=BATCH,
             parser=parse,
             decoder=decode,
         )(consume)
-
-    async def lost(self) -> bool:
-        """Return False: it is not asked."""
-        return False
 
     async def publish(self, topic: str, key: str, body: bytes) -> None:
         """Publish, and wait until all replicas have it."""
@@ -343,7 +378,7 @@ async def connect(stream: Stream, url: str) -> None:
             await stream.prepare()
     except Exception as error:
         with suppress(Exception):
-            await stream.broker.stop()
+            await stream.stop()
         raise StreamError(
             f"{hide_password(url)} cannot be used: {brief(error)}. Does the broker run there?"
         ) from error

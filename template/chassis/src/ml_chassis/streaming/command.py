@@ -92,7 +92,7 @@ async def _run(
     try:
         await _watch(stream, scorer, reloader, keeper, consumer.counts, stop)
     finally:
-        await stream.broker.stop()
+        await stream.stop()
         if configured.metrics_port:
             await exporter.stop()
         keeper.stop()
@@ -147,7 +147,7 @@ async def _replay(
         await stream.publish(topics.events, letter.id, letter.content)
         sink.forget(letter)
         sent += 1
-    await stream.broker.stop()
+    await stream.stop()
     sink.close()
     print(f"{sent} dead letters were sent to {topics.events} again. Next: `make stream`.")
 
@@ -161,8 +161,9 @@ async def _send_examples(contract: Contract, stream: Stream, url: str, topics: T
             "row": contract.example_row(),
         }
         await stream.publish(topics.events, event["id"], json.dumps(event).encode())
-    await stream.broker.stop()
-    print(f"{event}\n{EXAMPLES} events like this are on {topics.events}. Next: `make stream`.")
+    await stream.stop()
+    print(json.dumps(event))
+    print(f"{EXAMPLES} events like this are on {topics.events}. Next: `make stream`.")
 
 
 def _quiet(logger: logging.Logger) -> logging.Logger:
