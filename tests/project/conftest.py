@@ -60,8 +60,8 @@ def env(tmp_path_factory: pytest.TempPathFactory, package_index: Index) -> dict[
     """Return the environment in which a project's own commands run."""
     # The types of the libraries are the same in all projects.
     cache = {"MYPY_CACHE_DIR": str(ROOT / ".mypy_cache" / "projects")}
-    index = {"UV_INDEX": package_index.url}
-    return environment(link_uv(tmp_path_factory.mktemp("tools")), cache | index)
+    tools = link_uv(tmp_path_factory.mktemp("tools"))
+    return environment(tools, cache | package_index.env)
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,35 @@
-"""A real package index on this machine, which holds the library in versions that a test wants."""
+"""A package index as companies have one: with a password, and certificates of their own."""
 
 import os
-import subprocess
-import time
+import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from ml_chassis.testing import free_port
-from project.service import Service
-from project.tools import TOOLS, run
+import pypiserver
+import trustme
 
-START_SECONDS = 30
+from project.tools import run
+
+NAME, PASSWORD = "team", "pa$word"
 
 
 @dataclass(frozen=True)
 class Index:
-    """A package index: the address that tools ask, and the folder of its packages."""
+    """A package index: the address that tools ask, the certificates they trust, its packages."""
 
     url: str
+    certificates: Path
     folder: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables by which uv asks it, beside the usual index."""
+        return {"UV_INDEX": self.url, "SSL_CERT_FILE": str(self.certificates)}
 
     def publish(self, source: Path) -> None:
         """Build a package from its source and publish it."""
@@ -29,29 +38,42 @@ class Index:
         assert done.returncode == 0, done.stdout
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
 def serve_packages(source: Path, folder: Path) -> Iterator[Index]:
     """Publish a package in a new index, and run the index."""
-    port = free_port()
-    server = Service(f"127.0.0.1:{port}")
-    index = Index(f"http://{server.address}/simple/", folder)
-    index.publish(source)
-    command = (TOOLS / "pypi-server", "run", "--port", str(port), "--interface", "127.0.0.1")
-    options = ("--disable-fallback", "--log-file", folder.parent / "index.log", folder)
-    with subprocess.Popen((*command, *options), stdout=subprocess.DEVNULL) as process:
-        try:
-            give_up = time.monotonic() + START_SECONDS
-            while not _answers(server):
-                assert process.poll() is None
-                assert time.monotonic() < give_up
-                time.sleep(0.1)
-            yield index
-        finally:
-            process.terminate()
+    authority = trustme.CA()
+    certificates = folder.parent / "certificates.pem"
+    certificates.write_bytes(_known() + authority.cert_pem.bytes())
+    application = pypiserver.app(
+        roots=[folder],
+        authenticate=["download", "list"],
+        auther=lambda *given: given == (NAME, PASSWORD),
+        disable_fallback=True,
+    )
+    options = {"server_class": _Server, "handler_class": _Quiet}
+    with make_server("127.0.0.1", 0, application, **options) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        address = f"{NAME}:{PASSWORD}@127.0.0.1:{server.server_port}"
+        index = Index(f"https://{address}/simple/", certificates, folder)
+        index.publish(source)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield index
+        server.shutdown()
 
 
-def _answers(server: Service) -> bool:
-    try:
-        return server.get("/simple/").status == 200
-    except OSError:
-        return False
+def _known() -> bytes:
+    """Return the certificates that this machine trusts."""
+    paths = ssl.get_default_verify_paths()
+    known = os.environ.get("SSL_CERT_FILE") or paths.cafile or paths.openssl_cafile
+    return Path(known).read_bytes()

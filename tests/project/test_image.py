@@ -13,6 +13,7 @@ from ml_chassis.testing import free_port
 from project.combinations import DEFAULT, OPPOSITE, name_of
 from project.conftest import Generate, loosen
 from project.containers import HARDENED, WATCH, Engine, with_engine
+from project.packages import PASSWORD
 from project.service import STOP_SECONDS, Service
 from project.tools import make, run
 from waiting import wait_for
@@ -58,7 +59,7 @@ def image(request: pytest.FixtureRequest, env: dict[str, str], engine: Engine) -
     env = {**with_engine(env, engine), "IMAGE": name}
     build = make(project, env, "--dry-run", "image")
     # The index of these tests is on this machine itself, whose network a build does not see.
-    line = build.replace("docker build", "docker build --network=host")
+    line = build.replace("docker build", "docker build --network=host --progress=plain")
     built = run(project, "sh", "-e", "-c", line, env=env)
     assert built.returncode == 0, built.stdout
     yield Image(name, project, env, f"python:{request.param['python_version']}-slim")
@@ -128,6 +129,16 @@ def test_it_connects_to_nobody(image: Image, engine: Engine) -> None:
             assert "phone.home.example" in engine.logs(watcher)
 
 
+def test_the_password_of_the_package_index_is_nowhere(image: Image, engine: Engine) -> None:
+    assert PASSWORD in image.env["UV_INDEX"]
+    assert PASSWORD not in (image.project / "uv.lock").read_text()
+    assert PASSWORD not in engine.docker("history", "--no-trunc", image.name)
+    search = ("grep", "-rlF", "--exclude-dir=proc", "--exclude-dir=sys")
+    with pytest.raises(RuntimeError):  # grep finds nothing
+        engine.docker("run", "--rm", "--user=0", image.name, *search, PASSWORD, "/")
+    assert engine.docker("run", "--rm", image.name, *search, "BaseModel", "/app/src")
+
+
 def test_it_holds_only_what_serving_takes(image: Image, engine: Engine) -> None:
     look = (
         "import shutil, importlib.util as u;"
@@ -173,9 +184,14 @@ def test_compose_runs_it(image: Image, engine: Engine) -> None:
     with_image = {**engine.env, "IMAGE": image.name, "PORT": str(port)}
     compose = Engine(with_image)
     file = ("compose", "--file", str(image.project / "deploy" / "compose.yaml"))
+    settings = image.project / "deploy" / ".env"
+    settings.write_text("MODEL_SERVICE_BROKER_URL='redis://me:pa$word@host'\n")
     try:
         compose.docker(*file, "up", "--wait")
+        said = compose.docker(*file, "exec", "service", "printenv", "MODEL_SERVICE_BROKER_URL")
+        assert said == "redis://me:pa$word@host"
         service = Service(f"127.0.0.1:{port}")
         assert service.predict([service.example_row()]).status == 200
     finally:
         compose.docker(*file, "down", "--volumes")
+        settings.unlink()

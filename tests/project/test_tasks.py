@@ -106,7 +106,9 @@ def test_a_model_is_promoted_and_rolled_back(project: Path, env: dict[str, str])
     log = (project / "models" / "champion").read_text().splitlines()
     second, first = (json.loads(line)["version"] for line in log)
     why = 'WHY=it\'s worse at "JFK"'
-    assert f"{first} is the champion now" in make(project, env, "rollback", why, "WHO=Jo")
+    said = make(project, env, "rollback", why, "WHO=Jo")
+    assert f"{first} is the champion now" in said
+    assert f"Undo it: make promote VERSION={second} " in said
     assert 'UTC  Jo: it\'s worse at "JFK"' in make(project, env, "models")
     assert "Say why" in run(project, "make", "promote", f"VERSION={second}", env=env).stdout
     given = (f"VERSION={second}", "WHY=better after all")
@@ -148,23 +150,6 @@ def assert_objectives_are_met(project: Path, said: str) -> None:
             if name != "cpu_cores_limit":  # the container enforces it
                 assert re.search(rf"^{name} .* met$", said, re.MULTILINE)
                 assert name in report
-
-
-def test_what_is_given_to_a_task_is_no_command(
-    generate: Generate, env: dict[str, str], tmp_path: Path
-) -> None:
-    project = generate(DEFAULT)
-    (project / ".venv").mkdir()
-    uv = tmp_path / "uv"
-    uv.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')  # tells what it is given
-    uv.chmod(0o755)
-    said = env | {"PATH": f"{tmp_path}:{env['PATH']}"}
-    given = '"; touch made; "'
-    names = ("DATA", "INPUT", "OUTPUT", "TARGET", "TIME", "URL", "VERSION")
-    variables = [f"{each}={given}" for each in names]
-    for task, count in {"adopt": 3, "promote": 1, "score": 3, "load": 1}.items():
-        assert make(project, said, task, *variables, "WHY=tried").count(f"<{given}>") == count
-    assert not (project / "made").exists()
 
 
 def test_predicting_without_a_service_says_what_to_do(project: Path, env: dict[str, str]) -> None:
