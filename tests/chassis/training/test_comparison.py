@@ -32,7 +32,7 @@ def test_the_paired_test_is_that_of_scipy(rows: Dataset, quality: float) -> None
 
     found = compare(rows, champion, challenger)
 
-    assert found.p_value == pytest.approx(ttest_rel(*losses).pvalue, abs=0.005)
+    assert found.p_value == pytest.approx(ttest_rel(*losses).pvalue, abs=1e-5)
     assert (found.gain.low > 0) == (quality == 0.3)
 
 

@@ -1,9 +1,9 @@
 """The challenger beside the champion, on the newest rows with labels."""
 
-from statistics import NormalDist
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
+from scipy.stats import ttest_1samp
 
 from ..contract import Predictions
 from .estimator import Dataset
@@ -45,15 +45,12 @@ def compare(rows: Dataset, champion: Predictions, challenger: Predictions) -> Co
     """
     losses = measures_of(rows.contract.task).losses
     gains = losses(rows.label, champion) - losses(rows.label, challenger)
-    error = float(gains.std()) / len(gains) ** 0.5
-    # The paired t-test; with hundreds of rows, its distribution is the normal one.
-    p_value = 2 * NormalDist().cdf(-abs(float(gains.mean())) / error) if error else 1.0
     return Comparison(
         rows=len(rows),
         champion=_quality(rows, champion),
         challenger=_quality(rows, challenger),
         gain=mean_interval(gains),
-        p_value=p_value,
+        p_value=float(ttest_1samp(gains, 0).pvalue) if gains.any() else 1.0,
     )
 
 

@@ -1,11 +1,11 @@
 """How far features lie from where they lay in training: the population stability index."""
 
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
+from scipy.stats import chi2
 
 from ..contract import Categorical, Contract, Numeric
 from ..monitoring.drift import CategoricalBins, NumericBins, Reference, Values
@@ -78,9 +78,6 @@ def _shift(
 def chance(freedom: int, rows: int, new: int) -> float:
     """Return what the index exceeds by chance in one of a thousand comparisons.
 
-    The index of two samples, over 1/rows + 1/new, is distributed as chi-squared (Yurdakul, 2018),
-    whose quantile is that of Wilson and Hilferty (1931).
+    The index of two samples, over 1/rows + 1/new, is distributed as chi-squared (Yurdakul, 2018).
     """
-    part = 2 / (9 * freedom)
-    quantile = freedom * (1 - part + NormalDist().inv_cdf(LEVEL) * part**0.5) ** 3
-    return float(quantile * (1 / max(rows, 1) + 1 / max(new, 1)))
+    return float(chi2.ppf(LEVEL, freedom) * (1 / max(rows, 1) + 1 / max(new, 1)))
