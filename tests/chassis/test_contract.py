@@ -212,6 +212,17 @@ def test_the_example_row_is_valid() -> None:
     Features.model_validate(example_row())
 
 
+def test_an_example_that_is_not_valid_is_named() -> None:
+    class Odd(BaseModel):
+        size: Annotated[int, Field(ge=0, le=9, examples=[10])]
+
+    class LabelledOdd(Odd):
+        sold: bool
+
+    with pytest.raises(TypeError, match="size: its example: Input should be less than or equal"):
+        Contract(Odd, LabelledOdd)
+
+
 def test_every_feature_is_described() -> None:
     assert [column.name for column in FEATURES if not column.description] == []
 

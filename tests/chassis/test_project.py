@@ -23,6 +23,13 @@ TIME, KEYS = None, ("id",)
 def build(tables):
     return tables["flights"]
 """
+SCHEMA = """
+from pydantic import BaseModel, Field
+class Features(BaseModel):
+    size: float = Field(gt=0, lt=9)
+class LabelledFeatures(Features):
+    sold: bool
+"""
 PACKAGES = (f"package_{number}" for number in itertools.count())
 Write = Callable[..., project.Project]
 
@@ -39,7 +46,12 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
         package.mkdir(parents=True)
         (package / "raw.py").write_text(raw)
         (package / "features.py").write_text(features)
-        parts: dict[project.Part, str] = {"tables": f"{name}.raw", "features": f"{name}.features"}
+        (package / "schema.py").write_text(SCHEMA)
+        parts: dict[project.Part, str] = {
+            "schema": f"{name}.schema",
+            "tables": f"{name}.raw",
+            "features": f"{name}.features",
+        }
         return project.Project("named", parts)
 
     return run
@@ -78,6 +90,7 @@ def test_a_wrong_lookback_is_named(write: Write, value: str) -> None:
         ),
         (FEATURES.replace('("id",)', "4"), "features.py: KEYS must be a tuple of names of columns"),
         (FEATURES.replace('("id",)', '"id"'), "features.py: KEYS must be a tuple of names"),
+        (FEATURES.replace("id", "size"), "KEYS must be columns that are no features, as size is"),
     ],
 )
 def test_wrong_keys_are_named(write: Write, features: str, said: str) -> None:
@@ -95,6 +108,18 @@ def test_a_part_that_is_no_module_is_named(tmp_path: Path) -> None:
         project.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("utf-8-sig", "names no|is missing"), ("utf-16", "not written in UTF-8")]
+)
+def test_a_file_of_an_editor_that_adds_a_mark_is_read(
+    tmp_path: Path, encoding: str, said: str
+) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.chassis]\n", encoding=encoding)
+
+    with pytest.raises(ProjectError, match=said):
+        project.read(tmp_path)
+
+
 def test_a_file_that_cannot_be_written_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +132,19 @@ def test_a_file_that_cannot_be_written_is_named(
     assert "file" in said
     assert "Not a directory" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_that_nothing_keeps_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_SERVICE_DATABASE_URL", url)
+
+    assert chassis("data") == 1
+
+    assert (
+        "MODEL_SERVICE_DATABASE_URL: name a file, as in sqlite:///data/" in capsys.readouterr().err
+    )
 
 
 def test_a_database_that_is_damaged_is_told_without_sql(tmp_path: Path) -> None:

@@ -97,7 +97,16 @@ REFUSED = {
         ("registry", registry): registry
         for registry in (
             *("", "ghcr.io", "ghcr.io/", "ghcr.io/A", "https://ghcr.io/a", "ghcr.io//a", "org/a"),
-            *("host:/a", "host:x/a", "ghcr.io/a:1", "ghcr.io/../a", "ghcr.io/-a", "a b.io/c"),
+            *(
+                "host:/a",
+                "host:x/a",
+                "host:65536/a",
+                "host:0/a",
+                "ghcr.io/a:1",
+                "ghcr.io/../a",
+                "ghcr.io/-a",
+                "a b.io/c",
+            ),
         )
     },
 }
@@ -248,7 +257,8 @@ def test_name_that_gives_no_slug_asks_for_one(
         ("Fraud & Risk_v2", "fraud-risk-v2"),
         ("Zoë's Model", "zos-model"),
         ("2024 Sales", "sales"),
-        ("Test", "test-service"),
+        ("Test", "test-app"),
+        ("Model", "model-app"),
         ("x" * 60, "x" * 40),
     ],
 )

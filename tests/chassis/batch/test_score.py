@@ -350,7 +350,12 @@ def damaged(path: Path, rows: pl.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("write", "name", "output", "said"),
     [
-        (lambda path, rows: put(rows.drop("carrier"), path), "in.csv", "out.csv", "column carrier"),
+        (
+            lambda path, rows: put(rows.drop("carrier"), path),
+            "in.csv",
+            "out.csv",
+            "Columns are sch",
+        ),
         (lambda path, rows: put(rows, path), "in.csv", "out.xlsx", "ends in .parquet"),
         (lambda path, _: path.write_text(""), "in.txt", "out.csv", "ends in .parquet"),
         (lambda *_: None, "in.csv", "out.csv", "no such file"),
@@ -384,6 +389,8 @@ def damaged(path: Path, rows: pl.DataFrame) -> None:
             "out.csv",
             "the header is not CSV",
         ),
+        (lambda path, rows: put(rows, path), "in.csv", "in.csv", "this is INPUT itself"),
+        (lambda path, rows: put(rows, path), "in.refused.jsonl", "in.csv", "is INPUT itself"),
         (lambda path, _: path.write_text("a,b,a\n"), "in.csv", "out.csv", "there twice: a"),
     ],
 )

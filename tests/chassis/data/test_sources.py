@@ -167,6 +167,25 @@ def test_a_table_of_a_database(tmp_path: Path) -> None:
         list(read(url, {}))
 
 
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "shop.db"
+
+    with pytest.raises(DataError, match="there is no file .*shop.db"):
+        list(read(f"sqlite:///{missing}?table=orders", {}))
+
+    assert not missing.exists()
+
+
+def test_a_database_may_be_named_by_its_uri(tmp_path: Path) -> None:
+    with sa.create_engine(f"sqlite:///{tmp_path}/weather.db").begin() as connection:
+        connection.execute(sa.text("CREATE TABLE weather (origin TEXT)"))
+        connection.execute(sa.text("INSERT INTO weather VALUES ('JFK')"))
+
+    address = f"sqlite:///file:{tmp_path}/weather.db?mode=ro&uri=true&table=weather"
+
+    assert rows(only(read(address, {}))) == [{"origin": "JFK"}]
+
+
 def test_a_password_is_not_shown() -> None:
     with pytest.raises(DataError) as raised:
         list(read("postgresql+psycopg://me:secret@127.0.0.1:1/db?table=x", {}))

@@ -36,6 +36,10 @@ def assert_told(ended: subprocess.CompletedProcess[str], said: str) -> None:
     ("variable", "value", "said"),
     [
         ("MODEL_SERVICE_WORKERS", "none", "MODEL_SERVICE_WORKERS: "),
+        ("MODEL_SERVICE_WORKERS", "100000", "MODEL_SERVICE_WORKERS: "),
+        ("MODEL_SERVICE_HOST", "", "MODEL_SERVICE_HOST: "),
+        ("MODEL_SERVICE_ALIAS", "", "MODEL_SERVICE_ALIAS: "),
+        ("MODEL_SERVICE_API_KEYS", " , ", "MODEL_SERVICE_API_KEYS: give ASCII keys"),
         ("MODEL_SERVICE_DRAIN_SECONDS", "inf", "MODEL_SERVICE_DRAIN_SECONDS: "),
         ("MODEL_SERVICE_API_KEYS", "short", "start. MODEL_SERVICE_API_KEYS: give ASCII keys"),
         ("model_service_worker", "3", "There is no setting model_service_worker"),
@@ -98,7 +102,7 @@ def test_of_services_that_start_at_once_one_has_the_port(trained: Trained, tmp_p
 
 
 def test_more_workers_than_cpus_are_named(tmp_path: Path, trained: Trained) -> None:
-    ended = start(tmp_path, trained.models, MODEL_SERVICE_WORKERS="999", MODEL_SERVICE_ALIAS="none")
+    ended = start(tmp_path, trained.models, MODEL_SERVICE_WORKERS="200", MODEL_SERVICE_ALIAS="none")
 
     assert "more workers than CPUs" in ended.stderr
 

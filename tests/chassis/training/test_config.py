@@ -28,6 +28,13 @@ def test_the_file_of_this_project_is_valid() -> None:
         (GATE, "[gates.none]", "gates.none"),
         (f"({GATE})\nminimum = .*", r"\1\nmaximum = 0.9", "higher is better, so give a minimum"),
         (f"({GATE})\nminimum = .*", r"\1\nminimum = nan", "finite number"),
+        (f"({GATE})\nminimum = .*", r"\1\nminimum = 62", "no minimum can be 62"),
+        (
+            r"(\[gates.refused_share\])\nmaximum = .*",
+            r"\1\nmaximum = 5",
+            "gates.refused_share: it is 0 or more and 1 or less, so no maximum can be 5",
+        ),
+        (r"group_by = .*", "group_by = 'nope'", r"group_by: nope is no categorical [^;]*; [^;]*$"),
         (f"{DECAY}\nmaximum = .*", "[gates.decay]\nminimum = 0", "lower is better, so give a max"),
         (r"true_positive = .*", "true_positive = inf", "true_positive: .*finite number"),
         (r"true_positive = .*", "true_positive = -1", "worth more where the label is true"),
@@ -45,6 +52,17 @@ def test_a_mistake_is_named(tmp_path: Path, line: str, wrong: str, named: str) -
     changed.write_text(text, encoding="utf-8")
 
     with pytest.raises(ConfigError, match=named):
+        read(PROJECT, changed)
+
+
+def test_a_mark_of_the_encoding_is_no_mistake(tmp_path: Path) -> None:
+    text = CONFIG.read_text(encoding="utf-8")
+    changed = tmp_path / "training.toml"
+    changed.write_text(text, encoding="utf-8-sig")
+    assert read(PROJECT, changed) == read(PROJECT)
+
+    changed.write_text(text, encoding="utf-16")
+    with pytest.raises(ConfigError, match="not written in UTF-8"):
         read(PROJECT, changed)
 
 

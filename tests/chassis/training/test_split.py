@@ -47,7 +47,7 @@ def test_a_day_splits_rows_that_know_a_time() -> None:
 
     assert (len(train), len(test)) == (31, 29)
     assert (split.train, split.test) == ("before 2026-02-01", "from 2026-02-01 on")
-    with pytest.raises(SplitError, match="from 2027-01-01 on do not hold different values"):
+    with pytest.raises(SplitError, match="There are no rows from 2027-01-01 on: choose"):
         Split(PROJECT, test_from=date(2027, 1, 1)).divide(frame(60))
 
 
@@ -102,3 +102,10 @@ def test_the_way_that_fits_is_asked_for(
 
     with pytest.raises(ConfigError, match=message):
         read(project, tmp_path / "training.toml")
+
+
+def test_a_feature_that_no_row_has_is_named() -> None:
+    rows = frame(4000).with_columns(seats=pl.lit(None, pl.Int64))
+
+    with pytest.raises(SplitError, match="none has a value of seats: find out why"):
+        Split(PROJECT, test_share=0.25).divide(rows)

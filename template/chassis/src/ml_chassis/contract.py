@@ -1,6 +1,7 @@
 """What follows from a schema: columns, arrays for the model, payloads, a fingerprint."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from .personal import KEYWORD
 
@@ -183,6 +184,7 @@ class Contract:
             raise TypeError(
                 f"{labelled_schema.__name__}: add one field, the label, to the features"
             )
+        self._check_examples()
         (label,) = labels
         self.label = label.name
         self.task: Task = task_of(label)
@@ -202,6 +204,20 @@ class Contract:
         self._nullable_text = any(
             column.nullable for column in self.features if column.kind == "categorical"
         )
+
+    def _check_examples(self) -> None:
+        """Make sure that the examples are valid; a feature may have none.
+
+        Raises:
+            TypeError: one is not.
+        """
+        given = {name: value for name, value in self.example_row().items() if value is not None}
+        try:
+            self.schema.model_validate_json(json.dumps(given))
+        except ValidationError as error:
+            for each in error.errors():
+                if each["type"] != "missing":
+                    raise TypeError(f"{each['loc'][0]}: its example: {each['msg']}") from None
 
     def to_row(self, values: Mapping[str, Any]) -> Row:
         """Return the values of a row in the order of the model's inputs."""

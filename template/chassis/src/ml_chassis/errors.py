@@ -11,6 +11,8 @@ def why(error: Exception) -> str:
     """Return why a file cannot be read, or what it says cannot be used, without its values."""
     if isinstance(error, ValidationError):
         return describe(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not written in UTF-8; save it again in that encoding."
     return f"{error.strerror}." if isinstance(error, OSError) else str(error)
 
 

@@ -42,8 +42,9 @@ def rollback(project: Project, alias: str, why: str) -> int:
     """Point an alias at the version before, and print what came of it; return the exit code."""
     try:
         root = _root_for(why, "rollback")
+        named = registry.history(root, alias)[:1]
         registry.rollback(project.contract, root, why, alias=alias)
-        _print(_named(root, alias))
+        _print([*_named(root, alias), *_undone(named, alias)])
     except UserError as error:
         return _refuse(error)
     return 0
@@ -73,6 +74,12 @@ def _named(root: Root, alias: str) -> Iterator[str]:
     soon = "two" if storage.folder(root) else "twenty"
     yield f"{named} is the {alias} now. Running services take it within {soon} seconds."
     yield f"Before it: {', '.join(before) or 'nothing'}"
+
+
+def _undone(named: Iterable[str], alias: str) -> Iterator[str]:
+    other = "" if alias == CHAMPION else f" ALIAS={alias}"
+    for version in named:
+        yield f'Undo it: make promote VERSION={version}{other} WHY="..."'
 
 
 def _listed(contract: Contract, root: Root) -> Iterator[str]:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from .contract import Contract
-from .errors import UserError
+from .errors import UserError, why
 
 if TYPE_CHECKING:  # the image has neither FastAPI's routes nor a training library at hand
     from fastapi import FastAPI
@@ -109,7 +109,11 @@ class Project:
         Raises:
             ProjectError: as for `time`.
         """
-        return self._names("KEYS", self._get("features", "KEYS"))
+        found = self._names("KEYS", self._get("features", "KEYS"))
+        if features := [name for name in found if name in self.contract.by_name]:
+            others = f"columns that are no features, as {', '.join(features)} is"
+            raise self._wrong("features", "KEYS", others)
+        return found
 
     @cached_property
     def personal_keys(self) -> tuple[str, ...]:
@@ -223,11 +227,11 @@ def read(folder: Path = Path()) -> Project:
     """
     path = folder / PYPROJECT
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ProjectError(f"There is no {path}: call it in the root of the project.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProjectError(f"{path}: {error}") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path}: {why(error)}") from None
     parts = content.get("tool", {}).get("chassis")
     if not isinstance(parts, dict):
         raise ProjectError(f"{path}: there is no [tool.chassis], which names the parts.")

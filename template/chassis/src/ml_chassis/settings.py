@@ -13,6 +13,8 @@ from .storage import Root
 
 PREFIX = "MODEL_SERVICE_"
 MIN_KEY_LENGTH = 16
+NOT_KEPT = r"sqlite(\+\w+)?://(/(:memory:)?)?(\?.*)?"
+"""Databases that are gone with the process."""
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -25,9 +27,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535, description="Port to listen on.")] = 3000
-    workers: Annotated[int, Field(ge=1, description="Processes that answer requests.")] = 1
+    workers: Annotated[int, Field(ge=1, le=256, description="Processes that answer requests.")] = 1
     models_dir: Annotated[
         Root,
         Field(
@@ -75,7 +77,9 @@ class Settings(BaseSettings):
     engine: Annotated[
         Literal["polars", "spark"], Field(description="What builds the features in `make data`.")
     ] = "polars"
-    alias: Annotated[str, Field(description="Alias or version of the model to serve.")] = "champion"
+    alias: Annotated[
+        str, Field(pattern=NAME, description="Alias or version of the model to serve.")
+    ] = "champion"
     model_name: Annotated[
         str,
         Field(
@@ -135,10 +139,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if any(len(key) < MIN_KEY_LENGTH or not key.isascii() for key in self.keys):
+        weak = any(len(key) < MIN_KEY_LENGTH or not key.isascii() for key in self.keys)
+        if weak or (self.api_keys.get_secret_value() and not self.keys):
             raise ValueError(
                 f"{PREFIX}API_KEYS: give ASCII keys of {MIN_KEY_LENGTH} characters or more"
             )
+        if re.fullmatch(NOT_KEPT, self.database_url.get_secret_value()):
+            raise ValueError(f"{PREFIX}DATABASE_URL: name a file, as in sqlite:///data/service.db")
         if self.metrics_port == self.port:
             raise ValueError(f"{PREFIX}METRICS_PORT: give another port than {PREFIX}PORT, or 0")
         return self

@@ -94,6 +94,6 @@ def read(path: Path = SLO) -> Slo:
             the field.
     """
     try:
-        return Slo.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Slo.model_validate(yaml.safe_load(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise SloError(f"{path}: {why(error)}") from None

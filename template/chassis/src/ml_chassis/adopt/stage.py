@@ -1,10 +1,12 @@
 """Make the adopted project in a folder of its own, and exchange the files when all succeeded."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..project import Project
@@ -36,14 +38,32 @@ def adopt(project: Project, plan: Plan) -> None:
     Raises:
         AdoptError: something failed; then no file of this project was changed.
     """
-    shutil.rmtree(STAGE, ignore_errors=True)
-    prepare(plan)
-    files = [str(path) for path in SOURCES]
-    _run("ruff", "check", "--quiet", "--fix", "--select", "I", *files)
-    _run("ruff", "format", "--quiet", *files)
-    _run("ruff", "check", "--quiet", "--add-noqa", *files)  # names of columns may be long
-    _run("ml_chassis.adopt.first")
-    exchange(list(changes(project, plan)))
+    with _alone():
+        shutil.rmtree(STAGE, ignore_errors=True)
+        prepare(plan)
+        files = [str(path) for path in SOURCES]
+        _run("ruff", "check", "--quiet", "--fix", "--select", "I", *files)
+        _run("ruff", "format", "--quiet", *files)
+        _run("ruff", "check", "--quiet", "--add-noqa", *files)  # names of columns may be long
+        _run("ml_chassis.adopt.first")
+        exchange(list(changes(project, plan)))
+        shutil.rmtree(STAGE)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep others of this project out.
+
+    Raises:
+        AdoptError: another adoption runs.
+    """
+    STAGE.parent.mkdir(parents=True, exist_ok=True)
+    with (STAGE.parent / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AdoptError("Another `make adopt` runs here: wait until it has ended.") from None
+        yield
 
 
 def prepare(plan: Plan) -> None:

@@ -73,7 +73,7 @@ def score(
     """
     start = told = time.monotonic()
     done, checker = Done(), TableChecker(Decoder(model.contract))
-    with writing(path, private) as output:
+    with writing(path, source, private) as output:
         for chunk in read(source, private):
             _score_chunk(chunk, model, checker, output, done)
             done.seconds = time.monotonic() - start
@@ -148,7 +148,11 @@ def _read_features(chunk: Block, model: Model) -> tuple[pl.DataFrame, dict[int, 
     if taken := [name for name in model.added if name in types]:
         raise ScoreError(f"INPUT: there is a column {', '.join(taken)} already; rename it.")
     if missing := [each.name for each in declared if not (each.nullable or each.name in types)]:
-        raise ScoreError(f"INPUT: there is no column {', '.join(missing)}; the schema asks for it.")
+        there = ", ".join(types) or "none"
+        raise ScoreError(
+            f"INPUT: there is no column {', '.join(missing)}; the schema asks for it. "
+            f"Columns are {there}."
+        )
     given = [column for column in declared if column.name in types]
     if nested := [each.name for each in given if types[each.name].is_nested()]:
         raise ScoreError(f"INPUT: {', '.join(nested)}: a feature is one value, no list or object.")

@@ -76,11 +76,11 @@ class Output:
 
 
 @contextmanager
-def writing(path: Path, private: bool) -> Iterator[Output]:
+def writing(path: Path, source: str, private: bool) -> Iterator[Output]:
     """Yield a file that is written; what does not keep it leaves nothing behind.
 
     Raises:
-        ScoreError: its kind is unknown, or it cannot be written.
+        ScoreError: its kind is unknown, it would replace its source, or it cannot be written.
     """
     if not path.name.endswith(SUFFIXES):
         raise ScoreError(f"{path}: give a file that ends in {', '.join(SUFFIXES)}.")
@@ -92,11 +92,21 @@ def writing(path: Path, private: bool) -> Iterator[Output]:
         raise ScoreError(f"{path}: there is no folder {target.parent}.")
     if target.exists() and not target.is_file():
         raise ScoreError(f"{path}: this is no file, but a folder or a device.")
+    for written in (path, refused_path(path)):
+        if _is_same(written, Path(source)):
+            raise ScoreError(f"{written}: this is INPUT itself, which would be lost; name another.")
     try:
         with TemporaryDirectory(prefix=f".{path.name}.", dir=target.parent) as folder:
             yield Output(path, Path(folder))
     except (OSError, pl.exceptions.ComputeError) as error:
         raise ScoreError(f"{path}: cannot be written: {said(error, private)}") from error
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there
+        return False
 
 
 def _flat(column: pl.Series) -> pl.Series:

@@ -59,11 +59,7 @@ def only_one(engine: sa.Engine, name: str) -> AbstractContextManager[None]:
 @contextmanager
 def _in_file(engine: sa.Engine, name: str) -> Iterator[None]:
     """Lock a file beside the database; the system lets go of it when the process ends."""
-    database = engine.url.database
-    if not database or database == ":memory:":
-        yield
-        return
-    with Path(f"{database}.{name}.lock").open("a+", encoding="utf-8") as file:
+    with Path(f"{engine.url.database}.{name}.lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -28,12 +28,14 @@ class Update:
         read: Origins that were read, each with how many rows were good and how many refused.
         merged: How many raw rows were new or changed.
         built: How many rows with features were built.
+        refused: How many of them break the schema.
         since: From which time on; None for all.
     """
 
     read: dict[str, tuple[int, int]] = field(default_factory=dict)
     merged: int = 0
     built: int = 0
+    refused: int = 0
     since: datetime | None = None
 
 
@@ -68,18 +70,20 @@ def update(
         valid, refused = _build(project, store, change.since)
         if store.put_features(change, valid, refused):
             done.built, done.since = valid.height + refused.height, change.since
+            done.refused = refused.height
     return done
 
 
 def say(done: Update) -> None:
     """Print what was done."""
-    for origin, (rows, refused) in done.read.items():
-        print(f"      {origin}: {rows} rows" + (f", {refused} refused" if refused else ""))
+    for origin, (rows, broken) in done.read.items():
+        print(f"      {origin}: {rows} rows" + (f", {broken} refused" if broken else ""))
     if not done.read:
         print("      nothing is new in the raw tables")
     if done.built:
         since = f" from {done.since:%Y-%m-%d %H:%M} UTC on" if done.since else ""
-        print(f"      {done.built} rows with features were built{since}")
+        refused = f", {done.refused} of them refused" if done.refused else ""
+        print(f"      {done.built} rows with features were built{since}{refused}")
 
 
 def code_fingerprint(project: Project) -> str:

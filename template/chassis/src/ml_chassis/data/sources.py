@@ -177,6 +177,7 @@ def open_table(address: str, private: bool) -> Iterator[tuple[sa.Connection, sa.
         url = sa.make_url(address)
         name = str(url.query["table"])
         database = url.difference_update_query(["table"])
+        _require_file(database)
         engine = engine_of(database, poolclass=sa.NullPool)
         with engine.connect() as connection:
             yield connection, sa.Table(name, sa.MetaData(), autoload_with=connection)
@@ -187,6 +188,18 @@ def open_table(address: str, private: bool) -> Iterator[tuple[sa.Connection, sa.
     except FAILED as error:
         reason = why_failed(error, address, private)
         raise DataError(f"{shown}: cannot be read: {reason}") from error
+
+
+def _require_file(database: sa.URL) -> None:
+    """Make sure that SQLite does not make a file where none is.
+
+    Raises:
+        ValueError: there is none.
+    """
+    name = database.database or ""
+    as_uri = name.startswith("file:")  # it says itself what is made
+    if database.get_backend_name() == "sqlite" and not as_uri and not Path(name).is_file():
+        raise ValueError(f"there is no file {name or 'named'}.")
 
 
 def _pages(address: str, seen: Mapping[str, str]) -> Iterator[Chunk]:

@@ -38,6 +38,8 @@ def run(project: Project, url: str) -> int:
         print(f"{error.code}: {error.read().decode()}", file=sys.stderr)
         if error.code == 401:
             print(f"It is read from {settings.PREFIX}API_KEYS here, too.", file=sys.stderr)
+        if error.code == 422:
+            print("The service has another schema: start it again.", file=sys.stderr)
         return 1
     except (URLError, HTTPException) as error:
         print(f"No service at {url}: {error}. Start it: make serve", file=sys.stderr)

@@ -42,6 +42,15 @@ MEASURES = (
 """What gates can be declared for: of the qualities, for that of the kind of label."""
 HIGHER_IS_BETTER = ("auc", "r2", "gain_over_", "worst_slice_")
 """How measures begin that have a minimum; the others have a maximum."""
+RANGES = {
+    **dict.fromkeys(("refused_share", "auc", "worst_slice_auc"), (0.0, 1.0)),
+    **dict.fromkeys(("r2", "worst_slice_r2"), (-math.inf, 1.0)),
+    **dict.fromkeys(
+        ("calibration_error", "fairness_gap", "seed_spread", "harmful_features"), (0.0, math.inf)
+    ),
+    "parity_difference": (0.0, math.inf),
+}
+"""What measures can be, where not any number: a gate outside is never met, or always."""
 BOUNDS = {
     "gain_over_base_rate": "lower",
     "gain_over_champion": "lower",
@@ -91,6 +100,10 @@ def _group(feature: str, info: ValidationInfo) -> str:
     return feature
 
 
+def _group_or_none(feature: str, info: ValidationInfo) -> str:
+    return feature and _group(feature, info)
+
+
 Category = Annotated[str, AfterValidator(_group)]
 
 
@@ -112,7 +125,7 @@ class RetrainingConfig(_Table):
 class FallbackConfig(_Table):
     """How the fallback is made; see `ml_chassis.fallback`."""
 
-    group_by: Literal[""] | Category
+    group_by: Annotated[str, AfterValidator(_group_or_none)]
 
 
 class OptimisationConfig(_Table):
@@ -189,9 +202,17 @@ class TrainingConfig(_Table):
     def _check_sides(self) -> Self:
         for name, limit in self.gates.items():
             side = "minimum" if name.startswith(HIGHER_IS_BETTER) else "maximum"
-            if getattr(limit, side) is None:
+            bound = getattr(limit, side)
+            if bound is None:
                 better = "higher" if side == "minimum" else "lower"
                 raise ValueError(f"gates.{name}: {better} is better, so give a {side}")
+            low, high = RANGES.get(name, (-math.inf, math.inf))
+            if not low <= bound <= high:
+                limits = [f"{low:g} or more"] * (low > -math.inf)
+                limits += [f"{high:g} or less"] * (high < math.inf)
+                raise ValueError(
+                    f"gates.{name}: it is {' and '.join(limits)}, so no {side} can be {bound:g}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -238,7 +259,7 @@ def read(project: Project, path: Path = CONFIG) -> TrainingConfig:
         ConfigError: the file is missing, is not TOML, or has a wrong key or value.
     """
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        said = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         return TrainingConfig.model_validate(said, context=project)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise ConfigError(f"{path}: {why(error)}") from None

@@ -1,6 +1,7 @@
 """Which rows a model is fitted to, and which it is measured on."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -71,23 +72,39 @@ class Split:
             SplitError: a side cannot be used.
         """
         later = self.is_test(frame)
-        label, classes = self.project.contract.label, self.project.contract.classes
         train, test = (to_dataset(self.project, frame.filter(side)) for side in (~later, later))
+        for problem in self._problems(train, test):
+            raise SplitError(problem)
+        return train, test
+
+    def _problems(self, train: Dataset, test: Dataset) -> Iterator[str]:
+        """Yield why a model could not be fitted to the one and measured on the other."""
+        contract = self.project.contract
+        label, classes = contract.label, contract.classes
         way = "another test_from, or evaluation_days," if self.test_from else "another seed"
         for words, side in ((self.train, train), (self.test, test)):
+            if not len(side):
+                yield f"There are no rows {words}: choose {way} in training.toml."
             if len(np.unique(side.label)) < 2:
-                raise SplitError(
+                yield (
                     f"The {len(side)} rows {words} do not hold different values of {label!r}: "
                     f"choose {way} in training.toml."
                 )
         seen = {classes[index] for index in np.unique(train.label)} if classes else set()
         if unseen := [name for name in classes if name not in seen]:
             way = "a later test_from" if self.test_from else "another seed"
-            raise SplitError(
+            yield (
                 f"Of the {len(train)} rows {self.train} none has {label} {', '.join(unseen)}: "
                 f"choose {way} in training.toml, or take the class out of schema.py."
             )
-        return train, test
+        without = np.all(np.isnan(train.numeric), axis=0)
+        if empty := [
+            name for name, is_empty in zip(contract.numeric, without, strict=True) if is_empty
+        ]:
+            yield (
+                f"Of the {len(train)} rows {self.train} none has a value of {', '.join(empty)}: "
+                "find out why, or take it out of schema.py."
+            )
 
     def is_test(self, frame: pl.DataFrame) -> pl.Series:
         """Return for each row whether it is for evaluation."""

@@ -218,13 +218,13 @@ def show(search: Search, train: Dataset, runs: list[Run]) -> dict[str, Any] | No
     print(f"\nThe best is lower than that of {CONFIG} by {gain}{chance}. Under [parameters]:\n")
     changed = {name: ranked[0].parameters[name] for name in names}
     for name, value in changed.items():
-        print(f"{name} = {tomlkit.item(value).as_string()}")
+        print(f"{name} = {tomlkit.item(value).as_string()}  # was {getattr(now, name)}")
     return changed
 
 
 def apply(changed: Mapping[str, Any], path: Path = CONFIG) -> None:
     """Put parameters into training.toml; comments and everything else stay as they are."""
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document = tomlkit.parse(path.read_text(encoding="utf-8-sig"))
     table: Any = document["parameters"]
     for name, value in changed.items():
         table[name] = value

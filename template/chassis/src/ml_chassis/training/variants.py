@@ -176,7 +176,7 @@ def _refusal(
     if not batch_difference <= asked.maximum_batch_difference:
         return "answers depend on the other rows of a call"
     if not loss.high <= asked.maximum_loss:
-        return "it may lose more than is allowed"
+        return f"it may lose {loss.high:.4f}, and {asked.maximum_loss:g} is allowed"
     if not faster.low >= asked.minimum_speedup:
-        return "it is not enough faster"
+        return f"it may be {faster.low:.2f} times as fast, and {asked.minimum_speedup:g} is asked"
     return ""
