@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import s3fs
+import boto3
 from moto.server import ThreadedMotoServer
 
 CREDENTIALS = {
@@ -27,7 +27,7 @@ class Storage:
     def new_bucket(self) -> str:
         """Return the URL of a folder in an empty bucket."""
         name = f"bucket-{uuid.uuid4().hex}"
-        s3fs.S3FileSystem().mkdir(name)
+        boto3.client("s3").create_bucket(Bucket=name)
         return f"s3://{name}/models"
 
     def stop(self) -> None:
@@ -44,11 +44,9 @@ def running() -> Iterator[Storage]:
     host, port = server.get_host_and_port()
     before = dict(os.environ)
     os.environ.update(CREDENTIALS, AWS_ENDPOINT_URL=f"http://{host}:{port}")
-    s3fs.S3FileSystem.clear_instance_cache()  # it may know another server
     try:
         yield Storage(server)
     finally:
         os.environ.clear()
         os.environ.update(before)
-        s3fs.S3FileSystem.clear_instance_cache()
         server.stop()

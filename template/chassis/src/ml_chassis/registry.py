@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -143,15 +144,18 @@ def promote(
 
     Raises:
         RegistryError: there is no such version, it is damaged, or of another schema.
+        ChangedError: somebody else changes the alias at the same moment.
     """
     if version not in (known := versions(root)):
         raise RegistryError(
             f"There is no version {version!r} in {root}, only {', '.join(known) or 'none'}."
         )
     require_schema(contract, load(root, version)[1])
-    log = changes(root, alias)
+    seen = storage.read_or_none(root, alias)
+    log = _changes(root, alias, seen)
     named = [log[0].version, *log[0].before] if log else []
-    _point(root, alias, log, [version, *(old for old in named if old != version)], why, who)
+    after = [version, *(old for old in named if old != version)]
+    _point(root, alias, seen, after, why, who)
 
 
 def rollback(
@@ -161,12 +165,14 @@ def rollback(
 
     Raises:
         RegistryError: there is no version before, it is damaged, or of another schema.
+        ChangedError: somebody else changes the alias at the same moment.
     """
+    seen = storage.read_or_none(root, alias)
     now, *before = history(root, alias)
     if not before:
         raise RegistryError(f"No version was {alias!r} before {now}.")
     require_schema(contract, load(root, before[0])[1])
-    _point(root, alias, changes(root, alias), before, why, who)
+    _point(root, alias, seen, before, why, who)
     return before[0]
 
 
@@ -177,13 +183,13 @@ def versions(root: Root) -> list[str]:
 
 
 def _point(
-    root: Root, alias: str, log: list[Change], named: list[str], why: str, who: str | None
+    root: Root, alias: str, seen: bytes | None, named: Sequence[str], why: str, who: str | None
 ) -> None:
     version, *before = named[:MAX_HISTORY]
     now = datetime.now(UTC).replace(microsecond=0)
     change = Change(version=version, before=before, when=now, who=who or author(), why=why)
-    lines = [each.model_dump_json() for each in (change, *log)][:MAX_CHANGES]
-    storage.write(root, alias, ("\n".join(lines) + "\n").encode())
+    lines = [change.model_dump_json().encode(), *(seen or b"").splitlines()][:MAX_CHANGES]
+    storage.replace(root, alias, b"\n".join(lines) + b"\n", seen)
 
 
 def changes(root: Root, alias: str = CHAMPION) -> list[Change]:
@@ -192,13 +198,13 @@ def changes(root: Root, alias: str = CHAMPION) -> list[Change]:
     Raises:
         DamagedError: its file is not what was written.
     """
-    try:
-        lines = storage.read(root, alias).splitlines()
-    except (FileNotFoundError, IsADirectoryError):
-        return []
-    if not lines:
+    return _changes(root, alias, storage.read_or_none(root, alias))
+
+
+def _changes(root: Root, alias: str, content: bytes | None) -> list[Change]:
+    if content == b"":
         raise DamagedError(f"{root}/{alias} is damaged: it is empty.")
-    return [_change(root, alias, line) for line in lines]
+    return [_change(root, alias, line) for line in (content or b"").splitlines()]
 
 
 def history(root: Root, name: str = CHAMPION) -> list[str]:
@@ -209,10 +215,11 @@ def history(root: Root, name: str = CHAMPION) -> list[str]:
     """
     if re.match(VERSION, name):
         return [name]
-    with suppress(FileNotFoundError, IsADirectoryError):
-        now = _change(root, name, storage.read(root, name).partition(b"\n")[0])
-        return [now.version, *now.before]
-    raise RegistryError(f"No model {name!r} in {root}: train one with `make train`.")
+    content = storage.read_or_none(root, name)
+    if content is None:
+        raise RegistryError(f"No model {name!r} in {root}: train one with `make train`.")
+    now = _change(root, name, content.partition(b"\n")[0])
+    return [now.version, *now.before]
 
 
 def _change(root: Root, alias: str, line: bytes) -> Change:

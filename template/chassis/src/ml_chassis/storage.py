@@ -5,23 +5,32 @@ last file of one is what makes it whole.
 """
 
 import errno
+import fcntl
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .errors import UserError
 
+if TYPE_CHECKING:  # a folder needs none
+    from obstore.store import ObjectStore
+
 Root = Path | str
 """A folder, or the URL of one."""
-EXTRAS = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az"}
-"""The extra of pyproject.toml that brings the driver, by scheme."""
+SCHEMES = ("s3", "gs", "az", "abfs")
+CONNECT_SECONDS, ANSWER_SECONDS = 5, 60
+RETRIES = 2
 
 
 class StorageError(UserError):
-    """The storage cannot be reached, or its driver is not installed."""
+    """The storage cannot be reached."""
+
+
+class ChangedError(UserError):
+    """A file is no longer what was read."""
 
 
 def folder(root: Root) -> Path | None:
@@ -42,9 +51,19 @@ def read(root: Root, name: str) -> bytes:
             return (local / name).read_bytes()
         except NotADirectoryError as error:
             raise FileNotFoundError(str(error)) from None
-    with _open(root) as (files, path):
-        content: bytes = files.cat_file(f"{path}/{name}")
-    return content
+    with _open(root) as store:
+        return store.get(name).bytes().to_bytes()
+
+
+def read_or_none(root: Root, name: str) -> bytes | None:
+    """Return what a file holds, or None where there is no such file.
+
+    Raises:
+        StorageError: the storage cannot be reached.
+    """
+    with suppress(FileNotFoundError, IsADirectoryError):
+        return read(root, name)
+    return None
 
 
 def write(root: Root, name: str, content: bytes) -> None:
@@ -59,8 +78,45 @@ def write(root: Root, name: str, content: bytes) -> None:
         incoming.write_bytes(content)
         incoming.replace(local / name)
         return
-    with _open(root, writing=True) as (files, path):
-        files.pipe_file(f"{path}/{name}", content)
+    with _open(root, writing=True) as store:
+        store.put(name, content)
+
+
+def replace(root: Root, name: str, content: bytes, seen: bytes | None) -> None:
+    """Put a file in the place of one, in one step, unless that was changed meanwhile.
+
+    Args:
+        root: Folder or URL.
+        name: Of the file.
+        content: What it is to hold.
+        seen: What it held when it was read; None: it was not there.
+
+    Raises:
+        ChangedError: it holds something else by now.
+        StorageError: the storage cannot be reached.
+    """
+    changed = ChangedError(f"Somebody else has changed {root}/{name} meanwhile: look, and repeat.")
+    if local := folder(root):
+        local.mkdir(parents=True, exist_ok=True)
+        with (local / f".{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if read_or_none(root, name) != seen:
+                raise changed
+            write(root, name, content)
+        return
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    with _open(root, writing=True) as store:
+        try:
+            if seen is None:
+                store.put(name, content, mode="create")
+                return
+            found = store.get(name)
+            if found.bytes().to_bytes() != seen:
+                raise changed
+            store.put(name, content, mode={"e_tag": found.meta["e_tag"]})
+        except (AlreadyExistsError, PreconditionError):
+            raise changed from None
 
 
 def require_writable(root: Root) -> None:
@@ -84,13 +140,18 @@ def write_folder(root: Root, name: str, files: Mapping[str, bytes]) -> None:
     """Put files into a folder that is not there yet; the last one makes it whole.
 
     Raises:
-        FileExistsError: it is there, on this machine; elsewhere nobody can say so in one step.
+        FileExistsError: it is there.
         StorageError: the storage cannot be reached.
     """
     local = folder(root)
     if not local:
-        for each, content in files.items():
-            write(root, f"{name}/{each}", content)
+        *others, last = files
+        for each in others:
+            write(root, f"{name}/{each}", files[each])
+        try:
+            replace(root, f"{name}/{last}", files[last], None)
+        except ChangedError:
+            raise FileExistsError(f"{root}/{name} is there") from None
         return
     incoming = local / f".{name}.{secrets.token_hex(4)}"
     incoming.mkdir(parents=True)
@@ -114,35 +175,41 @@ def find(root: Root, name: str) -> list[str]:
     """
     if local := folder(root):
         return [path.parent.name for path in local.glob(f"*/{name}")]
-    try:
-        with _open(root) as (files, path):
-            found = [str(each).removeprefix(f"{path}/") for each in files.find(path)]
-    except FileNotFoundError:
-        return []
-    return [each.removesuffix(f"/{name}") for each in found if each.endswith(f"/{name}")]
+    with suppress(FileNotFoundError), _open(root) as store:
+        found = [each["path"] for part in store.list() for each in part]
+        return [each.removesuffix(f"/{name}") for each in found if each.endswith(f"/{name}")]
+    return []
 
 
 @contextmanager
-def _open(root: Root, writing: bool = False) -> Iterator[tuple[Any, str]]:
-    """Yield the file system of a URL and the path in it."""
-    from fsspec.core import url_to_fs  # it takes a while, and a folder needs none
+def _open(root: Root, writing: bool = False) -> Iterator["ObjectStore"]:
+    """Yield what is behind a URL; no process that is a copy of this one may do so, too."""
+    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+    from obstore.store import from_url
 
     url = str(root)
-    scheme = url.partition("://")[0]
-    if scheme not in EXTRAS:
+    if url.partition("://")[0] not in SCHEMES:
         raise StorageError(f"{url}: use a folder, or a URL that begins with s3://, gs:// or az://.")
     try:
-        # What others have written is to be seen, so no listing is kept.
-        yield url_to_fs(url, use_listings_cache=False)
-    except ImportError:
-        extra = EXTRAS[scheme]
-        raise StorageError(
-            f"{url}: its driver is not installed: `make setup EXTRA={extra}`, "
-            f"and for the image `make image EXTRA={extra}`."
-        ) from None
+        yield from_url(
+            url,
+            client_options={
+                "allow_http": True,  # where the address that is given says so
+                "connect_timeout": f"{CONNECT_SECONDS}s",
+                "timeout": f"{ANSWER_SECONDS}s",
+            },
+            retry_config={"max_retries": RETRIES},
+        )
+    except (AlreadyExistsError, PreconditionError):
+        raise
     except FileNotFoundError as error:
         if writing:
-            raise StorageError(f"{url}: {error}") from None
+            raise StorageError(f"{url}: is it there? {_reason(error)}") from None
         raise
-    except Exception as error:  # each driver has its own
-        raise StorageError(f"{url}: cannot be reached: {error}") from error
+    except (BaseError, ValueError) as error:
+        raise StorageError(f"{url}: cannot be reached: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line, without the page that came with it."""
+    return str(error).partition("\n")[0].partition(": <?xml")[0]

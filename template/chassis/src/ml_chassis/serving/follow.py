@@ -1,7 +1,7 @@
 """Brings the model that is served from object storage into a folder, from which workers read it.
 
-Storage may be slow or down, and its driver takes 50 MB and half a second to import. So a process
-of its own asks it, and workers only look into the folder, as they do where the registry is one.
+Storage may be slow or down, and its library must not be used in a process that is copied later.
+So a process of its own asks it, and workers only look into the folder, as where it is one.
 One worker at a time keeps that process; when it ends, another one does.
 """
 
