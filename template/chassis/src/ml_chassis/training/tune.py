@@ -1,8 +1,9 @@
 """Search for better parameters: `make tune`.
 
-Random search (Bergstra and Bengio, 2012): trial number n depends on the seed and on n alone, so a
-search that was stopped goes on where it was, and a longer one begins with the same trials. Only
-training rows are used; the later ones stay unseen, to judge what was found.
+Quasi-random search (Halton, 1960; scrambled): the trials cover the ranges more evenly than random
+ones. Number n depends on the seed and on n alone, so a search that was stopped goes on where it
+was, and a longer one begins with the same trials. Only training rows are used; the later ones
+stay unseen, to judge what was found.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import tomlkit
 from pydantic import BaseModel, ValidationError
+from scipy.stats import qmc
 
 from .. import settings
 from ..data.store import open_store
@@ -94,7 +96,7 @@ def plan(config: TrainingConfig) -> Search:
         for name, range_ in asked.parameters.items()
         for value in (range_.choices or (range_.low, range_.high))
     ]
-    drawn = [draw(asked.parameters, config.seed, number) for number in range(1, asked.trials)]
+    drawn = draw(asked.parameters, config.seed, asked.trials - 1)
     try:
         for change in ends:
             module.Parameters.model_validate(config.parameters | change)
@@ -104,21 +106,25 @@ def plan(config: TrainingConfig) -> Search:
     return Search(config, asked, [now, *trials])
 
 
-def draw(ranges: Mapping[str, Range], seed: int, number: int) -> dict[str, Value]:
-    """Return the parameters of a trial, from its number on always the same."""
-    random = np.random.default_rng([seed, number])
-    return {name: _draw(each, random) for name, each in ranges.items()}
+def draw(ranges: Mapping[str, Range], seed: int, trials: int) -> list[dict[str, Value]]:
+    """Return the parameters of trials; more of them begin with the same."""
+    points = qmc.Halton(len(ranges), rng=seed).random(trials)
+    return [
+        {name: _scale(each, at) for (name, each), at in zip(ranges.items(), point, strict=True)}
+        for point in points.tolist()
+    ]
 
 
-def _draw(range_: Range, random: np.random.Generator) -> Value:
+def _scale(range_: Range, at: float) -> Value:
+    """Return the value of a range at a place from 0 to 1."""
     low, high = range_.low, range_.high
     if low is None or high is None:
-        return range_.choices[random.integers(len(range_.choices))]
+        return range_.choices[int(at * len(range_.choices))]
     whole = isinstance(low, int) and isinstance(high, int)
     if range_.log:
-        value = math.exp(random.uniform(math.log(low), math.log(high)))
+        value = low * (high / low) ** at
     else:
-        value = random.uniform(low - 0.5, high + 0.5) if whole else random.uniform(low, high)
+        value = low - 0.5 + at * (high - low + 1) if whole else low + at * (high - low)
     value = round(value) if whole else float(f"{value:.{DIGITS}g}")
     return min(max(value, low), high)
 
