@@ -18,7 +18,10 @@ INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.
 
 
 def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
-    """Open a database, and make the tables that it does not have.
+    """Open a database, and make the tables and columns that it does not have.
+
+    Tables of an earlier version keep their rows, and get the columns that came later. These may be
+    null or have a default of the server, so that versions that run side by side can write.
 
     Args:
         url: Its address.
@@ -36,11 +39,34 @@ def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = engine_of(parsed)
         tables.create_all(engine)
+        _add_columns(engine, tables)
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         raise DataError(
             f"{hide_password(url)}: cannot be opened: {why_failed(error, url, private)}"
         ) from error
     return engine
+
+
+def _add_columns(engine: sa.Engine, tables: sa.MetaData) -> None:
+    for table, column in _missing(engine, tables):
+        written = sa.schema.CreateColumn(column).compile(dialect=engine.dialect)
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {written}")
+        except sa.exc.SQLAlchemyError:  # another process may have been quicker
+            if (table, column) in _missing(engine, tables):
+                raise
+
+
+def _missing(engine: sa.Engine, tables: sa.MetaData) -> list[tuple[sa.Table, sa.Column[Any]]]:
+    there = sa.inspect(engine)
+    names = {name: {each["name"] for each in there.get_columns(name)} for name in tables.tables}
+    return [
+        (table, column)
+        for table in tables.sorted_tables
+        for column in table.columns
+        if column.name not in names[table.name]
+    ]
 
 
 def engine_of(url: sa.URL, **options: Any) -> sa.Engine:
