@@ -2,8 +2,8 @@
 
 A stream comes from anybody, so no library reads it that a damaged one can crash; docs/decisions.md
 names them. FlatBuffers, which ONNX Runtime brings, reads the metadata and numpy views the data, and
-neither leaves its bounds. Compressed streams, which could become any size, dictionaries and nested
-columns are refused.
+neither leaves its bounds. Compressed streams, which could become any size, and nested columns are
+refused; so are dictionaries of which rows make too much.
 
 https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 """
@@ -25,10 +25,12 @@ from .table import Columns, Numbers, Texts
 
 ARROW = "application/vnd.apache.arrow.stream"
 MAX_BATCHES = 100
+MAX_GROWTH = 64
+"""How many times as long as the stream its texts may be, where rows share them by a dictionary."""
 MAX_NAME = 100
 
 CONTINUATION = 0xFFFFFFFF
-SCHEMA, RECORD_BATCH = 1, 3
+SCHEMA, DICTIONARY_BATCH, RECORD_BATCH = 1, 2, 3
 NULL, INT, FLOAT, UTF8, BOOL, LARGE_UTF8, UTF8_VIEW = 1, 2, 3, 5, 6, 20, 24
 FLOATS = {1: "<f4", 2: "<f8"}
 TEXTS = {UTF8, LARGE_UTF8, UTF8_VIEW}
@@ -43,12 +45,57 @@ Buffers = Iterator[memoryview]
 
 
 class Field(NamedTuple):
-    """A column of the stream: its name, how it is stored, and whether its values are texts."""
+    """A column of the stream: its name, how it is stored, and whether its values are texts.
+
+    Where rows have indices into a dictionary, their type and which dictionary it is.
+    """
 
     name: str
     kind: int
     dtype: str
     is_text: bool
+    indices: str = ""
+    dictionary: int = 0
+
+
+class Dictionaries:
+    """The values to which the rows of some columns point."""
+
+    def __init__(self, fields: Sequence[Field], size: int) -> None:
+        """Take the columns, and how long the texts of all rows may be."""
+        self._values = {each.dictionary: _plain(each) for each in fields if each.indices}
+        self._known: dict[int, tuple[Numbers, Numbers]] = {}
+        self._left = size
+
+    def add(self, header: Flat, data: memoryview) -> None:
+        """Take a batch of values, which replace those before or follow them."""
+        name = header.GetSlot(_slot(0), 0, types.Int64Flags)
+        batch = _child(header, 1)
+        rows = batch.GetSlot(_slot(0), 0, types.Int64Flags)
+        if not 0 <= rows <= 8 * len(data):  # of a column of nothing there may be any number
+            raise ValueError("its data cannot hold so many values")
+        (read,) = _read_batch(batch, data, [self._values[name]], rows, self)
+        is_text = self._values[name].is_text
+        values = np.array([*read, None] if is_text else [*read, np.nan])
+        if header.GetSlot(_slot(2), False, types.BoolFlags) and name in self._known:
+            values = np.concatenate([self._known[name][0][:-1], values])
+        lengths = [len(each or "") for each in values.tolist()] if is_text else []
+        self._known[name] = values, np.array(lengths)
+
+    def look_up(self, field: Field, at: Numbers) -> Numbers | Texts:
+        """Return the values at indices; a missing one is NaN."""
+        values, lengths = self._known[field.dictionary]
+        missing, last = np.isnan(at), len(values) - 1
+        if np.any((at < 0) | (at >= last)):
+            raise ValueError("an index lies outside its dictionary")
+        places = np.where(missing, last, at).astype(np.int64)
+        if not field.is_text:
+            return values[places]
+        self._left -= int(lengths[places].sum())
+        if self._left < 0:
+            raise RefusedError(422, f"{INVALID} Send long texts as text, not as a dictionary.")
+        texts: list[str | None] = values[places].tolist()
+        return texts
 
 
 def read_stream(contract: Contract, body: bytes, max_rows: int) -> Columns:
@@ -83,19 +130,23 @@ def _read(contract: Contract, body: bytes, max_rows: int) -> tuple[list[Field], 
     else:
         fields = _fields(contract, header)
     batches: list[list[Any]] = []
+    dictionaries = Dictionaries(fields, MAX_GROWTH * len(body))
     total = 0
     for number, (kind, header, data) in enumerate(messages):
-        if kind != RECORD_BATCH:
-            raise ValueError("there is something else than record batches")
+        if kind not in (DICTIONARY_BATCH, RECORD_BATCH):
+            raise ValueError("there is something else than batches")
         if number == MAX_BATCHES:
             raise RefusedError(422, f"{INVALID} Send {MAX_BATCHES} record batches at most.")
+        if kind == DICTIONARY_BATCH:
+            dictionaries.add(header, data)
+            continue
         rows = header.GetSlot(_slot(0), 0, types.Int64Flags)
         if rows < 0:
             raise ValueError("a number of rows is negative")
         total += rows
         require_few(total, max_rows)
         if rows:
-            batches.append(_read_batch(header, data, fields, rows))
+            batches.append(_read_batch(header, data, fields, rows, dictionaries))
     return fields, batches
 
 
@@ -150,26 +201,42 @@ def _field(contract: Contract, table: Flat) -> Field:
     kind = table.GetSlot(_slot(2), 0, types.Uint8Flags)
     dtype = ""
     if kind == INT:
-        width = _child(table, 3).GetSlot(_slot(0), 0, types.Int32Flags)
-        signed = _child(table, 3).GetSlot(_slot(1), False, types.BoolFlags)
-        dtype = f"<{'i' if signed else 'u'}{width // 8}"
+        dtype = _integers(_child(table, 3))
     if kind == FLOAT:
         dtype = FLOATS.get(_child(table, 3).GetSlot(_slot(0), 0, types.Int16Flags), "")
     readable = dtype in INTEGERS or dtype in FLOATS.values()
-    if table.Offset(_slot(4)) or not (
-        readable or kind in (NULL, BOOL, UTF8, LARGE_UTF8, UTF8_VIEW)
-    ):
-        raise _refusal(name, "The column should hold numbers, booleans or text, not a dictionary")
+    if not (readable or kind in (NULL, BOOL, UTF8, LARGE_UTF8, UTF8_VIEW)):
+        raise _refusal(name, "The column should hold numbers, booleans or text")
     # A column of nothing is what the feature is.
     is_text = kind in TEXTS or (kind == NULL and name in contract.categorical)
-    return Field(name, kind, dtype, is_text)
+    if not table.Offset(_slot(4)):
+        return Field(name, kind, dtype, is_text)
+    encoding = _child(table, 4)
+    index = _integers(_child(encoding, 1)) if encoding.Offset(_slot(1)) else "<i4"
+    if index not in INTEGERS:
+        raise ValueError("an index is no whole number")
+    dictionary = encoding.GetSlot(_slot(0), 0, types.Int64Flags)
+    return Field(name, kind, dtype, is_text, index, dictionary)
+
+
+def _integers(table: Flat) -> str:
+    """Return how whole numbers of a type are stored."""
+    width = table.GetSlot(_slot(0), 0, types.Int32Flags)
+    signed = table.GetSlot(_slot(1), False, types.BoolFlags)
+    return f"<{'i' if signed else 'u'}{width // 8}"
+
+
+def _plain(field: Field) -> Field:
+    return field._replace(indices="", dictionary=0)
 
 
 def _refusal(name: str, message: str) -> RefusedError:
     return RefusedError(422, INVALID, [Problem(field=name, message=message)])
 
 
-def _read_batch(header: Flat, data: memoryview, fields: Sequence[Field], rows: int) -> list[Any]:
+def _read_batch(
+    header: Flat, data: memoryview, fields: Sequence[Field], rows: int, dictionaries: Dictionaries
+) -> list[Any]:
     """Return the columns of a record batch."""
     if header.Offset(_slot(3)):
         raise RefusedError(422, f"{INVALID} Send the stream uncompressed.")
@@ -179,15 +246,19 @@ def _read_batch(header: Flat, data: memoryview, fields: Sequence[Field], rows: i
     buffers = (_part(data, start, size) for start, size in _pairs(header, 2).tolist())
     start, count = _vector(header, 4) if header.Offset(_slot(4)) else (0, 0)
     counts = iter(np.frombuffer(header.Bytes, "<i8", count, start).tolist() if count else [])
-    columns = [_read_column(field, rows, buffers, counts) for field in fields]
+    columns = [_read_column(field, rows, buffers, counts, dictionaries) for field in fields]
     if next(buffers, None) is not None:
         raise ValueError("there are more buffers than columns")
     return columns
 
 
 def _read_column(
-    field: Field, rows: int, buffers: Buffers, counts: Iterator[int]
+    field: Field, rows: int, buffers: Buffers, counts: Iterator[int], dictionaries: Dictionaries
 ) -> Numbers | Texts:
+    if field.indices:
+        whole = Field(field.name, INT, field.indices, is_text=False)
+        at = _read_column(whole, rows, buffers, counts, dictionaries)
+        return dictionaries.look_up(field, np.asarray(at))
     if field.kind == NULL:
         return [None] * rows if field.is_text else np.full(rows, np.nan)
     bitmap = _take(buffers)
