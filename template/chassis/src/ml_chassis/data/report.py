@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from html import escape
 from typing import cast
 
 import polars as pl
 import sqlalchemy as sa
+from markupsafe import Markup
 
 from ..contract import Column, Contract
 from ..personal import MASK
 from ..project import Project
 from ..reports.chart import Series, draw, named, reach
-from ..reports.page import charts, page, table
+from ..reports.page import charts, code, heading, page, paragraph, table
 from .store import ORIGINS, QUARANTINE, Store
 
 MAX_LINES = 100
@@ -37,14 +37,14 @@ def render(project: Project, store: Store, maximum: float | None) -> str:
     if maximum is not None:
         verdict += f"; training {'accepts' if good else 'REFUSES'} it, up to {maximum:.1%}"
     parts = [
-        f"<p>{escape(verdict)}. {datetime.now(UTC):%d %B %Y %H:%M} UTC.</p>",
-        "<h2>Sources</h2>",
+        paragraph(f"{verdict}. {datetime.now(UTC):%d %B %Y %H:%M} UTC."),
+        heading("Sources"),
         table(["raw table", "origin", "rows", "refused", "read, UTC"], _origins(store)),
-        "<h2>Quarantine</h2>",
+        heading("Quarantine"),
         table(["table", "reason", "rows", "latest"], _reasons(store)),
-        f"<p>Each row is in the database: <code>{escape(QUERY)}</code></p>",
+        Markup("<p>Each row is in the database: <code>{}</code></p>").format(QUERY),
         charts(_charts(project, rows)),
-        "<h2>Feature distributions</h2>",
+        heading("Feature distributions"),
         table(
             ["feature", "missing", "distribution"],
             (_values(column, rows) for column in project.contract.features),
@@ -57,7 +57,7 @@ def _origins(store: Store) -> Iterator[list[str]]:
     order = (ORIGINS.c.read_at.desc(), ORIGINS.c.source, ORIGINS.c.origin)
     for row in store.query(sa.select(ORIGINS).order_by(*order).limit(MAX_LINES)):
         counts = (f"{row['rows']:,}", f"{row['refused']:,}", f"{row['read_at']:%Y-%m-%d %H:%M}")
-        yield [escape(row["source"]), f"<code>{escape(row['origin'])}</code>", *counts]
+        yield [row["source"], code(row["origin"]), *counts]
 
 
 def _reasons(store: Store) -> Iterator[list[str]]:
@@ -68,12 +68,12 @@ def _reasons(store: Store) -> Iterator[list[str]]:
     for row in store.query(chosen.order_by(groups.c.rows.desc()).limit(MAX_LINES)):
         place = f", row {row['position']}" if row["position"] else ""
         yield [
-            *(escape(row["source"]), escape(row["reason"]), f"{row['rows']:,}"),
-            f"<code>{escape(row['origin'])}</code>{place}",
+            *(row["source"], row["reason"], f"{row['rows']:,}"),
+            code(row["origin"]) + place,
         ]
 
 
-def _charts(project: Project, rows: pl.DataFrame) -> Iterator[str]:
+def _charts(project: Project, rows: pl.DataFrame) -> Iterator[Markup]:
     """Yield rows and label by month."""
     if project.time is None or not rows.height:
         return
@@ -124,10 +124,10 @@ def _values(column: Column, rows: pl.DataFrame) -> list[str]:
     values = rows[column.name]
     missing = f"{values.null_count() / max(rows.height, 1):.1%}"
     if column.personal:
-        return [f"<code>{column.name}</code>", missing, f"{MASK} personal"]
+        return [code(column.name), missing, f"{MASK} personal"]
     known = values.drop_nulls()
     if not len(known):
-        return [f"<code>{column.name}</code>", missing, "none"]
+        return [code(column.name), missing, "none"]
     if column.kind == "numeric":
         low, middle, high = (known.quantile(at, "nearest") for at in (0, 0.5, 1))
         text = f"min {low:g}, median {middle:g}, max {high:g}"
@@ -135,4 +135,4 @@ def _values(column: Column, rows: pl.DataFrame) -> list[str]:
         common = known.value_counts(sort=True).head(3)
         shares = (f"{name} {count / len(known):.0%}" for name, count in common.iter_rows())
         text = f"{known.n_unique()} categories: {', '.join(shares)} ..."
-    return [f"<code>{column.name}</code>", missing, escape(text)]
+    return [code(column.name), missing, text]

@@ -6,14 +6,14 @@ import platform
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+from markupsafe import Markup
 
 from ..reports.chart import Axis, Mark, Series, draw, reach, reach_log
-from ..reports.page import charts, page, state, table
+from ..reports.page import bold, charts, code, heading, page, paragraph, state, table
 from ..slo import Slo
 from .drive import Outcome
 from .judge import Load, Verdict, lateness, milliseconds, notes, percentile
@@ -29,13 +29,13 @@ def render(slo: Slo, load: Load, verdicts: Sequence[Verdict]) -> str:
     missed = [verdict for verdict in verdicts if verdict.met is False]
     title = f"Load test: {len(missed)} of {len(verdicts)} missed" if missed else "Load test: met"
     parts = [
-        f"<p>{escape(_about(slo, load))}</p>",
-        *(f'<p class="note">{escape(note)}</p>' for note in notes(load)),
+        paragraph(_about(slo, load)),
+        *map(Markup('<p class="note">{}</p>').format, notes(load)),
         table(["objective", "threshold", "measured", "met"], map(_verdict, verdicts)),
         charts(_charts(slo, load)),
-        "<h2>Latency, ms</h2>",
+        heading("Latency, ms"),
         table(["requests", "answered", *(_percent(each) for each in PERCENTS)], _latencies(load)),
-        "<h2>Machine and versions</h2>",
+        heading("Machine and versions"),
         table([], _machine(load)),
     ]
     return page(title, not missed, parts)
@@ -54,14 +54,14 @@ def _about(slo: Slo, load: Load) -> str:
 def _verdict(verdict: Verdict) -> list[str]:
     """Return a row of the first table."""
     return [
-        f"<code>{verdict.name}</code>",
-        escape(verdict.limit),
-        f"<b>{escape(verdict.found)}</b>",
+        code(verdict.name),
+        verdict.limit,
+        bold(verdict.found),
         state(verdict.met),
     ]
 
 
-def _charts(slo: Slo, load: Load) -> Iterator[str]:
+def _charts(slo: Slo, load: Load) -> Iterator[Markup]:
     """Yield the charts."""
     objectives, budget = slo.objectives, slo.budget
     across = Axis(0, load.ended - load.began, label="seconds since the start")
@@ -161,9 +161,9 @@ def _latencies(load: Load) -> Iterator[list[str]]:
 
 def _machine(load: Load) -> Iterator[list[str]]:
     memory = psutil.virtual_memory().total / 2**30
-    yield ["model", escape(load.version)]
+    yield ["model", load.version]
     yield ["workers", str(load.workers)]
-    yield ["machine", escape(f"{platform.platform()}, {_processor()}")]
+    yield ["machine", f"{platform.platform()}, {_processor()}"]
     yield ["cores, memory", f"{os.cpu_count()}, {memory:.1f} GiB"]
     yield ["load average", ", ".join(f"{each:.2f}" for each in psutil.getloadavg())]
     yield ["sent late, p99", f"{lateness(load):.2g} ms"]

@@ -2,13 +2,32 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Literal, NamedTuple
+
+from markupsafe import Markup
 
 WIDTH, HEIGHT = 440, 246
 LEFT, RIGHT, TOP, BOTTOM = 46, 422, 12, 204
 MAX_NAMES = 7
 """Names that have room below an axis."""
+FIGURE = Markup(
+    "<figure><figcaption><b>{title}</b>{keys}</figcaption>"
+    '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}">{parts}</svg></figure>'
+)
+KEY = Markup('<span class="key {}">{}</span>')
+SHADE = Markup(
+    '<rect class="shade" x="{:.1f}" y="{}" width="{:.1f}" height="{}"><title>{}</title></rect>'
+)
+PATH = Markup('<path class="{}" d="{}"/>')
+TEXT = Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}</text>')
+LINE = Markup('<polyline class="line {}" points="{}"/>')
+BAR = Markup(
+    '<rect class="bar {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
+    "<title>{:.3g} to {:.3g}: {:g}</title></rect>"
+)
+POINT = Markup(
+    '<circle class="point {}" cx="{:.1f}" cy="{:.1f}" r="4"><title>{:g}: {:.4g}</title></circle>'
+)
 
 Points = Sequence[tuple[float, float]]
 
@@ -90,7 +109,7 @@ def draw(
     across: Axis,
     up: Axis,
     shaded: tuple[float, float] | None = None,
-) -> str:
+) -> Markup:
     """Return a chart as a figure with its title and legend.
 
     Args:
@@ -105,14 +124,13 @@ def draw(
     for number, each in enumerate(series):
         parts.append(SHAPES[each.shape](each.points, across, up, f"c{number}"))
     parts += [part for mark in marks for part in _mark(mark, across, up)]
-    legend = "".join(
-        f'<span class="key c{number}">{escape(each.name)}</span>'
-        for number, each in enumerate(series)
-    )
-    return (
-        f"<figure><figcaption><b>{escape(title)}</b>{legend}</figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{''.join(parts)}</svg></figure>"
+    keys = (KEY.format(f"c{number}", each.name) for number, each in enumerate(series))
+    return FIGURE.format(
+        title=title,
+        keys=Markup("").join(keys),
+        width=WIDTH,
+        height=HEIGHT,
+        parts=Markup("").join(parts),
     )
 
 
@@ -129,54 +147,45 @@ def reach_log(values: Sequence[float], *stated: float) -> Axis:
     return Axis(10.0**low, 10.0 ** max(high, low + 1), log=True)
 
 
-def _shade(shaded: tuple[float, float] | None, across: Axis) -> Iterator[str]:
+def _shade(shaded: tuple[float, float] | None, across: Axis) -> Iterator[Markup]:
     if shaded:
         start, end = (across.place(each, LEFT, RIGHT) for each in shaded)
-        yield (
-            f'<rect class="shade" x="{start:.1f}" y="{TOP}" width="{end - start:.1f}" '
-            f'height="{BOTTOM - TOP}"><title>full speed</title></rect>'
-        )
+        yield SHADE.format(start, TOP, end - start, BOTTOM - TOP, "full speed")
 
 
-def _grid(across: Axis, up: Axis) -> Iterator[str]:
+def _grid(across: Axis, up: Axis) -> Iterator[Markup]:
     for tick in up.ticks():
         y = up.place(tick, BOTTOM, TOP)
-        yield f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>'
-        yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" class="end">{tick:g}</text>'
+        yield PATH.format("grid", f"M{LEFT} {y:.1f}H{RIGHT}")
+        yield TEXT.format(LEFT - 6, y + 4, "end", f"{tick:g}")
     for at, text in across.labels():
-        x = across.place(at, LEFT, RIGHT)
-        yield f'<text x="{x:.1f}" y="{BOTTOM + 17}" class="middle">{escape(text)}</text>'
+        yield TEXT.format(across.place(at, LEFT, RIGHT), BOTTOM + 17, "middle", text)
     if across.label:
-        x = (LEFT + RIGHT) / 2
-        yield f'<text x="{x}" y="{BOTTOM + 36}" class="middle">{escape(across.label)}</text>'
-    yield f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>'
+        yield TEXT.format((LEFT + RIGHT) / 2, BOTTOM + 36, "middle", across.label)
+    yield PATH.format("axis", f"M{LEFT} {BOTTOM}H{RIGHT}")
 
 
-def _line(points: Points, across: Axis, up: Axis, colour: str) -> str:
+def _line(points: Points, across: Axis, up: Axis, colour: str) -> Markup:
     path = " ".join(
         f"{across.place(x, LEFT, RIGHT):.1f},{up.place(y, BOTTOM, TOP):.1f}" for x, y in points
     )
-    return f'<polyline class="line {colour}" points="{path}"/>'
+    return LINE.format(colour, path)
 
 
-def _bars(points: Points, across: Axis, up: Axis, colour: str) -> str:
+def _bars(points: Points, across: Axis, up: Axis, colour: str) -> Markup:
     drawn = []
     ends = [x for x, _ in points[1:]] + [across.high]
     for (x, y), end in zip(points, ends, strict=True):
         left, right = across.place(x, LEFT, RIGHT), across.place(end, LEFT, RIGHT)
         top = up.place(y, BOTTOM, TOP)
-        drawn.append(
-            f'<rect class="bar {colour}" x="{left:.1f}" y="{top:.1f}" '
-            f'width="{max(right - left - 1, 0.5):.1f}" height="{BOTTOM - top:.1f}">'
-            f"<title>{x:.3g} to {end:.3g}: {y:g}</title></rect>"
-        )
-    return "".join(drawn)
+        size = (max(right - left - 1, 0.5), BOTTOM - top)
+        drawn.append(BAR.format(colour, left, top, *size, x, end, y))
+    return Markup("").join(drawn)
 
 
-def _points(points: Points, across: Axis, up: Axis, colour: str) -> str:
-    return "".join(
-        f'<circle class="point {colour}" cx="{across.place(x, LEFT, RIGHT):.1f}" '
-        f'cy="{up.place(y, BOTTOM, TOP):.1f}" r="4"><title>{x:g}: {y:.4g}</title></circle>'
+def _points(points: Points, across: Axis, up: Axis, colour: str) -> Markup:
+    return Markup("").join(
+        POINT.format(colour, across.place(x, LEFT, RIGHT), up.place(y, BOTTOM, TOP), x, y)
         for x, y in points
     )
 
@@ -184,12 +193,12 @@ def _points(points: Points, across: Axis, up: Axis, colour: str) -> str:
 SHAPES = {"line": _line, "bars": _bars, "points": _points}
 
 
-def _mark(mark: Mark, across: Axis, up: Axis) -> Iterator[str]:
+def _mark(mark: Mark, across: Axis, up: Axis) -> Iterator[Markup]:
     if mark.upright:
         x = across.place(mark.value, LEFT, RIGHT)
-        yield f'<path class="mark" d="M{x:.1f} {TOP}V{BOTTOM}"/>'
-        yield f'<text x="{x - 4:.1f}" y="{TOP + 10}" class="end mark">{escape(mark.label)}</text>'
+        yield PATH.format("mark", f"M{x:.1f} {TOP}V{BOTTOM}")
+        yield TEXT.format(x - 4, TOP + 10, "end mark", mark.label)
     else:
         y = up.place(mark.value, BOTTOM, TOP)
-        yield f'<path class="mark" d="M{LEFT} {y:.1f}H{RIGHT}"/>'
-        yield f'<text x="{RIGHT}" y="{y - 4:.1f}" class="end mark">{escape(mark.label)}</text>'
+        yield PATH.format("mark", f"M{LEFT} {y:.1f}H{RIGHT}")
+        yield TEXT.format(RIGHT, y - 4, "end mark", mark.label)

@@ -1,27 +1,36 @@
-"""A page with a verdict as its title, and tables; all cells and parts are HTML already."""
+"""A page with a verdict as its title, and tables.
+
+What is text is escaped, wherever it stands; only what is `Markup` is taken for HTML.
+"""
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
 
+from markupsafe import Markup
+
 STYLE = Path(__file__).with_name("page.css")
+PAGE = Markup(
+    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    "<title>{title}</title><style>{style}</style></head>"
+    '<body><h1 class="{kind}">{title}</h1>{parts}</body></html>\n'
+)
+NOTHING = Markup("")
 
 
 def page(title: str, good: bool, parts: Iterable[str]) -> str:
     """Return a whole page.
 
     Args:
-        title: What was found, as text.
+        title: What was found.
         good: Whether that is as it should be.
         parts: What stands below the title.
     """
-    title = escape(title)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>"
-        f'<body><h1 class="{"met" if good else "missed"}">{title}</h1>'
-        f"{''.join(parts)}</body></html>\n"
+    return PAGE.format(
+        title=title,
+        style=Markup(STYLE.read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
+        kind="met" if good else "missed",
+        parts=NOTHING.join(parts),
     )
 
 
@@ -31,24 +40,44 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def heading(text: str) -> Markup:
+    """Return what stands above a part of the page."""
+    return Markup("<h2>{}</h2>").format(text)
+
+
+def paragraph(text: str) -> Markup:
+    """Return sentences."""
+    return Markup("<p>{}</p>").format(text)
+
+
+def code(text: str) -> Markup:
+    """Return a name in the code or the data."""
+    return Markup("<code>{}</code>").format(text)
+
+
+def bold(text: object) -> Markup:
+    """Return what is to be seen first."""
+    return Markup("<b>{}</b>").format(text)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """Return a table; without a head where that is empty."""
-    lines = [_row(head, "th")] if head else []
-    lines += [_row(row, "td") for row in rows]
-    return f'<div class="table"><table>{"".join(lines)}</table></div>'
+    lines = [_row(head, Markup("<th>{}</th>"))] if head else []
+    lines += [_row(row, Markup("<td>{}</td>")) for row in rows]
+    return Markup('<div class="table"><table>{}</table></div>').format(NOTHING.join(lines))
 
 
-def charts(drawn: Iterable[str]) -> str:
+def charts(drawn: Iterable[str]) -> Markup:
     """Return charts side by side, as many as the screen is wide."""
-    return f'<div class="charts">{"".join(drawn)}</div>'
+    return Markup('<div class="charts">{}</div>').format(NOTHING.join(drawn))
 
 
-def state(met: bool | None, yes: str = "met", no: str = "MISSED") -> str:
+def state(met: bool | None, yes: str = "met", no: str = "MISSED") -> Markup:
     """Return the word for a condition that is met, missed or was not measured."""
     kind = {True: "met", False: "missed", None: "unknown"}[met]
     word = {True: yes, False: no, None: "not measured"}[met]
-    return f'<span class="state {kind}">{word}</span>'
+    return Markup('<span class="state {}">{}</span>').format(kind, word)
 
 
-def _row(cells: Sequence[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
+def _row(cells: Sequence[str], cell: Markup) -> Markup:
+    return Markup("<tr>{}</tr>").format(NOTHING.join(map(cell.format, cells)))

@@ -1,13 +1,13 @@
 """The report of `make optimise`: what each variant costs and what it loses."""
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 from ..contract import Contract
 from ..reports.chart import Axis, Series, draw, reach, reach_log
-from ..reports.page import charts, page, state, table
+from ..reports.page import charts, page, paragraph, state, table
 from .config import OptimisationConfig
 from .measures import measures_of
 from .timing import SIZES
@@ -37,27 +37,31 @@ def render(
         *(f"{by.loss_words} increase", by.quality_words, "batch difference", "eligible"),
     ]
     parts = [
-        f"<p>{escape(sentence)}</p>",
-        f"<p>A variant is eligible if its speedup for calls of {asked.rows} rows is at least "
-        f"{asked.minimum_speedup:g}, its {by.loss_words} increases by no more than "
-        f"{asked.maximum_loss:g}, both at the cautious end of the interval, and other rows in the "
-        f"same call change no answer by more than {asked.maximum_batch_difference:g} (batch "
-        f"difference). {escape(asked.reason)}</p>",
+        paragraph(sentence),
+        paragraph(
+            f"A variant is eligible if its speedup for calls of {asked.rows} rows is at least "
+            f"{asked.minimum_speedup:g}, its {by.loss_words} increases by no more than "
+            f"{asked.maximum_loss:g}, both at the cautious end of the interval, and other rows in "
+            f"the same call change no answer by more than {asked.maximum_batch_difference:g} "
+            f"(batch difference). {asked.reason}"
+        ),
         table(head, _rows(asked, measured)),
-        "" if quantized else f"<p>{NO_INT8}</p>",
+        *([] if quantized else [paragraph(NO_INT8)]),
         charts(_charts(by.loss_words, measured)),
-        "<p>Latencies are medians of calls of the graph alone, in one thread, interleaved over the "
-        "variants. Intervals are 95 % bootstrap intervals.</p>",
+        paragraph(
+            "Latencies are medians of calls of the graph alone, in one thread, interleaved over "
+            "the variants. Intervals are 95 % bootstrap intervals."
+        ),
     ]
     return page(f"Optimisation: {sentence.split(':')[0]}", True, parts)
 
 
 def _rows(asked: OptimisationConfig, measured: Sequence[Measured]) -> Iterator[list[str]]:
     for each in measured:
-        refused = f"{state(False, no='no')} {escape(each.refused)}"
+        refused = Markup("{} {}").format(state(False, no="no"), each.refused)
         eligible = refused if each.refused else state(True, "yes")
         yield [
-            escape(each.variant.name),
+            each.variant.name,
             f"{len(each.variant.graph) / 1e3:.1f}",
             f"{_median(each, 1) * 1e6:.1f}",
             f"{_median(each, asked.rows) * 1e6:.0f}",
@@ -69,7 +73,7 @@ def _rows(asked: OptimisationConfig, measured: Sequence[Measured]) -> Iterator[l
         ]
 
 
-def _charts(loss: str, measured: Sequence[Measured]) -> Iterator[str]:
+def _charts(loss: str, measured: Sequence[Measured]) -> Iterator[Markup]:
     across = Axis(1, SIZES[-1], log=True, label="rows per call")
     rates = [
         Series(each.variant.name, [(size, size / _median(each, size)) for size in SIZES])

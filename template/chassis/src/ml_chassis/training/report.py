@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 from ..reports.chart import Axis, Mark, Series, draw, named, reach
-from ..reports.page import charts, page, state, table
+from ..reports.page import bold, charts, code, heading, page, paragraph, state, table
 from .candidate import Candidate
 from .config import TrainingConfig
 from .diagnostics import Diagnostics
@@ -38,21 +38,21 @@ def render(config: TrainingConfig, candidate: Candidate) -> str:
         f"evaluated on {rows['test']:,} rows {split.test}. Intervals are 95 % bootstrap intervals."
     )
     parts = [
-        f"<p>{escape(about)}</p>",
-        "<h2>Gates</h2>",
+        paragraph(about),
+        heading("Gates"),
         table(GATE, map(gate_row, candidate.gates)),
-        "<h2>Expected value of a decision</h2>",
+        heading("Expected value of a decision"),
         *_decision(config, found),
         charts(_charts(config, by, found)),
         *_confusion(config, found.diagnostics),
-        "<h2>Baselines</h2>",
+        heading("Baselines"),
         table(["metric", "value (95 % interval)"], _gains(by, found)),
-        "<h2>Slices</h2>",
+        heading("Slices"),
         table(
             ["slice", "rows", by.quality_words, *by.certainty_words],
             (_slice(by, part) for part in (*found.months, *found.slices)),
         ),
-        "<h2>Permutation importance and cost of features</h2>",
+        heading("Permutation importance and cost of features"),
         table(
             [
                 *("feature", f"increase in {by.loss_words}"),
@@ -66,36 +66,37 @@ def render(config: TrainingConfig, candidate: Candidate) -> str:
 
 def gate_row(gate: Gate) -> list[str]:
     """Return a row of a table of gates, below `GATE`."""
-    value = "" if gate.value is None else f"<b>{gate.value:.4g}</b>"
+    value = "" if gate.value is None else bold(f"{gate.value:.4g}")
     passed = state(gate.passed, "passed", "FAILED")
-    return [f"<code>{gate.name}</code>", gate.condition, value, passed, escape(gate.limit.reason)]
+    return [code(gate.name), gate.condition, value, passed, gate.limit.reason]
 
 
-def _decision(config: TrainingConfig, found: Evaluation) -> Iterator[str]:
+def _decision(config: TrainingConfig, found: Evaluation) -> Iterator[Markup]:
     decision = config.decision
     if decision is None:
-        yield "<p>There is no [decision] in training.toml.</p>"
+        yield paragraph("There is no [decision] in training.toml.")
         return
     values = dict(found.values)
     at = min(values, key=lambda limit: abs(limit - decision.threshold))
-    yield (
-        f"<p>To {escape(decision.action)} pays from a decision threshold of "
-        f"<b>{decision.threshold:.2f}</b> on. On the evaluation rows that is worth "
-        f"<b>{values[at]:.2f} {escape(decision.unit)}</b> per decision; always acting "
-        f"{values[0.0]:.2f}, never acting {values[1.0]:.2f}.</p>"
+    yield Markup(
+        "<p>To {} pays from a decision threshold of <b>{:.2f}</b> on. On the evaluation rows that "
+        "is worth <b>{:.2f} {}</b> per decision; always acting {:.2f}, never acting {:.2f}.</p>"
+    ).format(
+        *(decision.action, decision.threshold, values[at], decision.unit),
+        *(values[0.0], values[1.0]),
     )
 
 
-def _confusion(config: TrainingConfig, found: Diagnostics) -> Iterator[str]:
+def _confusion(config: TrainingConfig, found: Diagnostics) -> Iterator[Markup]:
     """Yield the confusion matrix; of many classes, what is confused most often."""
     counts = found.confusion
     if counts is None:
         return
-    yield "<h2>Confusion matrix</h2>"
+    yield heading("Confusion matrix")
     if config.project.contract.task == "binary":
         threshold = config.decision.threshold if config.decision else 0.5
-        yield f"<p>At the decision threshold of {threshold:.2f}.</p>"
-    names = list(map(escape, found.classes))
+        yield paragraph(f"At the decision threshold of {threshold:.2f}.")
+    names = found.classes
     if len(names) <= SHOWN_CLASSES:
         head = ["label", *(f"predicted {name}" for name in names), "recall"]
         yield table(
@@ -117,11 +118,11 @@ def _confusion(config: TrainingConfig, found: Diagnostics) -> Iterator[str]:
 def _by_label(name: str, counts: Sequence[int], at: int) -> list[str]:
     recall = f"{counts[at] / sum(counts):.1%}" if sum(counts) else "no rows"
     cells = [f"{count:,}" for count in counts]
-    cells[at] = f"<b>{cells[at]}</b>"
+    cells[at] = bold(cells[at])
     return [name, *cells, recall]
 
 
-def _charts(config: TrainingConfig, by: Measures, found: Evaluation) -> Iterator[str]:
+def _charts(config: TrainingConfig, by: Measures, found: Evaluation) -> Iterator[Markup]:
     if config.decision:
         low = min(value for _, value in found.values)
         high = max(value for _, value in found.values)
@@ -159,7 +160,7 @@ def _charts(config: TrainingConfig, by: Measures, found: Evaluation) -> Iterator
         yield draw(title, shares, [], across, top_share)
 
 
-def _diagnosed(found: Diagnostics) -> Iterator[str]:
+def _diagnosed(found: Diagnostics) -> Iterator[Markup]:
     if found.precision_recall:
         base = found.precision_recall[-1][1]  # where all are predicted
         curve = [
@@ -192,10 +193,10 @@ def _gains(by: Measures, found: Evaluation) -> Iterator[list[str]]:
 
 def _slice(by: Measures, part: Slice) -> list[str]:
     shares = (by.mean(part.observed), by.mean(part.predicted))
-    return [escape(part.name), f"{part.rows:,}", str(part.quality), *shares]
+    return [part.name, f"{part.rows:,}", str(part.quality), *shares]
 
 
 def _feature(found: Importance) -> list[str]:
     size, values, missing = found.cost
     costs = (f"{size:.0f}", f"{values:,}", f"{missing:.1%}")
-    return [f"<code>{found.feature}</code>", str(found.loss), *costs]
+    return [code(found.feature), str(found.loss), *costs]

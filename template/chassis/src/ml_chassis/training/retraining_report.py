@@ -1,9 +1,10 @@
 """The page of a retraining, for people who ask why the champion changed, or did not."""
 
 from collections.abc import Iterator
-from html import escape
 
-from ..reports.page import page, table
+from markupsafe import Markup
+
+from ..reports.page import bold, code, heading, page, paragraph, table
 from .comparison import Comparison
 from .measures import Measures
 from .report import GATE, gate_row
@@ -17,27 +18,33 @@ def render(by: Measures, result: Result) -> str:
     """Return the page."""
     title = f"Retraining: {result.outcome.replace('_', ' ')}"
     parts = [
-        f"<p>{escape(result.reason)}.</p>",
+        paragraph(f"{result.reason}."),
         table([], _about(result)),
-        "<h2>New data</h2>",
+        heading("New data"),
         table(
             ["origin", "rows", "refused"],
             (
-                [f"<code>{escape(origin)}</code>", f"{rows:,}", f"{refused:,}"]
+                [code(origin), f"{rows:,}", f"{refused:,}"]
                 for origin, (rows, refused) in result.read.items()
             ),
         ),
-        "<h2>Drift since the champion was trained</h2>",
-        "<p>The population stability index (PSI) of rows about a time after those of the champion, "
-        "compared with those that it was trained on; none where rows know no time. It is above its "
-        "threshold where the difference is more than chance, and matters.</p>",
+        heading("Drift since the champion was trained"),
+        paragraph(
+            "The population stability index (PSI) of rows about a time after those of the "
+            "champion, compared with those that it was trained on; none where rows know no time. "
+            "It is above its threshold where the difference is more than chance, and matters."
+        ),
         table(
             ["feature", "PSI", "threshold", "drift", "bin that grew most"],
             map(_shift, result.drift),
         ),
-        "<h2>Champion and challenger</h2>",
-        *(_comparison(by, result.comparison) if result.comparison else ["<p>Not compared.</p>"]),
-        "<h2>Gates</h2>",
+        heading("Champion and challenger"),
+        *(
+            _comparison(by, result.comparison)
+            if result.comparison
+            else [paragraph("Not compared.")]
+        ),
+        heading("Gates"),
         table(GATE, map(gate_row, result.gates)),
     ]
     return page(title, result.outcome in GOOD, parts)
@@ -45,24 +52,24 @@ def render(by: Measures, result: Result) -> str:
 
 def _about(result: Result) -> Iterator[list[str]]:
     ended = result.ended_at or result.started_at
-    yield ["run by", escape(result.who)]
+    yield ["run by", result.who]
     yield ["ended", f"{ended:%Y-%m-%d %H:%M} UTC"]
     yield ["champion before", result.champion or "none"]
     yield ["challenger", result.challenger or "none"]
     yield ["rows with labels", f"{result.rows:,}, of which {result.new_rows:,} are new"]
     yield ["compared on rows", result.evaluated_on]
     if result.gates:
-        yield ["how it was trained", "<code>training.html</code> beside this page"]
+        yield ["how it was trained", code("training.html") + " beside this page"]
 
 
 def _shift(shift: Shift) -> list[str]:
     numbers = (f"{shift.index:.3f}", f"{shift.limit:.3f}")
-    word = "<b>drifted</b>" if shift.drifted else ""
-    return [f"<code>{escape(shift.feature)}</code>", *numbers, word, escape(shift.grown)]
+    word = bold("drifted") if shift.drifted else ""
+    return [code(shift.feature), *numbers, word, shift.grown]
 
 
-def _comparison(by: Measures, found: Comparison) -> Iterator[str]:
-    yield f"<p>On the same {found.rows:,} rows, which neither was trained on.</p>"
+def _comparison(by: Measures, found: Comparison) -> Iterator[Markup]:
+    yield paragraph(f"On the same {found.rows:,} rows, which neither was trained on.")
     yield table(
         ["model", by.quality_words, by.loss_words],
         (
@@ -70,7 +77,6 @@ def _comparison(by: Measures, found: Comparison) -> Iterator[str]:
             for name, quality in (("champion", found.champion), ("challenger", found.challenger))
         ),
     )
-    yield (
-        f"<p>The challenger's {by.loss_words} is lower by <b>{found.gain}</b>; paired test, "
-        f"p = {found.p_value:.2g}.</p>"
-    )
+    yield Markup(
+        "<p>The challenger's {} is lower by <b>{}</b>; paired test, p = {:.2g}.</p>"
+    ).format(by.loss_words, found.gain, found.p_value)

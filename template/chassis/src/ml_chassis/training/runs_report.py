@@ -1,12 +1,13 @@
 """The page of `make runs`: what was tried, and what it was worth."""
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
+
+from markupsafe import Markup
 
 from ..contract import Contract
 from ..reports.chart import Axis, Series, draw, reach, reach_log
-from ..reports.page import charts, page, table
+from ..reports.page import charts, heading, page, paragraph, table
 from .log import Run
 
 LOSS = "loss"
@@ -21,11 +22,13 @@ def render(contract: Contract, runs: Sequence[Run]) -> str:
     runs = runs[-LONGEST:]
     head, *rows = told(contract, runs)
     parts = [
-        "<p>Compare losses of the same data and the same kind only: trainings and variants are "
-        "evaluated on the later rows, trials by cross-validation on the training rows.</p>",
+        paragraph(
+            "Compare losses of the same data and the same kind only: trainings and variants are "
+            "evaluated on the later rows, trials by cross-validation on the training rows."
+        ),
         charts(_charts(runs)),
-        "<h2>All runs, the latest first</h2>",
-        table(head, ([escape(cell) for cell in row] for row in rows)),
+        heading("All runs, the latest first"),
+        table(head, rows),
     ]
     return page(f"Runs: {len(runs)}", True, parts)
 
@@ -64,7 +67,7 @@ def differing(values: Sequence[dict[str, Any]]) -> list[str]:
     return [name for name in names if len({str(each.get(name)) for each in values}) > 1]
 
 
-def _charts(runs: Sequence[Run]) -> Iterator[str]:
+def _charts(runs: Sequence[Run]) -> Iterator[Markup]:
     numbered = [(number, run) for number, run in enumerate(runs, 1) if LOSS in run.measures]
     series = [
         Series(
