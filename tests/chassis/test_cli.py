@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from chassis.flights import PROJECT
 from ml_chassis import cli
 from ml_chassis.serving import example
+from waiting import PATIENCE_SECONDS, wait_for
 
 COMMANDS = sorted(cli.main.commands)
 ARGUMENTS = {"score": ("rows.csv", "out.csv"), "promote": ("a-version",), "export": ("folder",)}
@@ -103,3 +104,28 @@ def test_the_help_takes_no_library_that_is_slow_to_import() -> None:
     after = f"{code}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", after], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+SLOW = """
+import tempfile, time
+from pathlib import Path
+from ml_chassis import cli, models
+
+def show(_):
+    with tempfile.TemporaryDirectory(dir="/TMP") as folder:
+        Path("/TMP/begun").touch()
+        time.sleep(60)
+
+models.show = show
+cli.main(["models"], prog_name="chassis")
+"""
+
+
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW.replace("/TMP", str(tmp_path))]
+    with subprocess.Popen(command) as process:
+        wait_for((tmp_path / "begun").exists)
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 143
+
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]

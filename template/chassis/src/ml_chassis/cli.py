@@ -6,9 +6,13 @@ service must start quickly.
 
 import math
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,7 +84,8 @@ class Commands(click.Group):
         from .errors import UserError
 
         try:
-            code = super().invoke(ctx)
+            with _tidy():
+                code = super().invoke(ctx)
         except UserError as error:
             print(error, file=sys.stderr)
             code = 1
@@ -99,6 +104,19 @@ class Commands(click.Group):
             print(f"{library} is not installed. It comes with {needed}.", file=sys.stderr)
             code = 1
         ctx.exit(code or 0)
+
+
+@contextmanager
+def _tidy() -> Iterator[None]:
+    """Let a command clean up when it is told to end; serve and stream do so in their own ways."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.group(
