@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from chassis.flights import CONTRACT
@@ -17,6 +18,7 @@ from ml_chassis.serving.endpoint import BODY_SECONDS
 from ml_chassis.serving.worker import HEADER_SECONDS, MAX_HEADER_BYTES
 from ml_chassis.settings import Settings
 from ml_chassis.testing import Service, Trained, start_service
+from waiting import wait_for
 
 example_row = CONTRACT.example_row
 
@@ -83,6 +85,33 @@ def test_slow_clients_are_sent_away_and_hold_nobody(production: Service) -> None
         connection.settimeout(2 * HEADER_SECONDS + BODY_SECONDS)
         answer = connection.recv(65_536)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 408 ")
+        connection.close()
+
+
+def established(service: Service) -> list[object]:
+    """Return the connections that the workers of a service have."""
+    workers = psutil.Process(service.process.pid).children()
+    found = (each for worker in workers for each in worker.net_connections("tcp"))
+    return [each for each in found if each.status == psutil.CONN_ESTABLISHED]
+
+
+def test_a_client_that_reads_no_answer_is_sent_away(trained: Trained, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        service = start_service(trained.models, tmp_path, log=log)
+    connections = [connect(service) for _ in range(3)]
+    for connection in connections:
+        connection.setblocking(False)
+        with suppress(BlockingIOError):
+            for _ in range(3_000):
+                connection.sendall(b"GET /docs.json HTTP/1.1\r\nHost: test\r\n\r\n")
+    assert len(established(service)) == len(connections)
+
+    wait_for(lambda: not established(service), "all are sent away")
+
+    service.process.terminate()
+    assert service.process.wait(timeout=30) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    for connection in connections:
         connection.close()
 
 

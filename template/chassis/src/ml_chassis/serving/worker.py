@@ -48,7 +48,10 @@ class Joined:
             self._head = data
         else:
             data, self._head = self._head + data, b""
-            self._transport.write(data)
+            if (
+                not self._transport.is_closing()
+            ):  # requests may wait behind the one that is answered
+                self._transport.write(data)
 
     def flush(self) -> None:
         """Send the head that is kept."""
@@ -68,6 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """The connections without a request, in the order in which they became so."""
     _waiting_since: float | None = None
     _received = 0
+    _unsent = 0
     _was_closing = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -144,11 +148,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         late = self.loop.time() - HEADER_SECONDS
         waited = self._waiting_since is not None and self._waiting_since <= late
-        closing = self.transport.is_closing()
-        if waited or (closing and self._was_closing):  # the rest of the answer is not read
+        closing, unsent = self.transport.is_closing(), self.transport.get_write_buffer_size()
+        unread = 0 < unsent == self._unsent
+        if (
+            waited or unread or (closing and self._was_closing)
+        ):  # the rest of the answer is not read
             self.transport.abort()
         else:
-            self._was_closing = closing
+            self._was_closing, self._unsent = closing, unsent
             self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
 
 
