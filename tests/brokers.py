@@ -12,7 +12,8 @@ import socket
 import subprocess
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -254,6 +255,22 @@ class Rabbit(_Server):
                 await channel.default_exchange.publish(Message(body, delivery_mode=2), queue.name)
 
         self._run(ask)
+
+    @contextmanager
+    def exclusively(self, topic: str) -> Iterator[None]:
+        """Consume a queue that is made where there is none, and let nobody else do so."""
+        from aio_pika import connect  # noqa: PLC0415 - slow
+
+        async def begin() -> Any:
+            connection = await connect(self.url)
+            queue = await self._declared(await connection.channel(), topic)
+            await queue.consume(lambda _: None, exclusive=True)
+            return connection
+
+        with asyncio.Runner() as runner:
+            connection = runner.run(begin())
+            yield
+            runner.run(connection.close())
 
     def declare(self, topic: str, **arguments: str) -> None:
         """Make a queue."""

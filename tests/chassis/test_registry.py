@@ -6,6 +6,7 @@ All of it in a folder, and in object storage that a server gives over HTTP as S3
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -320,3 +321,63 @@ def test_of_promotions_at_once_one_is_refused(root: Root, monkeypatch: pytest.Mo
         assert [each.version for each in registry.changes(root)] == seen
     registry.promote(CONTRACT, root, second.version, "better", "Jo")
     assert registry.history(root) == [second.version, first.version]
+
+
+def test_an_answer_that_is_lost_is_no_conflict(
+    object_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = object_storage.new_bucket()
+    opened = storage._open
+
+    @contextmanager
+    def losing(*given: Any, **options: Any) -> Iterator[Any]:
+        with opened(*given, **options) as store:
+            yield _Losing(store)
+
+    monkeypatch.setattr(storage, "_open", losing)
+    first, second = (registry.register(root, model, **FACTS) for model in (b"1", b"2"))
+    for each in (first, second):
+        registry.promote(CONTRACT, root, each.version, "better", "Jo")
+
+    assert registry.versions(root) == [second.version, first.version]
+    assert registry.history(root) == [second.version, first.version]
+
+
+class _Losing:
+    """A store that writes, and repeats what it wrote, as when the answer did not come."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def put(self, *given: Any, **options: Any) -> None:
+        self._store.put(*given, **options)
+        if "mode" in options:
+            self._store.put(*given, **options)
+
+
+def test_people_who_share_a_folder_all_promote(tmp_path: Path) -> None:
+    first, second = (registry.register(tmp_path, model, **FACTS) for model in (b"1", b"2"))
+    registry.promote(CONTRACT, tmp_path, first.version, "better", "Jo")
+
+    assert {path.name for path in tmp_path.iterdir()} == {first.version, second.version, "champion"}
+
+
+def test_a_reason_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    version = registry.register(tmp_path, b"model", **FACTS).version
+
+    for why in ("", "a\udcff"):
+        with pytest.raises(RegistryError, match="why: "):
+            registry.promote(CONTRACT, tmp_path, version, why, "Jo")
+    assert registry.changes(tmp_path) == []
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "champion").mkdir()
+
+    with pytest.raises(OSError, match="champion"):
+        storage.write(tmp_path, "champion", b"x")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["champion"]

@@ -84,8 +84,11 @@ def test_so_does_one_of_classes_and_then_another_column_of_it(
     adopt(MULTICLASS, project, env, tmp_path)
     assert_it_works(project, env)
 
+    own = project / "tests" / "test_features.py"
+    own.write_text("def test_ours() -> None:\n    assert True\n")
     make(project, env, "adopt", "DATA=data/raw/table.csv", "TARGET=body_mass_g")
 
+    assert "test_ours" in own.read_text()
     assert "body_mass_g: Annotated" in (project / "src/model_service/schema.py").read_text()
     assert (project / "data/raw/table.csv").is_file()
     assert_it_works(project, env)

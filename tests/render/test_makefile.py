@@ -16,8 +16,8 @@ UV = """#!/bin/sh
 # Tells what it is given.
 printf '<%s>' "$@" "UV_PROJECT_ENVIRONMENT=$UV_PROJECT_ENVIRONMENT" "$MODEL_SERVICE_DATABASE_URL"
 """
-NAMES = ("DATA", "INPUT", "OUTPUT", "TARGET", "TIME", "URL", "VERSION")
-TASKS = {"adopt": 3, "promote": 1, "score": 3, "load": 1}
+NAMES = ("DATA", "INPUT", "OUTPUT", "SECONDS", "TARGET", "TIME", "URL", "VERSION")
+TASKS = {"adopt": 3, "promote": 1, "score": 3, "load": 2}
 
 
 @pytest.fixture
@@ -60,6 +60,19 @@ def test_what_the_environment_holds_is_not_passed_on(project: Path) -> None:
     for task in (*TASKS, "contract", "data", "retrain", "stream", "tune"):
         assert "other" not in make(project, task, **variables)
     assert "other" not in make(project, "load", SECONDS="other")
+
+
+def test_no_is_no(project: Path) -> None:
+    for task, name in (("contract", "ACCEPT"), ("data", "REPLAY"), ("tune", "APPLY")):
+        assert f"--{name.lower()}" in make(project, task, f"{name}=yes")
+        assert f"--{name.lower()}" not in make(project, task, f"{name}=no")
+
+
+def test_a_dry_run_runs_nothing(project: Path) -> None:
+    said = make(project, "--dry-run", "image", MODEL_SERVICE_MODELS_DIR="s3://bucket/models")
+
+    assert "chassis export models" in said
+    assert "<export>" not in said
 
 
 def test_the_environment_is_in_the_folder_of_the_project(project: Path) -> None:

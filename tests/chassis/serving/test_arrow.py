@@ -5,13 +5,17 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import flatbuffers
 import httpx
 import nanoarrow
 import numpy as np
 import polars as pl
 import pytest
+from flatbuffers import number_types
+from flatbuffers.table import Table as Flat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nanoarrow import ipc
@@ -30,6 +34,7 @@ from chassis.rows import (
     in_json,
     needs,
 )
+from ml_chassis.serving import arrow_reader
 from ml_chassis.serving.arrow_reader import ARROW, MAX_BATCHES, read_stream
 from ml_chassis.serving.arrow_writer import StreamWriter
 from ml_chassis.serving.messages import RefusedError
@@ -142,6 +147,85 @@ def test_a_dictionary_is_read(level: Any, kind: Any, values: list[str | None]) -
 
 
 DICTIONARY = by_polars(pl.DataFrame({FIRST: pl.Series(["UA", "AA"], dtype=pl.Enum(["UA", "AA"]))}))
+
+
+def test_rows_that_are_all_missing_need_no_dictionary() -> None:
+    whole = by_polars(pl.DataFrame({FIRST: pl.Series([None], dtype=pl.Enum(["UA"]))}))
+    (schema, _, *batches), end = messages(whole), whole[-8:]
+
+    assert read_stream(CONTRACT, b"".join([schema, *batches, end]), 100) == {FIRST: [None]}
+
+
+def test_values_that_follow_or_replace_others_are_read() -> None:
+    def parts(*values: str) -> list[bytes]:
+        kind = pl.Enum(values)
+        return messages(by_polars(pl.DataFrame({FIRST: pl.Series(values, dtype=kind)})))
+
+    (schema, first, rows), (_, other, _) = parts("UA", "AA"), parts("BB", "CC")
+
+    stream = b"".join([schema, first, rows, other, rows, GOOD[-8:]])
+    assert read_stream(CONTRACT, stream, 100) == {FIRST: ["UA", "AA", "BB", "CC"]}
+    assert read_stream(CONTRACT, as_delta(stream, other), 100) == {FIRST: ["UA", "AA", "UA", "AA"]}
+
+
+def messages(stream: bytes) -> list[bytes]:
+    """Return the messages of a stream, without its end."""
+    begins = [at for at in range(0, len(stream) - 8, 8) if stream[at : at + 4] == b"\xff" * 4]
+    begins = [at for at in begins if stream[at + 4 : at + 8] != bytes(4)]
+    return [stream[begin:end] for begin, end in pairwise([*begins, len(stream) - 8])]
+
+
+def header_of(metadata: bytes) -> Flat:
+    """Return the part of a message's metadata that depends on its kind."""
+    return arrow_reader._child(Flat(metadata, int.from_bytes(metadata[:4], "little")), 2)
+
+
+def as_delta(stream: bytes, batch: bytes) -> bytes:
+    """Return a stream in which the values of a batch follow those before."""
+    size = int.from_bytes(batch[4:8], "little")
+    header, body = header_of(batch[8 : 8 + size]), batch[8 + size :]
+    values = arrow_reader._child(header, 1)
+    builder = flatbuffers.Builder()
+    vectors = {}
+    for slot in (1, 2):
+        pairs = arrow_reader._pairs(values, slot).tolist()
+        builder.StartVector(16, len(pairs), 8)
+        for first, second in reversed(pairs):
+            builder.Prep(8, 16)
+            builder.PrependInt64(second)
+            builder.PrependInt64(first)
+        vectors[slot] = builder.EndVector()
+    builder.StartObject(5)
+    builder.PrependInt64Slot(0, values.GetSlot(4, 0, number_types.Int64Flags), 0)
+    for slot, vector in vectors.items():
+        builder.PrependUOffsetTRelativeSlot(slot, vector, 0)
+    data = builder.EndObject()
+    builder.StartObject(3)
+    builder.PrependInt64Slot(0, header.GetSlot(4, 0, number_types.Int64Flags), 0)
+    builder.PrependUOffsetTRelativeSlot(1, data, 0)
+    builder.PrependBoolSlot(2, True, False)
+    dictionary = builder.EndObject()
+    builder.StartObject(5)
+    builder.PrependUint8Slot(1, arrow_reader.DICTIONARY_BATCH, 0)
+    builder.PrependUOffsetTRelativeSlot(2, dictionary, 0)
+    builder.PrependInt64Slot(3, len(body), 0)
+    builder.Finish(builder.EndObject())
+    metadata = bytes(builder.Output())
+    metadata += bytes(-len(metadata) % 8)
+    return stream.replace(batch, struct.pack("<Ii", 0xFFFFFFFF, len(metadata)) + metadata + body)
+
+
+@pytest.mark.parametrize("kind", [arrow_reader.NULL, arrow_reader.BOOL])
+def test_a_dictionary_of_values_without_a_size_is_refused(kind: int) -> None:
+    metadata = DICTIONARY[8 : 8 + int.from_bytes(DICTIONARY[4:8], "little")]
+    schema = header_of(metadata)
+    start, _ = arrow_reader._vector(schema, 1)
+    field = Flat(metadata, schema.Indirect(start))
+    at = 8 + field.Pos + field.Offset(8)
+
+    with pytest.raises(RefusedError) as error:
+        read_stream(CONTRACT, DICTIONARY[:at] + bytes([kind]) + DICTIONARY[at + 1 :], 100)
+    assert "A dictionary should hold numbers or text" in error.value.refusal.text
 
 
 def test_an_index_outside_of_its_dictionary_is_refused() -> None:

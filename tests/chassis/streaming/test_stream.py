@@ -276,6 +276,37 @@ def test_a_broker_that_lost_a_topic_ends_the_consumer(
     assert "Traceback" not in consumer.log
 
 
+@on(Nats, Rabbit)
+def test_a_topic_that_is_lost_after_a_restart_ends_the_consumer_too(
+    broker: Broker, topics: Topics, consumer: Consumer
+) -> None:
+    consumer.start()
+    broker.send(topics.events, [event("a")])
+    wait_for_answers(broker, topics, 1)
+    broker.stop()
+    broker.start()
+    broker.send(topics.events, [event("b")])
+    wait_for_answers(broker, topics, 2)
+
+    broker.lose(topics.predictions)
+
+    assert consumer.ended() == 1
+    assert "The broker has lost the topic or the group" in consumer.log
+
+
+@on(Rabbit)
+def test_a_queue_that_another_has_for_itself_is_told_in_a_line(
+    broker: Rabbit, topics: Topics, consumer: Consumer
+) -> None:
+    with broker.exclusively(topics.events):
+        consumer.start()
+        assert consumer.ended() == 1
+
+    assert "exclusive" in consumer.log
+    assert "Traceback" not in consumer.log
+    assert "destroyed" not in consumer.log
+
+
 @on(Rabbit)
 def test_queues_that_exist_are_used_as_they_are(
     broker: Rabbit, topics: Topics, consumer: Consumer

@@ -187,7 +187,11 @@ def _point(
 ) -> None:
     version, *before = named[:MAX_HISTORY]
     now = datetime.now(UTC).replace(microsecond=0)
-    change = Change(version=version, before=before, when=now, who=who or author(), why=why)
+    about = {"version": version, "before": before, "when": now, "who": who or author(), "why": why}
+    try:
+        change = Change.model_validate(about)
+    except ValidationError as error:
+        raise RegistryError(f"{describe(error)}.") from None
     lines = [change.model_dump_json().encode(), *(seen or b"").splitlines()][:MAX_CHANGES]
     storage.replace(root, alias, b"\n".join(lines) + b"\n", seen)
 

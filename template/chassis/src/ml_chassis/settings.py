@@ -13,7 +13,7 @@ from .storage import Root
 
 PREFIX = "MODEL_SERVICE_"
 MIN_KEY_LENGTH = 16
-NOT_KEPT = r"sqlite(\+\w+)?://(/(:memory:)?)?(\?.*)?"
+NOT_KEPT = r"sqlite(\+\w+)?://((/(file:)?(:memory:)?)?(\?.*)?|.*mode=memory.*)"
 """Databases that are gone with the process."""
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -27,7 +27,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    host: Annotated[str, Field(pattern=r"^\S+$", description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535, description="Port to listen on.")] = 3000
     workers: Annotated[int, Field(ge=1, le=256, description="Processes that answer requests.")] = 1
     models_dir: Annotated[

@@ -6,6 +6,7 @@ last file of one is what makes it whole.
 
 import errno
 import fcntl
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ Root = Path | str
 SCHEMES = ("s3", "gs", "az", "abfs")
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 60
 RETRIES = 2
+MARK = "token"
+"""Of a file in object storage: the attribute by which its writer knows it."""
 
 
 class StorageError(UserError):
@@ -75,8 +78,12 @@ def write(root: Root, name: str, content: bytes) -> None:
     if local := folder(root):
         local.mkdir(parents=True, exist_ok=True)
         incoming = local / f".{secrets.token_hex(4)}"
-        incoming.write_bytes(content)
-        incoming.replace(local / name)
+        try:
+            incoming.write_bytes(content)
+            incoming.replace(local / name)
+        except OSError:
+            incoming.unlink(missing_ok=True)
+            raise
         return
     with _open(root, writing=True) as store:
         store.put(name, content)
@@ -98,25 +105,38 @@ def replace(root: Root, name: str, content: bytes, seen: bytes | None) -> None:
     changed = ChangedError(f"Somebody else has changed {root}/{name} meanwhile: look, and repeat.")
     if local := folder(root):
         local.mkdir(parents=True, exist_ok=True)
-        with (local / f".{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(local):
             if read_or_none(root, name) != seen:
                 raise changed
             write(root, name, content)
         return
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+    ours = {MARK: secrets.token_hex(8)}
     with _open(root, writing=True) as store:
         try:
             if seen is None:
-                store.put(name, content, mode="create")
+                store.put(name, content, mode="create", attributes=ours)
                 return
             found = store.get(name)
             if found.bytes().to_bytes() != seen:
                 raise changed
-            store.put(name, content, mode={"e_tag": found.meta["e_tag"]})
+            store.put(name, content, mode={"e_tag": found.meta["e_tag"]}, attributes=ours)
         except (AlreadyExistsError, PreconditionError):
-            raise changed from None
+            # Where an answer was lost, the request was repeated, and met what it had written.
+            if store.get(name).attributes.get(MARK) != ours[MARK]:
+                raise changed from None
+
+
+@contextmanager
+def _locked(local: Path) -> Iterator[None]:
+    """Keep others out of a folder; a file for it would belong to whoever was first."""
+    descriptor = os.open(local, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def require_writable(root: Root) -> None:

@@ -45,11 +45,13 @@ def derive(
     Raises:
         AdoptError: the model is no better than always answering the same.
     """
-    if evaluation.quality.value <= _useless(contract) or evaluation.gains["base_rate"].value <= 0:
+    gain = evaluation.gains["base_rate"]
+    if evaluation.quality.value <= _useless(contract) or gain.value <= 0:
         raise AdoptError(
-            f"The model is no better than always answering the same ({contract.quality} "
-            f"{evaluation.quality}): TARGET does not follow from these columns, or there are too "
-            "few rows. Give more rows or other columns (KEEP), or TIME if rows have one."
+            f"The model is no better than always answering the same: {contract.quality} "
+            f"{evaluation.quality}, and a loss that is lower by {gain}. TARGET does not follow "
+            "from these columns, or there are too few rows: give more, or other columns (KEEP). "
+            "Judged by the newest rows (TIME), a model may do worse than by rows at random."
         )
     return [
         _refused(measures["refused_share"]),

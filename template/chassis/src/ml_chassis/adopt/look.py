@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 import polars as pl
@@ -326,4 +327,5 @@ def _notes_on_file(file: File, time: str | None) -> Iterable[str]:
             )
     times = [each.name for each in file.columns.values() if each.type is datetime]
     if times and time is None:
-        yield f"With TIME={times[0]} the model is judged by the newest rows, as it will be used."
+        name = quote(times[0])
+        yield f"With TIME={name} the model is judged by the newest rows, as it will be used."

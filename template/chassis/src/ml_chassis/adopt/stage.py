@@ -27,6 +27,8 @@ EXAMPLE = (
 """What only the example of the template needs."""
 MADE = (Path("models"), Path("data/service.db"), Path("build/training/report.html"))
 """What training makes; it is exchanged as a whole."""
+REPORTS = tuple(Path("build") / name for name in ("data", "load", "optimisation", "retraining"))
+"""What tells of the table before."""
 
 Change = tuple[Path, bool]
 """A path, and whether the stage has it."""
@@ -72,14 +74,14 @@ def prepare(plan: Plan) -> None:
         copy = shutil.copytree if Path(name).is_dir() else shutil.copy2
         STAGE.mkdir(parents=True, exist_ok=True)
         copy(name, STAGE / name)
-    for path in EXAMPLE:
+    for path in _of_example():
         (STAGE / path).unlink(missing_ok=True)
     schema, raw, features, web = SOURCES
     texts = {
         schema: source.schema(plan, schema.read_text(encoding="utf-8")),
         raw: source.raw(plan),
         features: source.features(plan),
-        web: source.WEB,
+        **({web: source.WEB} if EXAMPLE[0].exists() or not web.exists() else {}),
         Path("data/README.md"): pages.data(plan),
         Path("docs/model-card.md"): pages.model_card(plan),
         README: _without_example(README.read_text(encoding="utf-8")),
@@ -113,7 +115,13 @@ def changes(project: Project, plan: Plan) -> Iterator[Change]:
     old = [
         path for table in project.tables if (path := Path(table.address)).absolute() not in given
     ]
-    yield from ((path, False) for path in (*EXAMPLE, *old) if path.exists())
+    stale = (path for path in REPORTS if path.exists() and path not in MADE)
+    yield from ((path, False) for path in (*_of_example(), *stale, *old) if path.exists())
+
+
+def _of_example() -> list[Path]:
+    """Return what only the example needs; later, files of these names are the team's own."""
+    return [path for path in EXAMPLE if path.exists()] if EXAMPLE[0].exists() else []
 
 
 def exchange(changed: Iterable[Change]) -> None:

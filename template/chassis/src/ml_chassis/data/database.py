@@ -52,7 +52,8 @@ def _add_columns(engine: sa.Engine, tables: sa.MetaData) -> None:
         written = sa.schema.CreateColumn(column).compile(dialect=engine.dialect)
         try:
             with engine.begin() as connection:
-                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {written}")
+                name = engine.dialect.identifier_preparer.format_table(table)
+                connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {written}")
         except sa.exc.SQLAlchemyError:  # another process may have been quicker
             if (table, column) in _missing(engine, tables):
                 raise

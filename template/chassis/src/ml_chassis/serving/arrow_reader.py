@@ -41,6 +41,10 @@ SHORT = np.dtype([("size", "<i4"), ("text", f"S{INLINE_BYTES}")])
 """The view of a text that lies in it; zeros follow the text."""
 MAX_KNOWN_BYTES = 16_384
 
+NO_LENGTHS = np.zeros(1, np.int64)
+NOTHING = np.array([None]), NO_LENGTHS
+"""A dictionary that was not sent, for rows that are missing all the same."""
+
 Buffers = Iterator[memoryview]
 
 
@@ -72,29 +76,32 @@ class Dictionaries:
         name = header.GetSlot(_slot(0), 0, types.Int64Flags)
         batch = _child(header, 1)
         rows = batch.GetSlot(_slot(0), 0, types.Int64Flags)
-        if not 0 <= rows <= 8 * len(data):  # of a column of nothing there may be any number
+        if not 0 <= rows <= len(data):
             raise ValueError("its data cannot hold so many values")
-        (read,) = _read_batch(batch, data, [self._values[name]], rows, self)
-        is_text = self._values[name].is_text
-        values = np.array([*read, None] if is_text else [*read, np.nan])
-        if header.GetSlot(_slot(2), False, types.BoolFlags) and name in self._known:
-            values = np.concatenate([self._known[name][0][:-1], values])
-        lengths = [len(each or "") for each in values.tolist()] if is_text else []
-        self._known[name] = values, np.array(lengths)
+        field = self._values[name]
+        (read,) = _read_batch(batch, data, [field], rows, self) if rows else ([],)
+        values = np.array([*read, None]) if field.is_text else np.append(read, np.nan)
+        lengths = np.array([len(each or "") for each in values]) if field.is_text else NO_LENGTHS
+        if header.GetSlot(_slot(2), False, types.BoolFlags):  # it follows those that are known
+            before = self._known.get(name, NOTHING)
+            values = np.concatenate([before[0][:-1], values])
+            lengths = np.concatenate([before[1][:-1], lengths])
+        self._known[name] = values, lengths
 
     def look_up(self, field: Field, at: Numbers) -> Numbers | Texts:
         """Return the values at indices; a missing one is NaN."""
-        values, lengths = self._known[field.dictionary]
+        values, lengths = self._known.get(field.dictionary, NOTHING)
         missing, last = np.isnan(at), len(values) - 1
         if np.any((at < 0) | (at >= last)):
             raise ValueError("an index lies outside its dictionary")
         places = np.where(missing, last, at).astype(np.int64)
+        found: npt.NDArray[Any] = values[places]
         if not field.is_text:
-            return values[places]
+            return found.astype(np.float64) if found.dtype == np.object_ else found
         self._left -= int(lengths[places].sum())
         if self._left < 0:
             raise RefusedError(422, f"{INVALID} Send long texts as text, not as a dictionary.")
-        texts: list[str | None] = values[places].tolist()
+        texts: list[str | None] = found.tolist()
         return texts
 
 
@@ -132,11 +139,13 @@ def _read(contract: Contract, body: bytes, max_rows: int) -> tuple[list[Field], 
     batches: list[list[Any]] = []
     dictionaries = Dictionaries(fields, MAX_GROWTH * len(body))
     total = 0
-    for number, (kind, header, data) in enumerate(messages):
-        if kind not in (DICTIONARY_BATCH, RECORD_BATCH):
+    sent = {DICTIONARY_BATCH: 0, RECORD_BATCH: 0}
+    for kind, header, data in messages:
+        if header is None or kind not in sent:
             raise ValueError("there is something else than batches")
-        if number == MAX_BATCHES:
-            raise RefusedError(422, f"{INVALID} Send {MAX_BATCHES} record batches at most.")
+        sent[kind] += 1
+        if sent[kind] > MAX_BATCHES:
+            raise RefusedError(422, f"{INVALID} Send {MAX_BATCHES} batches of a kind at most.")
         if kind == DICTIONARY_BATCH:
             dictionaries.add(header, data)
             continue
@@ -211,6 +220,8 @@ def _field(contract: Contract, table: Flat) -> Field:
     is_text = kind in TEXTS or (kind == NULL and name in contract.categorical)
     if not table.Offset(_slot(4)):
         return Field(name, kind, dtype, is_text)
+    if kind in (NULL, BOOL):
+        raise _refusal(name, "A dictionary should hold numbers or text")
     encoding = _child(table, 4)
     index = _integers(_child(encoding, 1)) if encoding.Offset(_slot(1)) else "<i4"
     if index not in INTEGERS:

@@ -8,8 +8,8 @@ import json
 import re
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -64,8 +64,10 @@ class Stream(ABC):
         return False
 
     async def stop(self) -> None:
-        """Finish what was taken, and disconnect."""
-        await self.broker.stop()
+        """Finish what was taken, and disconnect; a broker that hangs is not waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS + CONNECT_SECONDS):
+                await self.broker.stop()
 
 
 class Redis(Stream):
@@ -261,22 +263,27 @@ class Rabbit(Stream):
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 return not all([await self._exists(name) for name in self._topics[:3]])
-        except Exception:  # the broker is away, and comes back
+        except Exception:  # the broker is away, and comes back: then it is asked anew
+            await self._hang_up()
             return False
 
     async def stop(self) -> None:
         """Disconnect what asks, too."""
         await super().stop()
-        if self._asking:
-            await self._asking.close()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        asking, self._asking = self._asking, None
+        with suppress(Exception):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await asking.close()
 
     async def _exists(self, name: str) -> bool:
         """Ask, on a connection of its own: that of FastStream waits for queues that are gone."""
         from aio_pika import connect
         from aio_pika.exceptions import ChannelNotFoundEntity
 
-        if not self._asking or self._asking.is_closed:
-            self._asking = await connect(self._url)
+        self._asking = self._asking or await connect(self._url)
         try:
             async with self._asking.channel() as channel:
                 await channel.declare_queue(name, passive=True)
@@ -373,9 +380,24 @@ async def connect(stream: Stream, url: str) -> None:
     Raises:
         StreamError: it does not answer, or refuses.
     """
+    async with _refusing(stream, url), asyncio.timeout(CONNECT_SECONDS):
+        await stream.prepare()
+
+
+async def start(stream: Stream, url: str) -> None:
+    """Start to consume, where something was subscribed, and be able to publish.
+
+    Raises:
+        StreamError: the broker refuses.
+    """
+    async with _refusing(stream, url):
+        await stream.broker.start()
+
+
+@asynccontextmanager
+async def _refusing(stream: Stream, url: str) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await stream.prepare()
+        yield
     except Exception as error:
         with suppress(Exception):
             await stream.stop()

@@ -20,7 +20,7 @@ from ..serving.follow import Keeper, prepare
 from ..serving.scoring import Scorer
 from ..settings import PREFIX, Settings
 from . import StreamError
-from .brokers import BATCH, Stream, Topics, connect, hide_password, make_stream
+from .brokers import BATCH, Stream, Topics, connect, hide_password, make_stream, start
 from .consumer import Consumer, Counts, Outcome
 from .events import Prediction
 from .sink import Sink
@@ -83,7 +83,7 @@ async def _run(
     exporter = Exporter(configured.host, configured.metrics_port or 0)
     if configured.metrics_port:
         exporter.start()
-    await stream.broker.start()
+    await start(stream, url)
     LOGGER.info(
         "%s: events from %s as group %s, answers to %s, dead letters to %s; model %s",
         *(hide_password(url), topics.events, topics.group, topics.predictions),
@@ -141,7 +141,7 @@ async def _replay(
     """Send each dead letter to the topic again, then forget it."""
     sink = Sink(contract, configured.database_url.get_secret_value())
     await connect(stream, url)
-    await stream.broker.start()
+    await start(stream, url)
     sent = 0
     for letter in sink.buried():
         await stream.publish(topics.events, letter.id, letter.content)
@@ -154,7 +154,7 @@ async def _replay(
 
 async def _send_examples(contract: Contract, stream: Stream, url: str, topics: Topics) -> None:
     await connect(stream, url)
-    await stream.broker.start()
+    await start(stream, url)
     for _ in range(EXAMPLES):
         event: dict[str, Any] = {
             "id": f"example-{uuid.uuid4().hex[:12]}",

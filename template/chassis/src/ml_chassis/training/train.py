@@ -272,7 +272,8 @@ def register(contract: Contract, candidate: Candidate, models: Root) -> registry
         raise GateError(f"The model does not meet {names}; see [gates] in {CONFIG}.")
     step(6, f"register in {models}")
     manifest = registry.register(models, candidate.graph, **candidate.facts)
-    registry.promote(contract, models, manifest.version, "make train: all gates passed")
+    task = "make optimise" if manifest.variant else "make train"
+    registry.promote(contract, models, manifest.version, f"{task}: all gates passed")
     return manifest
 
 
