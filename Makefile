@@ -35,7 +35,7 @@ quick: lint ## what a contributor runs all day: two minutes
 	$(RUN) pytest tests/render tests/chassis -n 2 -m "not slow"
 
 chassis: $(UV) ## tests of the library
-	$(RUN) pytest tests/chassis -n 2
+	$(RUN) pytest tests/chassis -n 3 # they often wait for others
 
 render: $(UV) ## tests of what is generated: seconds
 	$(RUN) pytest tests/render -n 2

@@ -99,20 +99,22 @@ def test_a_client_that_reads_no_answer_is_sent_away(trained: Trained, tmp_path: 
     with (tmp_path / "log").open("wb") as log:
         service = start_service(trained.models, tmp_path, log=log)
     connections = [connect(service) for _ in range(3)]
-    for connection in connections:
-        connection.setblocking(False)
-        with suppress(BlockingIOError):
-            for _ in range(3_000):
-                connection.sendall(b"GET /docs.json HTTP/1.1\r\nHost: test\r\n\r\n")
-    assert len(established(service)) == len(connections)
+    try:
+        for connection in connections:
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                for _ in range(3_000):
+                    connection.sendall(b"GET /docs.json HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert len(established(service)) == len(connections)
 
-    wait_for(lambda: not established(service), "all are sent away")
+        wait_for(lambda: not established(service), "all are sent away")
+    finally:
+        for connection in connections:
+            connection.close()
+        service.process.terminate()
 
-    service.process.terminate()
     assert service.process.wait(timeout=30) == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
-    for connection in connections:
-        connection.close()
 
 
 @pytest.mark.parametrize(

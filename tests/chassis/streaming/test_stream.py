@@ -97,15 +97,27 @@ class Consumer:
             return 0
 
 
-@pytest.fixture(scope="module", params=[Redis, Nats, Rabbit, Kafka], ids=lambda kind: kind.__name__)
+@pytest.fixture(scope="module")
+def running() -> Iterator[dict[type[Broker], Broker]]:
+    """Keep the brokers that run, one of a kind."""
+    found: dict[type[Broker], Broker] = {}
+    yield found
+    for each in found.values():
+        each.close()
+
+
+@pytest.fixture(params=[Redis, Nats, Rabbit, Kafka], ids=lambda kind: kind.__name__)
 def broker(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Broker]:
-    """Run a broker."""
-    running: Broker = request.param(tmp_path_factory.mktemp("broker"))
-    running.start()
-    yield running
-    running.close()
+    request: pytest.FixtureRequest,
+    running: dict[type[Broker], Broker],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Broker:
+    """Return a broker that runs."""
+    if request.param not in running:
+        made: Broker = request.param(tmp_path_factory.mktemp("broker"))
+        made.start()
+        running[request.param] = made
+    return running[request.param]
 
 
 def on(*kinds: type[Broker]) -> pytest.MarkDecorator:
