@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 def wait_for(condition: Callable[[], bool], what: str = "the condition holds") -> None:
