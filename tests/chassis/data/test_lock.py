@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from chassis.flights import PROJECT
 from ml_chassis.data.database import open_database
 from ml_chassis.data.lock import LOCKS, BusyError
 from ml_chassis.data.store import Store
+from waiting import wait_for
 
 HOLD = """
 import sys
@@ -63,14 +63,15 @@ def test_the_second_is_told_who_holds_it_until_that_one_is_killed(
 
 def wait_for_release(store: Store) -> None:
     """A lock in PostgreSQL ends a moment after its process."""
-    give_up = time.monotonic() + 60
-    while True:
+
+    def is_free() -> bool:
         try:
             with store.only_one("retraining"):
-                return
+                return True
         except BusyError:
-            assert time.monotonic() < give_up
-            time.sleep(0.05)
+            return False
+
+    wait_for(is_free, "the lock is free")
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

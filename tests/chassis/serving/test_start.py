@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from ml_chassis.serving import command
 from ml_chassis.testing import Service, Trained, free_port
+from waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -86,10 +86,7 @@ def test_of_services_that_start_at_once_one_has_the_port(trained: Trained, tmp_p
         for name in ("one", "other")
     ]
     try:
-        give_up = time.monotonic() + 60
-        while all(each.poll() is None for each in started):
-            assert time.monotonic() < give_up, "both run"
-            time.sleep(0.05)
+        wait_for(lambda: any(each.poll() is not None for each in started), "one of them ends")
         (ended,) = [each for each in started if each.poll() is not None]
         assert ended.returncode == 1
         assert ended.stderr

@@ -42,9 +42,8 @@ def rollback(project: Project, alias: str, why: str) -> int:
     """Point an alias at the version before, and print what came of it; return the exit code."""
     try:
         root = _root_for(why, "rollback")
-        named = registry.history(root, alias)[:1]
         registry.rollback(project.contract, root, why, alias=alias)
-        _print([*_named(root, alias), *_undone(named, alias)])
+        _print([*_named(root, alias), _undo(root, alias)])
     except UserError as error:
         return _refuse(error)
     return 0
@@ -76,10 +75,10 @@ def _named(root: Root, alias: str) -> Iterator[str]:
     yield f"Before it: {', '.join(before) or 'nothing'}"
 
 
-def _undone(named: Iterable[str], alias: str) -> Iterator[str]:
+def _undo(root: Root, alias: str) -> str:
     other = "" if alias == CHAMPION else f" ALIAS={alias}"
-    for version in named:
-        yield f'Undo it: make promote VERSION={version}{other} WHY="..."'
+    _, before, *_ = registry.changes(root, alias)
+    return f'Undo it: make promote VERSION={before.version}{other} WHY="..."'
 
 
 def _listed(contract: Contract, root: Root) -> Iterator[str]:

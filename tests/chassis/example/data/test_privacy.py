@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from chassis.copies import chassis, copied, edit
 from chassis.flights import CONTRACT
 from ml_chassis.personal import MASK
 from ml_chassis.testing import Service, start_service
+from waiting import wait_for
 
 example_row = CONTRACT.example_row
 
@@ -127,11 +127,12 @@ def serve(project: Path) -> tuple[str, str, str]:
 def wait_for_metrics(service: Service) -> str:
     """Return the metrics once the row has been counted, which is done every second."""
     counted = re.compile(r'bin="other",feature="destination",.* 1.0')
-    give_up = time.monotonic() + 10
-    while not counted.search(text := httpx.get(f"{service.url}/metrics").text):
-        assert time.monotonic() < give_up, text
-        time.sleep(0.1)
-    return text
+
+    def text() -> str:
+        return httpx.get(f"{service.url}/metrics").text
+
+    wait_for(lambda: bool(counted.search(text())), "the row is counted")
+    return text()
 
 
 @pytest.mark.parametrize(

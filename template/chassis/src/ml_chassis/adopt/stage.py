@@ -1,14 +1,13 @@
 """Make the adopted project in a folder of its own, and exchange the files when all succeeded."""
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from ..data.lock import in_file
 from ..project import Project
 from ..settings import PREFIX
 from . import AdoptError, pages, source
@@ -20,8 +19,9 @@ COPIED = ("src", "docs", "training.toml", "slo.yaml", "pyproject.toml", "README.
 """What training, and the pages that are made from the code, need."""
 PACKAGE = Path("src/model_service")
 SOURCES = tuple(PACKAGE / name for name in ("schema.py", "raw.py", "features.py", "web.py"))
+WEATHER = PACKAGE / "weather.py"
 EXAMPLE = (
-    PACKAGE / "weather.py",
+    WEATHER,
     *(Path("tests") / f"test_{name}.py" for name in ("features", "weather", "web")),
 )
 """What only the example of the template needs."""
@@ -39,8 +39,10 @@ def adopt(project: Project, plan: Plan) -> None:
 
     Raises:
         AdoptError: something failed; then no file of this project was changed.
+        BusyError: another adoption runs here.
     """
-    with _alone():
+    STAGE.parent.mkdir(parents=True, exist_ok=True)
+    with in_file(STAGE.parent / "lock", "adoption"):
         shutil.rmtree(STAGE, ignore_errors=True)
         prepare(plan)
         files = [str(path) for path in SOURCES]
@@ -50,22 +52,6 @@ def adopt(project: Project, plan: Plan) -> None:
         _run("ml_chassis.adopt.first")
         exchange(list(changes(project, plan)))
         shutil.rmtree(STAGE)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Keep others of this project out.
-
-    Raises:
-        AdoptError: another adoption runs.
-    """
-    STAGE.parent.mkdir(parents=True, exist_ok=True)
-    with (STAGE.parent / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AdoptError("Another `make adopt` runs here: wait until it has ended.") from None
-        yield
 
 
 def prepare(plan: Plan) -> None:
@@ -81,7 +67,7 @@ def prepare(plan: Plan) -> None:
         schema: source.schema(plan, schema.read_text(encoding="utf-8")),
         raw: source.raw(plan),
         features: source.features(plan),
-        **({web: source.WEB} if EXAMPLE[0].exists() or not web.exists() else {}),
+        **({web: source.WEB} if WEATHER.exists() or not web.exists() else {}),
         Path("data/README.md"): pages.data(plan),
         Path("docs/model-card.md"): pages.model_card(plan),
         README: _without_example(README.read_text(encoding="utf-8")),
@@ -115,13 +101,13 @@ def changes(project: Project, plan: Plan) -> Iterator[Change]:
     old = [
         path for table in project.tables if (path := Path(table.address)).absolute() not in given
     ]
-    stale = (path for path in REPORTS if path.exists() and path not in MADE)
-    yield from ((path, False) for path in (*_of_example(), *stale, *old) if path.exists())
+    gone = (*_of_example(), *REPORTS, *old)
+    yield from ((path, False) for path in gone if path.exists())
 
 
-def _of_example() -> list[Path]:
+def _of_example() -> tuple[Path, ...]:
     """Return what only the example needs; later, files of these names are the team's own."""
-    return [path for path in EXAMPLE if path.exists()] if EXAMPLE[0].exists() else []
+    return EXAMPLE if WEATHER.exists() else ()
 
 
 def exchange(changed: Iterable[Change]) -> None:

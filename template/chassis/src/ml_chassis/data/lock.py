@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,17 +49,19 @@ def only_one(engine: sa.Engine, name: str) -> AbstractContextManager[None]:
         BusyError: another process is in; the message says which. Or this one was held up for so
             long that another got in.
     """
-    locks: dict[str, Callable[[sa.Engine, str], AbstractContextManager[None]]] = {
-        "sqlite": _in_file,
-        "postgresql": _in_postgresql,
-    }
-    return locks[engine.dialect.name](engine, name)
+    if engine.dialect.name == "sqlite":
+        return in_file(Path(f"{engine.url.database}.{name}.lock"), name)
+    return _in_postgresql(engine, name)
 
 
 @contextmanager
-def _in_file(engine: sa.Engine, name: str) -> Iterator[None]:
-    """Lock a file beside the database; the system lets go of it when the process ends."""
-    with Path(f"{engine.url.database}.{name}.lock").open("a+", encoding="utf-8") as file:
+def in_file(path: Path, name: str) -> Iterator[None]:
+    """Keep others of this machine out by a file; the system lets go of it when the process ends.
+
+    Raises:
+        BusyError: another process is in; the message says which.
+    """
+    with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

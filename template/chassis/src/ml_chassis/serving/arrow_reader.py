@@ -67,7 +67,9 @@ class Dictionaries:
 
     def __init__(self, fields: Sequence[Field], size: int) -> None:
         """Take the columns, and how long the texts of all rows may be."""
-        self._values = {each.dictionary: _plain(each) for each in fields if each.indices}
+        self._values = {
+            each.dictionary: each._replace(indices="") for each in fields if each.indices
+        }
         self._known: dict[int, tuple[Numbers, Numbers]] = {}
         self._left = size
 
@@ -235,10 +237,6 @@ def _integers(table: Flat) -> str:
     width = table.GetSlot(_slot(0), 0, types.Int32Flags)
     signed = table.GetSlot(_slot(1), False, types.BoolFlags)
     return f"<{'i' if signed else 'u'}{width // 8}"
-
-
-def _plain(field: Field) -> Field:
-    return field._replace(indices="", dictionary=0)
 
 
 def _refusal(name: str, message: str) -> RefusedError:

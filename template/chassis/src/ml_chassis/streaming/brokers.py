@@ -274,9 +274,10 @@ class Rabbit(Stream):
 
     async def _hang_up(self) -> None:
         asking, self._asking = self._asking, None
-        with suppress(Exception):
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await asking.close()
+        if asking:
+            with suppress(Exception):  # the broker may be away
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await asking.close()
 
     async def _exists(self, name: str) -> bool:
         """Ask, on a connection of its own: that of FastStream waits for queues that are gone."""

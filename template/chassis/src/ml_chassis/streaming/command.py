@@ -83,13 +83,13 @@ async def _run(
     exporter = Exporter(configured.host, configured.metrics_port or 0)
     if configured.metrics_port:
         exporter.start()
-    await start(stream, url)
-    LOGGER.info(
-        "%s: events from %s as group %s, answers to %s, dead letters to %s; model %s",
-        *(hide_password(url), topics.events, topics.group, topics.predictions),
-        *(topics.dead_letters, scorer.model.version),
-    )
     try:
+        await start(stream, url)
+        LOGGER.info(
+            "%s: events from %s as group %s, answers to %s, dead letters to %s; model %s",
+            *(hide_password(url), topics.events, topics.group, topics.predictions),
+            *(topics.dead_letters, scorer.model.version),
+        )
         await _watch(stream, scorer, reloader, keeper, consumer.counts, stop)
     finally:
         await stream.stop()
