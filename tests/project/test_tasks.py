@@ -133,11 +133,14 @@ def test_the_commands_of_the_sizing_page_work_and_the_slo_is_met(
     blocks = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
     lines = [line.partition("#")[0].strip() for line in blocks.splitlines()]
     in_workflow = commands(read_workflow(project / ".github" / "workflows" / "ci.yml")).values()
+    shorter = {
+        re.sub(r"make load( SECONDS=\d+)?", "make load SECONDS=2", line)
+        for line in set(lines) - set(in_workflow)
+    }
     with make_serve(project, env) as running:
-        for line in set(lines) - set(in_workflow):
+        for line in shorter:
             command = line.replace("localhost:3000", running.service.address)
-            shorter = re.sub(r"SECONDS=\d+", "SECONDS=2", command)
-            done = run(project, "sh", "-c", shorter, env={**env, "SECONDS": "2"})
+            done = run(project, "sh", "-c", command, env=env)
             assert done.returncode == 0, done.stdout
             if "URL" not in line:  # the memory of another service is not seen
                 assert_objectives_are_met(project, done.stdout)

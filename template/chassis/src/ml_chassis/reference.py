@@ -6,6 +6,7 @@ it is developed, and are the same in every project.
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -14,6 +15,7 @@ from . import PUBLIC
 from .contract import Column, Contract
 from .errors import UserError
 from .project import Project
+from .reports.markdown import table
 from .reports.page import write as write_page
 from .settings import PREFIX, Settings
 from .slo import Slo
@@ -76,33 +78,33 @@ def library_pages(folder: Path) -> dict[Path, str]:
 def settings() -> str:
     """Return the page on the settings."""
     rows = [
-        f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description} |"
+        (f"`{PREFIX}{name.upper()}`", _default(field.default), str(field.description))
         for name, field in Settings.model_fields.items()
     ]
     return _derived(
         "Settings",
         "Environment variables, read when a command starts. An unknown one that begins with\n"
         f"`{PREFIX}` ends it with a message, and so does a value that cannot be used.",
-        ["| variable | default | meaning |", "|---|---|---|", *rows],
+        table(("variable", "default", "meaning"), rows),
     )
 
 
 def api() -> str:
     """Return the page on the public API."""
     rows = [
-        f"| `ml_chassis.{module}` | {', '.join(f'`{name}`' for name in names)} |"
+        (f"`ml_chassis.{module}`", ", ".join(f"`{name}`" for name in names))
         for module, names in PUBLIC.items()
     ]
     return _derived(
         "Public API",
         "What a service's code, notebook and tests import; each name's docstring says what it\n"
         "does. All else is for the chassis alone, and may change with any version.",
-        ["| module | names |", "|---|---|", *rows],
+        table(("module", "names"), rows),
     )
 
 
-def _derived(title: str, text: str, table: list[str]) -> str:
-    return "\n".join([DERIVED, f"# {title}", "", text, "", *table, ""])
+def _derived(title: str, text: str, lines: Iterable[str]) -> str:
+    return "\n".join([DERIVED, f"# {title}", "", text, "", *lines, ""])
 
 
 def fill(page: str, begin: str, text: str) -> str:
@@ -137,24 +139,22 @@ def write(project: Project) -> list[Path]:
 def _objectives() -> str:
     """Return a table of what slo.yaml can state."""
     rows = [
-        f"| `{section}` | `{name}` | {field.description} |\n"
+        (f"`{section}`", f"`{name}`", str(field.description))
         for section, part in Slo.model_fields.items()
         for name, field in getattr(part.annotation, "model_fields", {}).items()
     ]
-    return "".join(["| section | name | meaning |\n", "|---|---|---|\n", *rows])
+    return "".join(f"{line}\n" for line in table(("section", "name", "meaning"), rows))
 
 
-def _table(title: str, described: list[Column]) -> list[str]:
-    rows = [
-        f"| `{column.name}` | {column.type} | {_allowed(column)} "
-        f"| {'yes' if column.nullable else 'no'} | {column.description}{_note(column)} |"
+def _table(title: str, described: list[Column]) -> Iterator[str]:
+    rows = (
+        (
+            *(f"`{column.name}`", column.type, _allowed(column)),
+            *("yes" if column.nullable else "no", f"{column.description}{_note(column)}"),
+        )
         for column in described
-    ]
-    return [
-        f"| {title} | type | values | may be missing | meaning |",
-        "|---|---|---|---|---|",
-        *rows,
-    ]
+    )
+    return table((title, "type", "values", "may be missing", "meaning"), rows)
 
 
 def _note(column: Column) -> str:
@@ -171,7 +171,7 @@ def _allowed(column: Column) -> str:
     if column.choices:
         return ", ".join(f"`{choice}`" for choice in column.choices)
     if column.pattern:
-        return f"`{column.pattern}`".replace("|", "\\|")
+        return f"`{column.pattern}`"
     bounds = {
         "from": column.minimum,
         "above": column.above,

@@ -278,8 +278,9 @@ def require_schema(contract: Contract, manifest: Manifest) -> None:
     """
     if manifest.schema_sha256 != contract.fingerprint:
         raise RegistryError(
-            f"Model {manifest.version} was trained on another schema. Train again: "
-            "`make train`. A service that runs must be started again."
+            f"Model {manifest.version} was trained on another schema. Use it with the code of "
+            f"then ({manifest.code_version}), or train with this code: `make train`. A service "
+            "that runs must be started again."
         )
 
 

@@ -15,6 +15,8 @@ PREFIX = "MODEL_SERVICE_"
 MIN_KEY_LENGTH = 16
 NOT_KEPT = r"sqlite(\+\w+)?://((/(file:)?(:memory:)?)?(\?.*)?|.*mode=memory.*)"
 """Databases that are gone with the process."""
+NO_ADDRESS = r"~|\w+:/(?!/)"
+"""What would be a folder of that name in this one, and is meant as another place."""
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -146,6 +148,8 @@ class Settings(BaseSettings):
             )
         if re.fullmatch(NOT_KEPT, self.database_url.get_secret_value()):
             raise ValueError(f"{PREFIX}DATABASE_URL: name a file, as in sqlite:///data/service.db")
+        if re.match(NO_ADDRESS, str(self.models_dir)):
+            raise ValueError(f"{PREFIX}MODELS_DIR: give a whole path, or a URL as s3://bucket/path")
         if self.metrics_port == self.port:
             raise ValueError(f"{PREFIX}METRICS_PORT: give another port than {PREFIX}PORT, or 0")
         return self

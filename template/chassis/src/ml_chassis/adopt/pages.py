@@ -1,7 +1,8 @@
 """The pages that say in words what the data and the model are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
+from ..reports.markdown import table
 from .plan import Plan
 from .source import address, table_name
 
@@ -20,7 +21,9 @@ def data(plan: Plan) -> str:
             *([f"A row is named by {', '.join(known)}.", ""] if known else []),
             "Say here where it comes from, what a row is, how it was chosen, and its licence.",
             "",
-            *_table(("column", "feature"), ((each.column, each.name) for each in plan.features)),
+            *table(
+                ("column", "feature"), ((f"`{each.column}`", each.name) for each in plan.features)
+            ),
             "",
             *_left_out(plan),
             *(f"- {note}" for note in plan.notes),
@@ -70,12 +73,6 @@ def _left_out(plan: Plan) -> Iterator[str]:
     if plan.left_out:
         yield "These columns became no features:"
         yield ""
-        yield from _table(("column", "why"), ((each.column, each.words) for each in plan.left_out))
+        rows = ((f"`{each.column}`", each.words) for each in plan.left_out)
+        yield from table(("column", "why"), rows)
         yield ""
-
-
-def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    yield f"| {head[0]} | {head[1]} |"
-    yield "|---|---|"
-    for column, text in rows:
-        yield f"| `{column.replace('|', chr(92) + '|')}` | {text.replace('|', chr(92) + '|')} |"

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 440, 246
 LEFT, RIGHT, TOP, BOTTOM = 46, 422, 12, 204
-MAX_NAMES = 7
+MAX_NAMES = 6
 """Names that have room below an axis."""
 FIGURE = Markup(
     "<figure><figcaption><b>{title}</b>{keys}</figcaption>"

@@ -1,6 +1,5 @@
 """Start the service as in production: `make serve`, and the command of the image."""
 
-import gc
 import logging
 import os
 import shutil
@@ -41,7 +40,6 @@ def run(project: Project) -> None:
     counts = tempfile.mkdtemp("", "model-service-metrics-", memory)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    gc.disable()  # what is imported stays; to search it for garbage takes a tenth of the start
     supervisor = os.getpid()
     try:
         from .production import Production

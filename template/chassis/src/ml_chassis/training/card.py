@@ -3,12 +3,13 @@
 After "Model Cards for Model Reporting" (Mitchell et al., 2019).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..contract import Task
 from ..reference import fill
 from ..registry import Manifest
+from ..reports.markdown import table
 from .candidate import Candidate
 from .config import TrainingConfig
 from .evaluation import Slice
@@ -54,7 +55,7 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
     yield f"To make it again: `{made}` {_at(manifest.code_version)}."
     yield ""
     parameters = ", ".join(f"{name} {value}" for name, value in manifest.parameters.items())
-    yield from _table(
+    yield from table(
         ("", ""),
         [
             ("estimator", f"{config.project.estimator_name}: {parameters}; seed {config.seed}"),
@@ -72,7 +73,7 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
     yield ""
     yield "Intervals are 95 % bootstrap intervals."
     yield ""
-    yield from _table(
+    yield from table(
         ("metric", "value"),
         [
             (by.quality_words, str(found.quality)),
@@ -103,7 +104,7 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
             yield ""
             yield f"### {title}"
             yield ""
-            yield from _table(
+            yield from table(
                 (
                     *("slice", "rows", by.quality_words),
                     *(*by.certainty_words, TREATMENT[by.task]),
@@ -114,7 +115,7 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
     yield "## Gates"
     yield ""
     gates = [gate for gate in candidate.gates if gate.name != CHAMPION]
-    yield from _table(("gate", "threshold", "measured", "reason"), map(_gate, gates))
+    yield from table(("gate", "threshold", "measured", "reason"), map(_gate, gates))
 
 
 def _at(code_version: str) -> str:
@@ -134,9 +135,3 @@ def _slice(by: Measures, part: Slice) -> Sequence[str]:
         *(part.name, f"{part.rows:,}", str(part.quality)),
         *(by.mean(part.observed), by.mean(part.predicted), by.mean(part.treatment)),
     )
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    for row in (head, ["---"] * len(head), *rows):
-        cells = (cell.replace("|", "\\|") for cell in row)
-        yield f"| {' | '.join(cells)} |"

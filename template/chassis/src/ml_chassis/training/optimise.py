@@ -161,7 +161,7 @@ def _sentence(asked: OptimisationConfig, full: Measured, chosen: Measured) -> st
     return (
         f"{chosen.variant.name} instead of the full model: {chosen.speedup} times as fast for "
         f"calls of {calls}, {len(chosen.variant.graph) / len(full.variant.graph):.0%} of its size, "
-        f"and a mean loss that is higher by {chosen.lost}, where {asked.maximum_loss:g} is allowed."
+        f"and a mean loss changed by {chosen.lost}, where {asked.maximum_loss:g} is allowed."
     )
 
 

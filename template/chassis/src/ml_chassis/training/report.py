@@ -47,11 +47,7 @@ def render(config: TrainingConfig, candidate: Candidate) -> str:
         *_confusion(config, found.diagnostics),
         heading("Baselines"),
         table(["metric", "value (95 % interval)"], _gains(by, found)),
-        heading("Slices"),
-        table(
-            ["slice", "rows", by.quality_words, *by.certainty_words],
-            (_slice(by, part) for part in (*found.months, *found.slices)),
-        ),
+        *_slices(by, [*found.months, *found.slices]),
         heading("Permutation importance and cost of features"),
         table(
             [
@@ -189,6 +185,13 @@ def _gains(by: Measures, found: Evaluation) -> Iterator[list[str]]:
     yield [f"{by.loss_words} of the model", str(found.loss)]
     for name, gain in found.gains.items():
         yield [f"gain over {BASELINES[name]}", str(gain)]
+
+
+def _slices(by: Measures, parts: Sequence[Slice]) -> Iterator[Markup]:
+    if parts:
+        yield heading("Slices")
+        head = ["slice", "rows", by.quality_words, *by.certainty_words]
+        yield table(head, (_slice(by, part) for part in parts))
 
 
 def _slice(by: Measures, part: Slice) -> list[str]:

@@ -32,5 +32,6 @@ def run(project: Project) -> int:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         print("  ".join(cells).rstrip())
     write(REPORT, render(project.contract, runs))
-    print(f"\nAll {len(runs)} of them, with charts: {REPORT}.")
+    shown = f"The last {SHOWN} of {len(runs)}. " if len(runs) > SHOWN else ""
+    print(f"\n{shown}All, with charts: {REPORT}.")
     return 0
