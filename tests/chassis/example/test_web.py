@@ -102,7 +102,7 @@ def test_a_bad_request_is_refused_in_our_words(
 
 
 def test_requests_are_counted_by_route_and_never_by_path(client: httpx.Client) -> None:
-    line = 'model_service_requests_total{route="/api/flights",status="200"}'
+    line = 'model_service_requests_total{route="/api/flights",status="200",track="stable"}'
 
     def counted() -> float:
         found = [text for text in client.get("/metrics").text.splitlines() if line in text]

@@ -167,7 +167,7 @@ def test_the_front_page_says_what_is_served(client: httpx.Client, trained: Train
 
 
 def test_requests_are_counted_over_all_workers(client: httpx.Client) -> None:
-    line = 'model_service_requests_total{route="/predict",status="200"}'
+    line = 'model_service_requests_total{route="/predict",status="200",track="stable"}'
 
     def counted() -> float:
         found = [text for text in client.get("/metrics").text.splitlines() if line in text]
@@ -192,7 +192,7 @@ def test_each_reason_for_the_fallback_is_counted_from_zero(client: httpx.Client)
     metrics = client.get("/metrics").text
 
     for reason in REASONS:
-        line = f'model_service_degraded_predictions_total{{reason="{reason}"}}'
+        line = f'model_service_degraded_predictions_total{{reason="{reason}",track="stable"}}'
         assert line in metrics
 
 

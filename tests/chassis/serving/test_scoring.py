@@ -252,6 +252,14 @@ def test_more_than_may_wait_is_refused_and_the_rest_answered() -> None:
     assert [isinstance(answer, OverloadedError) for answer in answers] == [False] * 5 + [True] * 3
 
 
+def test_the_most_that_waited_at_once_are_told_once() -> None:
+    async def flood(scorer: Scorer) -> tuple[int, int]:
+        await together(scorer, *[1] * 8)
+        return scorer.take_most_waiting(), scorer.take_most_waiting()
+
+    assert serve(Stub(), flood) == (8, 0)
+
+
 def test_a_slow_model_is_called_in_a_thread() -> None:
     assert inline_rows(CONTRACT, Stub()) == MAX_BATCH_ROWS
     assert inline_rows(CONTRACT, Stub(slow(0.01))) == 0

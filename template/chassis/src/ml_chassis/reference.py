@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from . import PUBLIC
 from .contract import Column, Contract
 from .errors import UserError
+from .monitoring import metrics
 from .project import Project
 from .reports.markdown import table
 from .reports.page import write as write_page
@@ -72,7 +73,8 @@ def library_pages(folder: Path) -> dict[Path, str]:
     """Return the pages of the library that follow from its code; `folder` is chassis/docs."""
     sizing = folder / "sizing.md"
     text = fill(sizing.read_text(encoding="utf-8"), OBJECTIVES, _objectives())
-    return {folder / "settings.md": settings(), folder / "api.md": api(), sizing: text}
+    made = {"settings.md": settings(), "api.md": api(), "metrics.md": exported_metrics()}
+    return {sizing: text, **{folder / name: page for name, page in made.items()}}
 
 
 def settings() -> str:
@@ -100,6 +102,31 @@ def api() -> str:
         "What a service's code, notebook and tests import; each name's docstring says what it\n"
         "does. All else is for the chassis alone, and may change with any version.",
         table(("module", "names"), rows),
+    )
+
+
+def exported_metrics() -> str:
+    """Return the page on the metrics."""
+    rows = [
+        (
+            f"`{each.name}{'_total' if each.type == 'counter' else ''}`",
+            each.type,
+            ", ".join(f"`{label}`" for label in metrics.labels_of(each.name)),
+            each.documentation,
+        )
+        for each in metrics.described()
+    ]
+    labels = ((f"`{name}`", values) for name, values in metrics.LABELS.items())
+    return _derived(
+        "Metrics",
+        "What `/metrics` shows, over all workers; each series also has the label `track`, from\n"
+        f"`{PREFIX}TRACK`. The latencies of `slo.yaml` are bounds of buckets, so the share of\n"
+        "requests within them is exact. No client can add series: the second table bounds them.",
+        [
+            *table(("metric", "type", "labels", "meaning"), rows),
+            "",
+            *table(("label", "values"), labels),
+        ],
     )
 
 

@@ -124,6 +124,10 @@ class Settings(BaseSettings):
         int,
         Field(ge=0, le=65_535, description="Port of /metrics alone; 0 is beside the predictions."),
     ] = 0
+    track: Annotated[
+        Literal["stable", "canary", "shadow"],
+        Field(description="What this replica is in a rollout: its metrics name it."),
+    ] = "stable"
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),

@@ -300,7 +300,10 @@ def test_requests_are_counted_by_the_template_of_their_path(client: httpx.Client
         "/predictions/{name}/{version}",
         "/invocations",
     ):
-        assert f'model_service_requests_total{{route="{route}",status="200"}}' in metrics
+        assert (
+            f'model_service_requests_total{{route="{route}",status="200",track="stable"}}'
+            in metrics
+        )
     assert "unheard" not in metrics
 
 

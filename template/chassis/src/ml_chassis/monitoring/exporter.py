@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -23,10 +23,14 @@ def share(host: str, port: int) -> socket.socket:
     return shared
 
 
-async def show_metrics(_: Request) -> Response:
-    """Answer GET /metrics, over all worker processes."""
-    content, media_type = metrics.render()
-    return Response(content, media_type=media_type)
+def show_metrics(track: str) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers GET /metrics, over all worker processes."""
+
+    async def show(_: Request) -> Response:
+        content, media_type = metrics.render(track)
+        return Response(content, media_type=media_type)
+
+    return show
 
 
 class _Server(uvicorn.Server):
@@ -39,10 +43,10 @@ class _Server(uvicorn.Server):
 class Exporter:
     """Answers in the event loop of a worker; all workers share the port."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Take the address."""
+    def __init__(self, host: str, port: int, track: str) -> None:
+        """Take the address, and the track that all metrics name."""
         self._socket = share(host, port)
-        app = Starlette(routes=[Route("/metrics", show_metrics)])
+        app = Starlette(routes=[Route("/metrics", show_metrics(track))])
         config = uvicorn.Config(app, access_log=False, log_config=None, ws="none", lifespan="off")
         self._server = _Server(config)
 

@@ -3,8 +3,10 @@
 import fcntl
 import logging
 import os
+import re
+import time
 from collections import deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,13 +23,15 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Sample
 from prometheus_client.values import MultiProcessValue
 
 LOGGER = logging.getLogger("model_service")
 
+PREFIX = "model_service_"
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Variable that names the folder in which worker processes share their counts."""
 
@@ -40,12 +44,58 @@ if FOLDER in os.environ:
 REQUESTS = Counter(
     "model_service_requests", "Requests answered, by route and HTTP status.", ["route", "status"]
 )
-DURATION = Histogram(
-    "model_service_request_duration_seconds",
-    "Time from the headers of a request to its answer.",
-    ["route"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+FAILURES = (429, 500, 503, 504)
+"""Statuses of requests that the service failed: an objective is about their share."""
+_objectives = set[float]()
+
+
+@cache
+def _duration() -> Histogram:
+    """Return the latency of requests; it is made when all its buckets are known."""
+    usual = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+    return Histogram(
+        "model_service_request_duration_seconds",
+        "Time from the headers of a request to its answer.",
+        ["route"],
+        buckets=sorted({*usual, *_objectives}),
+    )
+
+
+BATCH_ROWS = Histogram(
+    "model_service_batch_rows",
+    "Rows in a call of the model.",
+    buckets=[2**power for power in range(9)],
 )
+INFERENCE = Histogram(
+    "model_service_inference_duration_seconds",
+    "Time of a call of the model, by its version.",
+    ["version"],
+    buckets=(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1),
+)
+WAITING = Gauge(
+    "model_service_waiting_requests",
+    "The most requests that waited for the model at once in the last second, of all workers.",
+    multiprocess_mode="livesum",
+)
+WORKERS = Gauge(
+    "model_service_model_workers",
+    "Workers that serve a version of the model.",
+    ["version"],
+    multiprocess_mode="livesum",
+)
+CREATED = Gauge(
+    "model_service_model_created_timestamp_seconds",
+    "When a version of the model was trained, in Unix time.",
+    ["version"],
+    multiprocess_mode="mostrecent",
+)
+START = Gauge(
+    "model_service_start_time_seconds",
+    "When the service was started, in Unix time.",
+    multiprocess_mode="max",  # of a process in which it is not published it is 0
+)
+_started = time.time()
+
 PREDICTIONS = Counter(
     "model_service_predictions", "Rows predicted, by version of the model.", ["version"]
 )
@@ -53,9 +103,10 @@ DEGRADED = Counter(
     "model_service_degraded_predictions", "Rows answered by the fallback, by reason.", ["reason"]
 )
 PROBLEMS = Counter(
-    "model_service_request_problems", "Problems found in refused requests, by field.", ["field"]
+    "model_service_request_problems",
+    "Problems of refused rows and requests, by field and reason.",
+    ["field", "reason"],
 )
-
 UNAUTHORISED = Counter("model_service_unauthorised_requests", "Requests without a valid key.")
 PER_BIN = ("model_service_feature_bin", "model_service_feature_reference_ratio")
 BINS = Counter(
@@ -97,8 +148,11 @@ MESSAGES = Counter(
 )
 
 
+MEMORY = "model_service_memory_bytes"
+PER_VERSION = (*PER_BIN, *(each._name for each in (INFERENCE, WORKERS, CREATED)))
+"""Shown of the versions that were served last alone, as each promotion adds series."""
 _recent = deque[str](maxlen=3)
-"""The versions that this process served last; the bins of others are not shown any more."""
+"""The versions that this process served last."""
 
 
 @cache
@@ -107,9 +161,82 @@ def _series(metric: MetricWrapperBase, *labels: str) -> Any:
     return metric.labels(*labels)
 
 
+LABELS = {
+    "bin": "an interval or a category of a feature, and missing: 11, or 22, at most",
+    "feature": "a feature, or `(prediction)`",
+    "field": "a field of the schema, or `other`",
+    "outcome": "`predicted`, `duplicate`, `dead_letter`",
+    "reason": "of a degraded answer `no_model`, `error`, `not_finite`, `slow`; of a problem "
+    "`missing`, `type`, `range`, `value`, `unknown_field`, `length`",
+    "result": "`ok`, `paused`, or why it failed: 9 in all",
+    "route": "a path of the interface, a route of your own, or `other`",
+    "source": "another service that you ask",
+    "state": "`live`, `last_known`, `too_old`, `missing`",
+    "status": "of HTTP",
+    "track": "`stable`, `canary` or `shadow`: a replica has one",
+    "version": "of the model; of its bins, calls and workers only the last three are shown",
+}
+"""What bounds the values of each label."""
+
+
+def described() -> list[Metric]:
+    """Return each metric of the service, without what was counted."""
+    _duration()
+    own = (each for each in REGISTRY.collect() if each.name.startswith(PREFIX))
+    return sorted([*own, _memory()], key=lambda each: each.name)
+
+
+def labels_of(name: str) -> Sequence[str]:
+    """Return the labels of a metric, of which the track is not one."""
+    found = REGISTRY._names_to_collectors.get(name)
+    return found._labelnames if isinstance(found, MetricWrapperBase) else ()
+
+
+def use_objectives(seconds: Iterable[float]) -> None:
+    """Let each latency that is an objective be the bound of a bucket, before the first request.
+
+    Only then is the share of the requests within it known, and not estimated.
+    """
+    _objectives.update(seconds)
+
+
+def publish_start() -> None:
+    """Publish when this service was started; a worker has that from the process that it copies."""
+    START.set(_started)
+
+
+def publish_route(route: str) -> None:
+    """Publish a route's failures at zero: a series must begin before it grows."""
+    _series(_duration(), route)
+    for status in (200, *FAILURES):
+        _series(REQUESTS, route, str(status))
+
+
+def publish_model(version: str, created: float, before: str) -> None:
+    """Publish which version this worker serves.
+
+    Args:
+        version: The version.
+        created: When it was trained, in Unix time.
+        before: The version that it served until now.
+    """
+    _series(WORKERS, before).set(0)
+    _series(WORKERS, version).set(1)
+    _series(CREATED, version).set(created)
+    if version in _recent:
+        _recent.remove(version)
+    _recent.append(version)
+
+
+def count_call(version: str, rows: int, seconds: float) -> None:
+    """Count a call of the model."""
+    _series(INFERENCE, version).observe(seconds)
+    BATCH_ROWS.observe(rows)
+
+
 def count_request(route: str, status: int, seconds: float) -> None:
     """Count an answer and its duration."""
-    _series(DURATION, route).observe(seconds)
+    _series(_duration(), route).observe(seconds)
     _series(REQUESTS, route, str(status)).inc()
 
 
@@ -127,21 +254,19 @@ def publish_reasons(reasons: Iterable[str]) -> None:
         _series(DEGRADED, reason)
 
 
-def count_problem(field: str | None, known: Container[str | None]) -> None:
+def count_problem(field: str | None, reason: str, known: Container[str | None]) -> None:
     """Count a problem in a refused request; a client must not be able to invent series.
 
     Args:
         field: The field with the problem.
+        reason: Its kind.
         known: Fields of the schema; all others are counted as "other".
     """
-    _series(PROBLEMS, str(field) if field in known else "other").inc()
+    _series(PROBLEMS, str(field) if field in known else "other", reason).inc()
 
 
 def publish_bin(version: str, feature: str, name: str, share: float) -> None:
     """Publish a bin with the share of the training rows in it."""
-    if version in _recent:
-        _recent.remove(version)
-    _recent.append(version)
     _series(REFERENCE, version, feature, name).set(share)
     _series(BINS, version, feature, name)
 
@@ -173,33 +298,65 @@ def count_messages(outcome: str, messages: int) -> None:
     _series(MESSAGES, outcome).inc(messages)
 
 
-def render() -> tuple[bytes, str]:
-    """Return all metrics, summed over the worker processes, and their content type."""
+def render(track: str) -> tuple[bytes, str]:
+    """Return all metrics, summed over the worker processes, and their content type.
+
+    Args:
+        track: Stands as a label on each series of the service.
+    """
     if FOLDER not in os.environ:
-        return generate_latest(_Recent(REGISTRY)), CONTENT_TYPE_LATEST
+        return generate_latest(_Shown(REGISTRY, track)), CONTENT_TYPE_LATEST
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     with _alone(Path(os.environ[FOLDER])):
-        return generate_latest(_Recent(registry)), CONTENT_TYPE_LATEST
+        return generate_latest(_Shown(registry, track)), CONTENT_TYPE_LATEST
 
 
-class _Recent(CollectorRegistry):
-    """The metrics of a registry without the bins of versions that were served long ago.
+class _Shown(CollectorRegistry):
+    """The metrics of a registry with the track, and without versions that were served long ago.
 
-    There are hundreds for each version, and what is published in a process stays in it.
+    There are hundreds of series for each version, and what is published in a process stays in it.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, track: str) -> None:
         super().__init__()
-        self._registry = registry
+        self._registry, self._track = registry, track
 
     def collect(self) -> Iterator[Metric]:
-        for metric in self._registry.collect():
-            if _recent and metric.name in PER_BIN:
-                metric.samples = [
-                    each for each in metric.samples if each.labels["version"] in _recent
-                ]
+        for metric in (*self._registry.collect(), _memory()):
+            samples: Iterable[Sample] = metric.samples
+            if _recent and metric.name in PER_VERSION:
+                samples = (each for each in samples if each.labels["version"] in _recent)
+            if metric.name.startswith(PREFIX):
+                track = {"track": self._track}
+                samples = (each._replace(labels=each.labels | track) for each in samples)
+            metric.samples = list(samples)
             yield metric
+
+
+def _memory() -> Metric:
+    """Return the proportional set size of all processes; without a sample where it is not known."""
+    pids = {str(os.getpid())}
+    if FOLDER in os.environ:
+        files = Path(os.environ[FOLDER]).glob("*_*.db")
+        pids |= {path.stem.rpartition("_")[2] for path in files}
+    found = [
+        int(kilobytes) * 1024
+        for pid in pids
+        for kilobytes in re.findall(r"^Pss: +(\d+) kB$", _of_process(pid), re.MULTILINE)
+    ]
+    words = "Memory of all processes of the service; what they share counts once."
+    metric = GaugeMetricFamily(MEMORY, words, value=sum(found))
+    if not found:
+        metric.samples.clear()
+    return metric
+
+
+def _of_process(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:  # it has ended, or this is no Linux
+        return ""
 
 
 def add_up_ended(pid: int) -> None:

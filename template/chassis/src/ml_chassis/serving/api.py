@@ -142,7 +142,8 @@ def create_app(runtime: Runtime, hot: dict[str, Endpoint], web: FastAPI | None =
     async def show_document(_: Request) -> Response:
         return JSONResponse(described)
 
-    beside = [] if runtime.settings.metrics_port else [Route("/metrics", show_metrics)]
+    scraped = Route("/metrics", show_metrics(runtime.settings.track))
+    beside = [] if runtime.settings.metrics_port else [scraped]
     return Starlette(
         routes=[
             *(Route(path, endpoint) for path, endpoint in hot.items()),

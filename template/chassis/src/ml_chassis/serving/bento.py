@@ -11,8 +11,9 @@ from typing import Any
 
 import bentoml
 
-from .. import settings
+from .. import settings, slo
 from ..errors import UserError
+from ..monitoring import metrics
 from ..project import Project
 from ..settings import Settings
 from .api import create_app, endpoints
@@ -56,6 +57,7 @@ def create_service(project: Project) -> Any:
     try:
         configured = settings.read()
         contract = project.contract
+        metrics.use_objectives(_latencies())
         served = load(contract, prepare(configured), configured.alias)
         runtime = Runtime(contract, configured)
         web = project.create_web(runtime)
@@ -83,6 +85,8 @@ def create_service(project: Project) -> Any:
         def __init__(self) -> None:
             """Load the model in the worker."""
             runtime.load()
+            for endpoint in hot.values():
+                endpoint.publish()
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def start(self) -> None:
@@ -105,3 +109,15 @@ def create_service(project: Project) -> Any:
     # BentoML's workers import the service from the module that names it: that of the caller.
     service._caller_module = sys._getframe(1).f_globals["__name__"]
     return service
+
+
+def _latencies() -> list[float]:
+    """Return the latencies that are objectives, in seconds; none where slo.yaml is not here.
+
+    Raises:
+        SloError: it is wrong.
+    """
+    if not slo.SLO.exists():
+        return []
+    objectives = slo.read().objectives
+    return [objectives.latency_p50_ms / 1_000, objectives.latency_p99_ms / 1_000]

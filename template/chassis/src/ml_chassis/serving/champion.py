@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import registry
 from ..contract import Contract
+from ..monitoring import metrics
 from ..monitoring.drift import DriftCounts
 from ..registry import DamagedError, RegistryError
 from .predictor import ModelError, Predictor
@@ -38,12 +39,13 @@ def load(contract: Contract, root: Path, name: str) -> Model:
         else:
             drift = DriftCounts(contract, version, manifest.reference)
             quick = inline_rows(contract, predictor)
-            return Model(version, predictor, manifest.fallback, quick, drift)
+            created = manifest.created_at
+            return Model(version, predictor, manifest.fallback, quick, drift, created)
     manifest = registry.read_manifest(root, versions[0])
     registry.require_schema(contract, manifest)
     if manifest.fallback is None:
         raise RegistryError(f"{versions[0]} cannot be loaded and declares no fallback.")
-    return Model(versions[0], None, manifest.fallback)
+    return Model(versions[0], None, manifest.fallback, created=manifest.created_at)
 
 
 class Reloader:
@@ -84,6 +86,9 @@ class Reloader:
     def _use(self, model: Model) -> None:
         if replaced := self._scorer.model.drift:
             replaced.flush()
+        if model.created:
+            created = model.created.timestamp()
+            metrics.publish_model(model.version, created, self._scorer.model.version)
         if model.drift:
             model.drift.publish()
         self._scorer.use(model)

@@ -71,6 +71,10 @@ class Endpoint:
         self._wording = wording
         self._methods = methods
 
+    def publish(self) -> None:
+        """Publish its counts at zero."""
+        metrics.publish_route(self._route)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         start = perf_counter()
@@ -125,7 +129,7 @@ def refuse(
 def _explain(error: Exception, route: str, fields: Container[str | None]) -> RefusedError:
     if isinstance(error, RefusedError):
         for problem in error.refusal.problems:
-            metrics.count_problem(problem.field, fields)
+            metrics.count_problem(problem.field, problem.reason, fields)
         return error
     if isinstance(error, OverloadedError):
         return RefusedError(429, "The service has too much to do; try again later.")

@@ -1,13 +1,27 @@
 """The requests and answers of the HTTP interface, and how a bad request is explained."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails
 
 from ..contract import Contract
 
+Reason = Literal["missing", "type", "range", "value", "unknown_field", "length"]
+"""What kind of problem it is, for the metrics: a value may be of the type and not allowed."""
+REASONS: dict[str, Reason] = {
+    "missing": "missing",
+    "extra_forbidden": "unknown_field",
+    "finite_number": "range",
+    **dict.fromkeys(("greater_than", "greater_than_equal"), "range"),
+    **dict.fromkeys(("less_than", "less_than_equal"), "range"),
+    **dict.fromkeys(("literal_error", "enum", "string_pattern_mismatch"), "value"),
+    **dict.fromkeys(("string_too_long", "string_too_short"), "length"),
+    **dict.fromkeys(("too_long", "too_short"), "length"),
+}
+"""By the types of errors of Pydantic; all others are of the type of a value."""
 MAX_PROBLEMS = 100
 MAX_ERRORS = 1_000
 INVALID = "The request is not valid."
@@ -19,6 +33,7 @@ class Problem(BaseModel):
     row: Annotated[int | None, Field(description="Index of the row, from 0.")] = None
     field: Annotated[str | None, Field(description="Name of the field.")] = None
     message: Annotated[str, Field(description="What is wrong and what would be right.")]
+    reason: SkipJsonSchema[Annotated[Reason, Field(exclude=True)]] = "type"
 
     @property
     def text(self) -> str:
@@ -157,7 +172,9 @@ def require_few(rows: int, max_rows: int) -> None:
     """
     if rows > max_rows:
         message = f"Send {max_rows} rows at most in one request, not {rows}."
-        raise RefusedError(422, "Too many rows.", [Problem(field="rows", message=message)])
+        raise RefusedError(
+            422, "Too many rows.", [Problem(field="rows", message=message, reason="length")]
+        )
 
 
 def too_long(limit: int) -> RefusedError:
@@ -182,13 +199,15 @@ def explain_all(details: Sequence[ErrorDetails]) -> RefusedError:
 
 def _problems(details: Sequence[ErrorDetails]) -> Iterator[Problem]:
     for detail in details:
+        message, reason = detail["msg"], REASONS.get(detail["type"], "type")
         match detail["loc"]:
-            case ("rows",) if detail["type"] == "missing":
-                yield Problem(field="rows", message='Field required: {"rows": [{...}, ...]}')
+            case ("rows",) if reason == "missing":
+                message = 'Field required: {"rows": [{...}, ...]}'
+                yield Problem(field="rows", message=message, reason=reason)
                 return  # perhaps the rest is a row
             case ("rows", int(row), *field):
                 name = ".".join(map(str, field)) or None
-                yield Problem(row=row, field=name, message=detail["msg"])
+                yield Problem(row=row, field=name, message=message, reason=reason)
             case location:
                 name = ".".join(map(str, location)) or None
-                yield Problem(field=name, message=detail["msg"])
+                yield Problem(field=name, message=message, reason=reason)

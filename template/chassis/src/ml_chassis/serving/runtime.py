@@ -64,6 +64,7 @@ class Runtime:
         self._reloader = Reloader(
             self.contract, self.scorer, folder_of(self.settings), self.settings.alias
         )
+        metrics.publish_start()
         metrics.publish_reasons(REASONS)
         # What is here now stays: looking through it again and again would stop requests for
         # tens of milliseconds.
@@ -80,7 +81,8 @@ class Runtime:
         self.drain.install()
         self._ticks = asyncio.create_task(self._tick())
         if self.settings.metrics_port:
-            self._exporter = Exporter(self.settings.host, self.settings.metrics_port)
+            place = self.settings.host, self.settings.metrics_port
+            self._exporter = Exporter(*place, self.settings.track)
             self._exporter.start()
 
     async def stop(self) -> None:
@@ -97,6 +99,7 @@ class Runtime:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            metrics.WAITING.set(self.scorer.take_most_waiting())
             try:
                 self._count_drift()
             except Exception:

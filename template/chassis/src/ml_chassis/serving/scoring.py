@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import accumulate
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -46,6 +47,7 @@ class Model:
     fallback: Fallback | None
     inline_rows: int = 0
     drift: DriftCounts | None = None
+    created: datetime | None = None
 
     def is_quick(self, rows: int) -> bool:
         """Return whether the event loop may wait for the answer for so many rows."""
@@ -119,6 +121,7 @@ class Scorer:
         self._max_waiting = max_waiting
         self._model = Model("none", None, None)
         self._waiting: deque[_Job] = deque()
+        self._most_waiting = 0
         self._scheduled = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._call: asyncio.Future[list[_Result]] | None = None
@@ -132,6 +135,11 @@ class Scorer:
     def use(self, model: Model) -> None:
         """Answer with this model from the next call on."""
         self._model = model
+
+    def take_most_waiting(self) -> int:
+        """Return how many requests waited at once, at most, since this was asked last."""
+        most, self._most_waiting = self._most_waiting, len(self._waiting)
+        return most
 
     async def score(self, rows: Rows) -> Scored:
         """Return the answer for the rows of one request, at least one, and count them.
@@ -174,6 +182,7 @@ class Scorer:
         loop = asyncio.get_running_loop()
         job = _Job(rows, loop.create_future())
         self._waiting.append(job)
+        self._most_waiting = max(self._most_waiting, len(self._waiting))
         self._schedule(loop)
         return job.answer
 
@@ -216,7 +225,9 @@ class Scorer:
             return [_Failed("no_model")] * len(batch)
         try:
             inputs = self._to_inputs([job.rows for job in batch])
+            start = perf_counter()
             predictions = model.predictor.predict(*inputs)
+            metrics.count_call(model.version, len(predictions), perf_counter() - start)
             # A sum is not finite where one of its terms is not; of float64, as it may be large.
             finite = math.isfinite(predictions.sum(dtype=np.float64))
             problem = "" if finite else "not_finite"

@@ -79,14 +79,15 @@ class TableChecker:
 
     def _wrong_columns(self, columns: Columns) -> list[Problem]:
         problems = [
-            Problem(field=name, message="There is no such feature")
+            Problem(field=name, message="There is no such feature", reason="unknown_field")
             for name in columns
             if name not in self._columns
         ]
         for name, column in self._columns.items():
             if name not in columns:
                 if not column.nullable:
-                    problems.append(Problem(field=name, message="Field required"))
+                    message = "Field required"
+                    problems.append(Problem(field=name, message=message, reason="missing"))
             elif column.kind == "categorical" and isinstance(columns[name], np.ndarray):
                 problems.append(Problem(field=name, message="Input should be text"))
             elif column.kind == "numeric" and not _is_numeric(column, columns[name]):
@@ -166,12 +167,17 @@ def _is_numeric(column: Column, values: Numbers | Texts) -> bool:
 
 def _wrong_lengths(columns: Columns, rows: int, max_rows: int) -> list[Problem]:
     problems = [
-        Problem(field=name, message=f"Send {rows} values, as for the others, not {len(values)}")
+        Problem(
+            field=name,
+            message=f"Send {rows} values, as for the others, not {len(values)}",
+            reason="length",
+        )
         for name, values in columns.items()
         if len(values) != rows
     ]
     if not 0 < rows <= max_rows:
-        problems.append(Problem(message=f"Send 1 to {max_rows} rows in one request, not {rows}"))
+        message = f"Send 1 to {max_rows} rows in one request, not {rows}"
+        problems.append(Problem(message=message, reason="length"))
     return problems
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from .. import settings
 from ..contract import Contract
 from ..errors import UserError
+from ..monitoring import metrics
 from ..monitoring.exporter import Exporter
 from ..project import Project
 from ..serving.champion import Reloader
@@ -80,7 +81,8 @@ async def _run(
     consumer = Consumer(contract, scorer, sink, tell, configured.max_body_bytes)
     await connect(stream, url)
     stream.subscribe(consumer.consume)
-    exporter = Exporter(configured.host, configured.metrics_port or 0)
+    exporter = Exporter(configured.host, configured.metrics_port or 0, configured.track)
+    metrics.publish_start()
     if configured.metrics_port:
         exporter.start()
     try:

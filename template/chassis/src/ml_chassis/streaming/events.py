@@ -130,7 +130,8 @@ class EventReader:
         except ValidationError as error:
             refused = explain(error)
             for problem in refused.refusal.problems:
-                metrics.count_problem((problem.field or "").removeprefix("row."), self._fields)
+                field = (problem.field or "").removeprefix("row.")
+                metrics.count_problem(field, problem.reason, self._fields)
             raise refused from None
         return Event(message.id, self._to_row(vars(message.row)), received)
 

@@ -143,7 +143,11 @@ def to_rows(columns: Mapping[str, Any], max_rows: int) -> list[dict[str, Any]]:
     lengths = {name: len(values) for name, values in columns.items()} if not problems else {}
     if len(set(lengths.values())) > 1:
         problems = [
-            Problem(field=name, message=f"The columns differ in length; this has {length}")
+            Problem(
+                field=name,
+                message=f"The columns differ in length; this has {length}",
+                reason="length",
+            )
             for name, length in lengths.items()
         ]
     if problems:

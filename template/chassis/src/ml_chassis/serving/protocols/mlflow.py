@@ -159,12 +159,17 @@ def _to_rows(
     if len(set(names)) != len(names):
         raise RefusedError(422, f"{INVALID} Two columns have the same name.")
     if unknown := [name for name in names if name not in features]:
-        problems = [Problem(field=name, message="There is no such feature") for name in unknown]
+        problems = [
+            Problem(field=name, message="There is no such feature", reason="unknown_field")
+            for name in unknown
+        ]
         raise RefusedError(422, f"{INVALID} A column is no feature.", problems)
     for number, row in enumerate(rows):
         if len(row) != len(names):
             message = f"Input should have {len(names)} values, one per column, not {len(row)}"
-            raise RefusedError(422, INVALID, [Problem(row=number, message=message)])
+            raise RefusedError(
+                422, INVALID, [Problem(row=number, message=message, reason="length")]
+            )
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
