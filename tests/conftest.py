@@ -11,6 +11,20 @@ from render.engines import ENGINES, commit_all, copy_template
 
 Render = Callable[..., Path]
 
+LONGEST = ("test_image", "test_tasks", "test_adopt", "test_project")
+"""Of tests/project; each but the last is done by one process."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process waits for another at the end."""
+
+    def place(item: pytest.Item) -> int:
+        if item.path.parent.name == "project":
+            return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        return len(LONGEST) + (1 if item.get_closest_marker("slow") else 2)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_home(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -22,20 +22,11 @@ LIBRARY = ROOT / "template" / "chassis"
 SECONDS = 1500  # of one test: a whole workflow, with an image, on a machine three times slower
 
 
-LONGEST = ("test_tasks", "test_image", "test_adopt", "test_project")
-
-
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give these tests more time, and keep in one process those that share a project."""
     item.add_marker(pytest.mark.timeout(SECONDS))
     if item.path.stem != "test_project":  # each of it makes its own
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no process waits for another at the end."""
-    order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+        item.add_marker(pytest.mark.xdist_group(f"project {item.path.stem}"))
 
 
 @pytest.fixture(scope="session")
