@@ -236,7 +236,7 @@ def test_the_tools_of_bentoml_pack_the_service_whole(
     (packed,) = tmp_path.glob("bentoml/bentos/*/*/src")
     files = {path.relative_to(packed).parts[0] for path in packed.rglob("*") if path.is_file()}
     assert files - {"bentofile.yaml"} == {
-        *("LICENSE", "README.md", "model_service", "models", "pyproject.toml")
+        *("LICENSE", "README.md", "model_service", "models", "pyproject.toml", "slo.yaml")
     }
     # As in the image that BentoML makes of it: nothing but what was packed is there.
     made = tmp_path / "environment"

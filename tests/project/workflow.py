@@ -28,10 +28,12 @@ RUNNER = "ubuntu-24.04"
 # Variables by which the environment of the test suite would leak into the project's.
 OURS = {"VIRTUAL_ENV", "UV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "PYTHONPATH", "MFLAGS"}
 
-# Files are equal in environments that hold the same: uv links them from its cache.
+# Files are equal in environments that hold the same: uv links them from its cache. And mypy keeps
+# the types of the libraries for all projects in one place, where two at once would mix up theirs.
 SHARING = """#!/bin/sh
 case " $* " in
 " sync "* | *" chassis train "* | *" pytest "*) ;;
+*" mypy "*) exec flock '{shared}.lock' '{uv}' "$@" ;;
 *) exec '{uv}' "$@" ;;
 esac
 '{uv}' "$@" || exit

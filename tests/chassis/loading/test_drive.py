@@ -76,12 +76,11 @@ def test_a_stall_is_charged_to_all_who_would_have_asked(
 
     outcomes = against(stalling, for_a_second).outcomes
 
-    slow = [each for each in outcomes if each.latency > 0.25]
     held = [each for each in outcomes if each.due < stall - 0.25]
     assert len(held) > RATE * 0.2
-    assert set(held) <= set(slow) < set(outcomes)
+    assert all(each.latency >= stall - each.due for each in held)
     late = sum(each.sent - each.due > 0.25 for each in outcomes)  # a busy machine makes a few so
-    assert late < len(slow) / 2  # it did not wait
+    assert late < len(held)  # it did not wait
 
 
 async def refuse_more(_: web.Request) -> web.Response:
