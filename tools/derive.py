@@ -1,7 +1,8 @@
 """Write what follows from copier.yml and from the code of the library.
 
 From copier.yml follow cookiecutter.json and the options table of README.md, from the library its
-page on settings and the table of objectives in that on sizing.
+pages on settings, metrics and public names and the table of objectives in that on sizing, and from
+the objectives of the template its alerts.
 
 python tools/derive.py            write both
 python tools/derive.py --check    only say whether they differ (exit code 1)
@@ -18,6 +19,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment
 
+from ml_chassis import slo
+from ml_chassis.monitoring import rules
 from ml_chassis.reference import library_pages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -186,7 +189,9 @@ def derived(root: Path) -> dict[Path, str]:
         raise SystemExit("README.md is missing; it holds the options table.")
     table = with_table(readme.read_text(encoding="utf-8"), options_table(config))
     pages = library_pages(root / "template" / "chassis" / "docs")
-    return {root / "cookiecutter.json": cookiecutter_json(config), readme: table, **pages}
+    template = root / "template"
+    alerts = {template / rules.PATH: rules.text(slo.read(template / slo.SLO))}
+    return {root / "cookiecutter.json": cookiecutter_json(config), readme: table, **pages, **alerts}
 
 
 def outdated(root: Path) -> list[str]:

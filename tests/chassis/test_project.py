@@ -134,7 +134,9 @@ def test_a_file_that_cannot_be_written_is_named(
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("place", ["~/models", "~me/models", "s3:/bucket/models"])
+@pytest.mark.parametrize(
+    "place", ["~/models", "~me/models", "$HOME/models", "s3:/bucket/models", "s3:models"]
+)
 def test_a_registry_that_would_be_a_folder_of_an_odd_name_is_refused(
     place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

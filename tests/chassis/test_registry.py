@@ -82,6 +82,18 @@ def test_a_promotion_can_be_rolled_back(root: Root) -> None:
         registry.rollback(CONTRACT, root, "worse, too")
 
 
+def test_rollbacks_go_back_as_the_promotions_came(root: Root) -> None:
+    first, second = two(root)
+    registry.promote(CONTRACT, root, first.version, "better after all")
+
+    undone = [registry.rollback(CONTRACT, root, "worse") for _ in range(2)]
+
+    assert undone == [second.version, first.version]
+    registry.promote(CONTRACT, root, first.version, "again")
+    with pytest.raises(RegistryError, match="No version was 'champion' before"):
+        registry.rollback(CONTRACT, root, "of one that was promoted twice")
+
+
 def test_who_changed_an_alias_when_and_why_is_kept(root: Root) -> None:
     first, second = two(root)
     registry.rollback(CONTRACT, root, "worse at JFK", "Kim")

@@ -29,6 +29,7 @@ DEPLOYMENT = Path("deploy/kubernetes/deployment.yaml")
         ("cpu_cores_limit: .*", "cpu_cores_limit: 0.1", "must not be below cpu_cores"),
         ("requests_per_second: .*", "requests_per_second: 0", "traffic.requests_per_second"),
         ("traffic:", "traffic: [", "slo.yaml"),
+        ("latency_p50_ms: 10", "latency_p50_ms: 2013-99-99", "slo.yaml"),
         ("budget:", "budgets:", "budgets: Extra inputs"),
     ],
 )

@@ -33,12 +33,12 @@ OURS = {"VIRTUAL_ENV", "UV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "PYTHONPATH"
 SHARING = """#!/bin/sh
 case " $* " in
 " sync "* | *" chassis train "* | *" pytest "*) ;;
-*" mypy "*) exec flock '{shared}.lock' '{uv}' "$@" ;;
+*" mypy "*) mkdir -p "$MYPY_CACHE_DIR"; exec flock "$MYPY_CACHE_DIR/lock" '{uv}' "$@" ;;
 *) exec '{uv}' "$@" ;;
 esac
 '{uv}' "$@" || exit
 cd .venv/lib/python3*/site-packages 2>/dev/null || exit 0
-shared='{shared}'/$(ls | cksum | tr ' ' -)
+shared='{shared}'/$(ls -d -- *.dist-info | cksum | tr ' ' -)
 if [ "$1" != sync ]; then
   mkdir -p "$shared"
   find . -name '*.pyc' -exec cp --link --no-clobber --parents -t "$shared" {{}} +

@@ -1,10 +1,9 @@
 """The counts of worker processes that ended are kept, their files are not; what is shown."""
 
+import fcntl
 import subprocess
 import sys
-from collections import deque
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
@@ -44,28 +43,51 @@ def test_ended_workers_are_added_up(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     }
 
 
-def test_bins_of_versions_that_were_served_long_ago_are_not_shown(
+def test_versions_that_were_served_long_ago_are_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
-    monkeypatch.setattr(metrics, "_recent", recent := deque[str](maxlen=3))
-    monkeypatch.setattr(metrics, "_series", Mock())
-    labels = ["version", "feature", "bin"]
-    file = MmapedDict(str(tmp_path / "counter_7.db"))
-    for version in ("v1", "v2", "v3", "v4", "v2"):  # the last was rolled back to
-        metrics.publish_bin(version, "seats", "missing", 0.5)
-        metrics.publish_model(version, 0, "none")
-        for family in ("model_service_feature_bin", "model_service_predictions"):
-            values = [version, "seats", "missing"]
-            file.write_value(mmap_key(family, f"{family}_total", labels, values, "Help."), 1.0, 0.0)
+    versions = ("v1", "v2", "v3", "v4", "v5")
+    for number, version in enumerate(versions):
+        per_version(tmp_path, "counter", "model_service_feature_bin", version, 1)
+        per_version(tmp_path, "counter", "model_service_predictions", version, 1)
+        created = "model_service_model_created_timestamp_seconds"
+        per_version(tmp_path, "gauge_mostrecent", created, version, number)
+        served = float(version == "v1")  # it was rolled back to
+        per_version(tmp_path, "gauge_livesum", "model_service_model_workers", version, served)
+
+    def shown(name: str) -> set[str]:
+        return {
+            each for each in versions for line in lines() if line.startswith(name) and each in line
+        }
+
+    assert shown("model_service_feature_bin_total") == {"v1", "v3", "v4", "v5"}
+    assert shown("model_service_predictions_total") == set(versions)
+
+
+def per_version(folder: Path, kind: str, family: str, version: str, value: float) -> None:
+    """Write a value of a version, as a worker does."""
+    name = f"{family}_total" if kind == "counter" else family
+    file = MmapedDict(str(folder / f"{kind}_7.db"))
+    file.write_value(mmap_key(family, name, ["version"], [version], "Help."), value, 1.0)
     file.close()
 
-    shown = [line for line in lines() if not line.startswith("#")]
 
-    assert list(recent) == ["v3", "v4", "v2"]
-    assert sum(line.startswith("model_service_feature_bin_total") for line in shown) == 3
-    assert sum(line.startswith("model_service_predictions_total") for line in shown) == 4
-    assert not any("feature_bin" in line and 'version="v1"' in line for line in shown)
+def test_a_process_that_holds_the_lock_for_long_stops_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    monkeypatch.setattr(metrics, "LOCK_SECONDS", 0.05)
+    write(tmp_path, "counter", 7, "rows_total", 7)
+
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        metrics.add_up_ended(7)
+        with pytest.raises(TimeoutError):
+            lines()
+
+    assert (tmp_path / "counter_7.db").exists()
+    assert 'rows_total{label="x"} 7.0' in lines()
 
 
 def test_each_series_of_the_service_has_its_track() -> None:

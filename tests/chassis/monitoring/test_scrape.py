@@ -1,6 +1,7 @@
 """What a running service shows to Prometheus, read by Prometheus' own tools."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -12,9 +13,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chassis.flights import CONTRACT
-from ml_chassis.monitoring import metrics
+from ml_chassis import slo
+from ml_chassis.monitoring import metrics, rules
 from ml_chassis.testing import Trained
+from waiting import wait_for
 
+SERIES = re.compile(r"\b(model_service_\w+)(?:\{(.*?)\})?")
+EQUAL = re.compile(r'(\w+)="(.*?)"')
 ROW = CONTRACT.example_row()
 
 
@@ -121,10 +126,10 @@ def test_calls_of_the_model_and_their_rows_are_counted(asked: httpx.Client) -> N
 def test_the_model_its_age_the_memory_and_the_start_are_shown(
     asked: httpx.Client, trained: Trained
 ) -> None:
-    found = scrape(asked)
-
     version = {"version": trained.manifest.version}
-    assert found.total("model_service_model_workers", **version) == 2
+    workers = "model_service_model_workers"
+    wait_for(lambda: scrape(asked).total(workers, **version) == 2, "both workers serve it")
+    found = scrape(asked)
     created = found.total("model_service_model_created_timestamp_seconds", **version)
     assert created == pytest.approx(trained.manifest.created_at.timestamp(), abs=1)
     assert 0 <= time.time() - found.total("model_service_start_time_seconds") < 3_600
@@ -137,3 +142,16 @@ def test_failures_are_there_before_the_first(asked: httpx.Client) -> None:
     for status in map(str, metrics.FAILURES):
         labels = frozenset({("route", "/predict"), ("status", status), ("track", "stable")})
         assert labels in found.samples["model_service_requests_total"]
+
+
+def test_what_the_rules_ask_for_is_shown(asked: httpx.Client) -> None:
+    shown = scrape(asked).samples
+    expressions = [
+        rule["expr"] for group in rules.rules(slo.read())["groups"] for rule in group["rules"]
+    ]
+
+    series = {found for each in expressions for found in SERIES.findall(each)}
+    assert len(series) >= 8
+    for name, matchers in series:
+        labels = dict(EQUAL.findall(matchers))
+        assert any(labels.items() <= dict(each).items() for each in shown[name]), (name, labels)

@@ -179,7 +179,7 @@ def test_a_challenger_that_wins_becomes_the_champion_and_its_log_says_why(renewe
     (run,) = Log(renewed.store).read()
     assert (run.kind, run.outcome) == ("retrain", result.challenger)
     assert registry.changes(renewed.models)[0].why == f"make retrain: {result.reason}"
-    assert re.match(f"log loss lower by .* than that of {first}, on", result.reason)
+    assert re.match(rf"log loss [+-]0\.\d+ \(.* to .*\) against that of {first}, on", result.reason)
     assert result.champion == first
     assert result.comparison
     assert 300 < result.comparison.rows <= LATER

@@ -25,7 +25,7 @@ GROUPS = {
     "Data and training": ("adopt", "data", "train", "retrain", "tune", "optimise", "runs"),
     "Serving": ("serve", "predict", "stream", "score", "load"),
     "Models": ("models", "promote", "rollback", "export"),
-    "Checks": ("docs", "contract"),
+    "Checks": ("docs", "rules", "contract"),
 }
 """The commands in the order in which the help shows them."""
 EXTRAS = {
@@ -180,7 +180,7 @@ def train() -> int:
 
 @main.command()
 def retrain() -> int:
-    """Train on new data; promote what beats the champion.
+    """Train on new data; promote what passes the gates beside the champion.
 
     Both are compared on the newest rows.
     """
@@ -329,6 +329,15 @@ def docs() -> int:
     from .reference import run
 
     return run(_project())
+
+
+@main.command()
+def rules() -> int:
+    """Write monitoring/rules.yaml, for Prometheus, from slo.yaml."""
+    from .monitoring.rules import run
+
+    _project()  # it is that of a project
+    return run()
 
 
 @main.command()

@@ -71,7 +71,8 @@ def _root_for(why: str, task: str) -> Root:
 def _named(root: Root, alias: str) -> Iterator[str]:
     named, *before = registry.history(root, alias)
     soon = "two" if storage.folder(root) else "twenty"
-    yield f"{named} is the {alias} now. Running services take it within {soon} seconds."
+    served = "Running services" if alias == CHAMPION else f"Services of MODEL_SERVICE_ALIAS={alias}"
+    yield f"{named} is the {alias} now. {served} take it within {soon} seconds."
     yield f"Before it: {', '.join(before) or 'nothing'}"
 
 
@@ -99,7 +100,8 @@ def _listed(contract: Contract, root: Root) -> Iterator[str]:
         told = (version, quality, manifest.estimator, places.get(version), schema)
         yield "  ".join(filter(None, told))
     if before := logs[CHAMPION][1:]:
-        yield f"\nchampions before, of {len(before)} the last {SHOWN}:"
+        last = f", the last {SHOWN} of {len(before)}" if len(before) > SHOWN else ""
+        yield f"\nchampions before{last}:"
         yield from map(_told, before[:SHOWN])
 
 

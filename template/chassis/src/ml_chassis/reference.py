@@ -121,7 +121,10 @@ def exported_metrics() -> str:
         "Metrics",
         "What `/metrics` shows, over all workers; each series also has the label `track`, from\n"
         f"`{PREFIX}TRACK`. The latencies of `slo.yaml` are bounds of buckets, so the share of\n"
-        "requests within them is exact. No client can add series: the second table bounds them.",
+        "requests within them is exact. No client can add series: the second table bounds them.\n"
+        "Probes, pages and `/metrics` itself are not counted, and of requests without a valid\n"
+        "key only how many. Metrics of sources are there once one was asked, those of messages\n"
+        "in `make stream`.",
         [
             *table(("metric", "type", "labels", "meaning"), rows),
             "",

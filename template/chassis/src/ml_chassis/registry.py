@@ -154,8 +154,8 @@ def promote(
     seen = storage.read_or_none(root, alias)
     log = _changes(root, alias, seen)
     named = [log[0].version, *log[0].before] if log else []
-    after = [version, *(old for old in named if old != version)]
-    _point(root, alias, seen, after, why, who)
+    # A version may stand there twice: a rollback goes back as the promotions came.
+    _point(root, alias, seen, [version, *named[named[:1] == [version] :]], why, who)
 
 
 def rollback(

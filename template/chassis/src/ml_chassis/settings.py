@@ -15,7 +15,7 @@ PREFIX = "MODEL_SERVICE_"
 MIN_KEY_LENGTH = 16
 NOT_KEPT = r"sqlite(\+\w+)?://((/(file:)?(:memory:)?)?(\?.*)?|.*mode=memory.*)"
 """Databases that are gone with the process."""
-NO_ADDRESS = r"~|\w+:/(?!/)"
+NO_ADDRESS = r"[~$]|\w{2,}:(?!//)"
 """What would be a folder of that name in this one, and is meant as another place."""
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 

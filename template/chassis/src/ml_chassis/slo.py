@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .errors import UserError, why
 
@@ -81,6 +81,8 @@ class Budget(_Section):
 class Slo(_Section):
     """The whole file."""
 
+    owner: str = ""
+    """Who is told when an objective is missed."""
     traffic: Traffic
     objectives: Objectives
     budget: Budget
@@ -95,5 +97,10 @@ def read(path: Path = SLO) -> Slo:
     """
     try:
         return Slo.model_validate(yaml.safe_load(path.read_text(encoding="utf-8-sig")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise SloError(f"{path}: {why(error)}") from None
+
+
+def seconds(milliseconds: float) -> float:
+    """Return seconds, as a person would write them: 2.1 / 1000 is 0.0021000000000000003."""
+    return float(f"{milliseconds / 1_000:.12g}")

@@ -44,8 +44,9 @@ rows = 100                        # of a call, by whose time variants are compar
 minimum_speedup = 1.2             # lower end of its interval
 maximum_loss = {loss}   # mean loss per row more than the full model, upper end
 maximum_batch_difference = {difference}   # change of an answer through other rows in the same call
-reason = "A tenth of the gain over the base rate may go for speed; calls may not share answers."
+reason = "No more goes for speed than a new champion may lose; calls may not share answers."
 """
+CHAMPION = "gain_over_champion"
 GATES = """\
 # Gates: what a model must reach before it may be served, from what the first one reached. What each
 # measures is said in docs/training.md of the chassis. Look at them, and ask for what you need.
@@ -81,6 +82,9 @@ def render(
         gates: What is asked.
     """
     known = tomlkit.parse(before).unwrap()
+    # A variant that may lose more would be chosen, and then refused beside the champion.
+    allowed = [-gate.minimum for gate in gates if gate.name == CHAMPION and gate.minimum]
+    loss = min([gain / 10, *allowed])
     parts = [
         "# YOURS: how the model is trained, and what it must achieve before it may be served.\n\n"
         f"seed = {known['seed']}\n",
@@ -90,7 +94,7 @@ def render(
         EVALUATION.format(min(100, max(20, rows // 30))),
         _retraining(split, rows),
         *([_tuning(known["tuning"])] if "tuning" in known else []),
-        OPTIMISATION.format(loss=_rounded(gain / 10), difference=_rounded(difference)),
+        OPTIMISATION.format(loss=_rounded(loss), difference=_rounded(difference)),
         GATES + "\n".join(_gate(gate) for gate in gates if gate.limit is not None),
         *(_not_asked(gate) for gate in gates if gate.limit is None),
     ]

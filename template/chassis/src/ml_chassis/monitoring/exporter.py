@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from . import metrics
@@ -25,9 +25,14 @@ def share(host: str, port: int) -> socket.socket:
 
 def show_metrics(track: str) -> Callable[[Request], Awaitable[Response]]:
     """Return what answers GET /metrics, over all worker processes."""
+    alone = asyncio.Lock()
 
     async def show(_: Request) -> Response:
-        content, media_type = metrics.render(track)
+        async with alone:  # one thread at a time: requests for predictions go on meanwhile
+            try:
+                content, media_type = await asyncio.to_thread(metrics.render, track)
+            except TimeoutError as error:
+                return PlainTextResponse(f"The counts cannot be read: {error}.\n", 503)
         return Response(content, media_type=media_type)
 
     return show

@@ -5,10 +5,9 @@ import logging
 import os
 import re
 import time
-from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
     values,
 )
@@ -29,6 +29,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
 from prometheus_client.values import MultiProcessValue
 
+disable_created_metrics()  # a series beside each counter, of which nobody asks
 LOGGER = logging.getLogger("model_service")
 
 PREFIX = "model_service_"
@@ -42,7 +43,9 @@ if FOLDER in os.environ:
     values.ValueClass = MultiProcessValue(lambda: _process["id"])
 
 REQUESTS = Counter(
-    "model_service_requests", "Requests answered, by route and HTTP status.", ["route", "status"]
+    "model_service_requests",
+    "Requests for predictions and of your own routes, by route and HTTP status.",
+    ["route", "status"],
 )
 FAILURES = (429, 500, 503, 504)
 """Statuses of requests that the service failed: an objective is about their share."""
@@ -74,7 +77,7 @@ INFERENCE = Histogram(
 )
 WAITING = Gauge(
     "model_service_waiting_requests",
-    "The most requests that waited for the model at once in the last second, of all workers.",
+    "The most requests that waited at once in the last second, summed over the workers.",
     multiprocess_mode="livesum",
 )
 WORKERS = Gauge(
@@ -97,7 +100,7 @@ START = Gauge(
 _started = time.time()
 
 PREDICTIONS = Counter(
-    "model_service_predictions", "Rows predicted, by version of the model.", ["version"]
+    "model_service_predictions", "Rows answered by the model, by its version.", ["version"]
 )
 DEGRADED = Counter(
     "model_service_degraded_predictions", "Rows answered by the fallback, by reason.", ["reason"]
@@ -111,7 +114,7 @@ UNAUTHORISED = Counter("model_service_unauthorised_requests", "Requests without 
 PER_BIN = ("model_service_feature_bin", "model_service_feature_reference_ratio")
 BINS = Counter(
     PER_BIN[0],
-    "Rows predicted, or a random share where they are very many, by version, feature and bin.",
+    "Rows that the model predicted, or a random share of very many, by version, feature and bin.",
     ["version", "feature", "bin"],
 )
 REFERENCE = Gauge(
@@ -151,8 +154,12 @@ MESSAGES = Counter(
 MEMORY = "model_service_memory_bytes"
 PER_VERSION = (*PER_BIN, *(each._name for each in (INFERENCE, WORKERS, CREATED)))
 """Shown of the versions that were served last alone, as each promotion adds series."""
-_recent = deque[str](maxlen=3)
-"""The versions that this process served last."""
+SHOWN_VERSIONS = 3
+"""Those that were trained last, of what was served; and what is served."""
+MEMORY_SECONDS = 5
+"""Between two looks at the memory, which takes milliseconds a process."""
+LOCK_SECONDS = 2
+"""A process that was stopped may hold the lock, and must not stop the others."""
 
 
 @cache
@@ -162,19 +169,21 @@ def _series(metric: MetricWrapperBase, *labels: str) -> Any:
 
 
 LABELS = {
-    "bin": "an interval or a category of a feature, and missing: 11, or 22, at most",
+    "bin": "of a number 10 intervals, with their upper ends, and `missing`; of a category its 20 "
+    "most frequent values, `other` and `missing`",
     "feature": "a feature, or `(prediction)`",
     "field": "a field of the schema, or `other`",
     "outcome": "`predicted`, `duplicate`, `dead_letter`",
     "reason": "of a degraded answer `no_model`, `error`, `not_finite`, `slow`; of a problem "
     "`missing`, `type`, `range`, `value`, `unknown_field`, `length`",
     "result": "`ok`, `paused`, or why it failed: 9 in all",
-    "route": "a path of the interface, a route of your own, or `other`",
+    "route": "a path of the interface or of your routes, as `/v2/models/{name}/infer`; of unknown "
+    "ones `/api/other`",
     "source": "another service that you ask",
     "state": "`live`, `last_known`, `too_old`, `missing`",
     "status": "of HTTP",
     "track": "`stable`, `canary` or `shadow`: a replica has one",
-    "version": "of the model; of its bins, calls and workers only the last three are shown",
+    "version": "of the model; only of predictions more than the last three are shown",
 }
 """What bounds the values of each label."""
 
@@ -201,7 +210,7 @@ def use_objectives(seconds: Iterable[float]) -> None:
 
 
 def publish_start() -> None:
-    """Publish when this service was started; a worker has that from the process that it copies."""
+    """Publish when this process was started, or the supervisor of which it is a copy."""
     START.set(_started)
 
 
@@ -212,20 +221,21 @@ def publish_route(route: str) -> None:
         _series(REQUESTS, route, str(status))
 
 
-def publish_model(version: str, created: float, before: str) -> None:
+def publish_model(version: str, created: float, loaded: bool, before: str | None) -> None:
     """Publish which version this worker serves.
 
     Args:
         version: The version.
         created: When it was trained, in Unix time.
+        loaded: Whether it can be used; else its fallback answers.
         before: The version that it served until now.
     """
-    _series(WORKERS, before).set(0)
-    _series(WORKERS, version).set(1)
+    if before:
+        _series(WORKERS, before).set(0)
+    _series(WORKERS, version).set(int(loaded))
     _series(CREATED, version).set(created)
-    if version in _recent:
-        _recent.remove(version)
-    _recent.append(version)
+    _series(PREDICTIONS, version)
+    _series(INFERENCE, version)
 
 
 def count_call(version: str, rows: int, seconds: float) -> None:
@@ -305,51 +315,69 @@ def render(track: str) -> tuple[bytes, str]:
         track: Stands as a label on each series of the service.
     """
     if FOLDER not in os.environ:
-        return generate_latest(_Shown(REGISTRY, track)), CONTENT_TYPE_LATEST
+        return generate_latest(_Shown(REGISTRY.collect(), track)), CONTENT_TYPE_LATEST
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     with _alone(Path(os.environ[FOLDER])):
-        return generate_latest(_Shown(registry, track)), CONTENT_TYPE_LATEST
+        found = list(registry.collect())
+    return generate_latest(_Shown(found, track)), CONTENT_TYPE_LATEST
 
 
 class _Shown(CollectorRegistry):
-    """The metrics of a registry with the track, and without versions that were served long ago.
+    """What was counted, with the track, and without versions that were served long ago.
 
     There are hundreds of series for each version, and what is published in a process stays in it.
     """
 
-    def __init__(self, registry: CollectorRegistry, track: str) -> None:
+    def __init__(self, found: Iterable[Metric], track: str) -> None:
         super().__init__()
-        self._registry, self._track = registry, track
+        self._found, self._track = list(found), {"track": track}
 
     def collect(self) -> Iterator[Metric]:
-        for metric in (*self._registry.collect(), _memory()):
+        versions = self._versions()
+        for metric in (*self._found, _memory()):
             samples: Iterable[Sample] = metric.samples
-            if _recent and metric.name in PER_VERSION:
-                samples = (each for each in samples if each.labels["version"] in _recent)
+            if versions and metric.name in PER_VERSION:
+                samples = (each for each in samples if each.labels["version"] in versions)
             if metric.name.startswith(PREFIX):
-                track = {"track": self._track}
-                samples = (each._replace(labels=each.labels | track) for each in samples)
+                samples = (each._replace(labels=each.labels | self._track) for each in samples)
             metric.samples = list(samples)
             yield metric
+
+    def _versions(self) -> set[str]:
+        """Return which are shown, whichever process is asked: from what all have published."""
+        values = {
+            metric.name: {each.labels["version"]: each.value for each in metric.samples}
+            for metric in self._found
+            if metric.name in {WORKERS._name, CREATED._name}
+        }
+        created = values.get(CREATED._name, {})
+        last = sorted(created, key=lambda version: -created[version])[:SHOWN_VERSIONS]
+        served = values.get(WORKERS._name, {})
+        return {*last, *(version for version, workers in served.items() if workers)}
 
 
 def _memory() -> Metric:
     """Return the proportional set size of all processes; without a sample where it is not known."""
+    words = "Memory of all processes of the service; what they share counts once."
+    metric = GaugeMetricFamily(MEMORY, words, value=_measured(int(time.time() / MEMORY_SECONDS)))
+    if not metric.samples[0].value:
+        metric.samples.clear()
+    return metric
+
+
+@lru_cache(1)
+def _measured(_: int) -> int:
+    """Return the bytes; the same while the argument is."""
     pids = {str(os.getpid())}
     if FOLDER in os.environ:
         files = Path(os.environ[FOLDER]).glob("*_*.db")
         pids |= {path.stem.rpartition("_")[2] for path in files}
-    found = [
+    return sum(
         int(kilobytes) * 1024
         for pid in pids
         for kilobytes in re.findall(r"^Pss: +(\d+) kB$", _of_process(pid), re.MULTILINE)
-    ]
-    words = "Memory of all processes of the service; what they share counts once."
-    metric = GaugeMetricFamily(MEMORY, words, value=sum(found))
-    if not found:
-        metric.samples.clear()
-    return metric
+    )
 
 
 def _of_process(pid: str) -> str:
@@ -362,23 +390,43 @@ def _of_process(pid: str) -> str:
 def add_up_ended(pid: int) -> None:
     """Add what a worker that ended has counted to what all of them have.
 
-    Its own files would stay, and fill the memory if workers went on dying.
+    Its own files would stay, and fill the memory if workers went on dying. They do stay, and count
+    on, where another process holds the lock for long.
     """
     folder = Path(os.environ[FOLDER])
-    with _alone(folder):
-        for path in folder.glob(f"*_{pid}.db"):
-            kind = path.name.partition("_")[0]
-            if kind != "gauge":  # those tell of workers that live
-                sums = MmapedDict(str(folder / f"{kind}_ended.db"))
-                for key, value, *_ in MmapedDict.read_all_values_from_file(str(path)):
-                    sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
-                sums.close()
-            path.unlink()
+    try:
+        with _alone(folder):
+            _add_up(folder, pid)
+    except TimeoutError as error:
+        LOGGER.warning("the counts of process %d stay apart: %s", pid, error)
+
+
+def _add_up(folder: Path, pid: int) -> None:
+    for path in folder.glob(f"*_{pid}.db"):
+        kind = path.name.partition("_")[0]
+        if kind != "gauge":  # those tell of workers that live
+            sums = MmapedDict(str(folder / f"{kind}_ended.db"))
+            for key, value, *_ in MmapedDict.read_all_values_from_file(str(path)):
+                sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
+            sums.close()
+        path.unlink()
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let no other process read the counts while they are moved: none must be missing or double."""
+    """Let no other process read the counts while they are moved: none must be missing or double.
+
+    Raises:
+        TimeoutError: another process holds the lock for long.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("another process holds their lock") from None
+                time.sleep(0.005)
         yield

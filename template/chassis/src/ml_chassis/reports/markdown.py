@@ -8,5 +8,5 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield "|".join(["", *("---" for _ in head), ""])
     for row in rows:
-        cells = (" ".join(cell.replace("|", "\\|").split()) for cell in row)
+        cells = (" ".join(cell.replace("|", "\\|").splitlines()) for cell in row)
         yield f"| {' | '.join(cells)} |"

@@ -20,7 +20,7 @@ from flatbuffers import number_types as types
 from flatbuffers.table import Table as Flat
 
 from ..contract import Contract
-from .messages import INVALID, Problem, RefusedError, require_few
+from .messages import INVALID, Problem, Reason, RefusedError, require_few
 from .table import Columns, Numbers, Texts
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -208,7 +208,7 @@ def _field(contract: Contract, table: Flat) -> Field:
     offset = table.Offset(_slot(0))
     name = table.String(offset + table.Pos).decode() if offset else ""
     if name not in contract.by_name:  # at once, and without all of a name that may be of any length
-        raise _refusal(name[:MAX_NAME], "There is no such feature")
+        raise _refusal(name[:MAX_NAME], "There is no such feature", "unknown_field")
     kind = table.GetSlot(_slot(2), 0, types.Uint8Flags)
     dtype = ""
     if kind == INT:
@@ -239,8 +239,8 @@ def _integers(table: Flat) -> str:
     return f"<{'i' if signed else 'u'}{width // 8}"
 
 
-def _refusal(name: str, message: str) -> RefusedError:
-    return RefusedError(422, INVALID, [Problem(field=name, message=message)])
+def _refusal(name: str, message: str, reason: Reason = "type") -> RefusedError:
+    return RefusedError(422, INVALID, [Problem(field=name, message=message, reason=reason)])
 
 
 def _read_batch(

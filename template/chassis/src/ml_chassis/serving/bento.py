@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bentoml
+from fastapi.routing import APIRoute
 
 from .. import settings, slo
 from ..errors import UserError
@@ -61,6 +62,9 @@ def create_service(project: Project) -> Any:
         served = load(contract, prepare(configured), configured.alias)
         runtime = Runtime(contract, configured)
         web = project.create_web(runtime)
+        for route in web.routes if web else ():
+            if isinstance(route, APIRoute):
+                metrics.publish_route(f"{WEB}{route.path}")
     except UserError as error:
         raise SystemExit(f"The service cannot start. {error}") from None
     hot = endpoints(runtime)
@@ -85,8 +89,6 @@ def create_service(project: Project) -> Any:
         def __init__(self) -> None:
             """Load the model in the worker."""
             runtime.load()
-            for endpoint in hot.values():
-                endpoint.publish()
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def start(self) -> None:
@@ -120,4 +122,4 @@ def _latencies() -> list[float]:
     if not slo.SLO.exists():
         return []
     objectives = slo.read().objectives
-    return [objectives.latency_p50_ms / 1_000, objectives.latency_p99_ms / 1_000]
+    return [slo.seconds(objectives.latency_p50_ms), slo.seconds(objectives.latency_p99_ms)]

@@ -88,7 +88,8 @@ class Reloader:
             replaced.flush()
         if model.created:
             created = model.created.timestamp()
-            metrics.publish_model(model.version, created, self._scorer.model.version)
+            before = self._scorer.model.version if self._scorer.model.created else None
+            metrics.publish_model(model.version, created, model.predictor is not None, before)
         if model.drift:
             model.drift.publish()
         self._scorer.use(model)

@@ -70,10 +70,7 @@ class Endpoint:
         self._handler = handler
         self._wording = wording
         self._methods = methods
-
-    def publish(self) -> None:
-        """Publish its counts at zero."""
-        metrics.publish_route(self._route)
+        metrics.publish_route(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -78,5 +78,5 @@ def _comparison(by: Measures, found: Comparison) -> Iterator[Markup]:
         ),
     )
     yield Markup(
-        "<p>The challenger's {} is lower by <b>{}</b>; paired test, p = {:.2g}.</p>"
+        "<p>The challenger's gain in {} is <b>{}</b>; paired test, p = {:.2g}.</p>"
     ).format(by.loss_words, found.gain, found.p_value)

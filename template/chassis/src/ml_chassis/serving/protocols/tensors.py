@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...contract import Column
-from ..messages import INVALID, Problem, RefusedError
+from ..messages import INVALID, Problem, Reason, RefusedError
 from ..table import Columns, Numbers, Texts
 
 NUMERIC = {"BOOL": "?", "INT32": "<i4", "INT64": "<i8", "FP32": "<f4", "FP64": "<f8"}
@@ -164,8 +164,8 @@ def _to_array(tensor: InferInput, data: list[Any]) -> npt.NDArray[Any]:
 
 def _require_length(tensor: InferInput, rows: int, length: int) -> None:
     if length != rows:
-        raise _wrong(tensor, f"The shape says {rows} values, not {length}")
+        raise _wrong(tensor, f"The shape says {rows} values, not {length}", "length")
 
 
-def _wrong(tensor: InferInput, message: str) -> RefusedError:
-    return RefusedError(422, INVALID, [Problem(field=tensor.name, message=message)])
+def _wrong(tensor: InferInput, message: str, reason: Reason = "type") -> RefusedError:
+    return RefusedError(422, INVALID, [Problem(field=tensor.name, message=message, reason=reason)])

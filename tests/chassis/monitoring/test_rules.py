@@ -1,0 +1,247 @@
+"""Alerts fire when they should and are silent when they should, in Prometheus' own test tool."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chassis.copies import edit
+from ml_chassis import slo
+from ml_chassis.monitoring import rules
+
+HOURS = 60
+"""Minutes."""
+STATED = slo.read()
+ERRORS, LATENCY, DEGRADED = "ModelServiceErrors", "ModelServiceLatency", "ModelServiceDegraded"
+PAGE, TICKET = "page", "ticket"
+BOTH = {(ERRORS, PAGE), (ERRORS, TICKET)}
+"""What is sudden has soon used up a day's part of the budget, too."""
+
+Series = dict[str, str]
+"""The values of a series, in the notation of promtool, by its name and labels."""
+
+
+def stated(**objectives: float) -> slo.Slo:
+    """Return slo.yaml with other objectives."""
+    changed = STATED.objectives.model_copy(update=objectives)
+    return STATED.model_copy(update={"objectives": changed})
+
+
+def grows(*phases: tuple[float, int]) -> str:
+    """Return a counter that grows by so much in each of so many minutes, and then otherwise."""
+    values, reached = [], 0.0
+    for each, minutes in phases:
+        values.append(f"{reached:g}+{each:g}x{minutes - 1}")
+        reached += each * minutes
+    return " ".join(values)
+
+
+def labelled(name: str, **labels: str) -> str:
+    """Return the name of a series of the service."""
+    given = {"job": "service", "track": "stable", **labels}
+    return name + "{" + ",".join(f'{key}="{value}"' for key, value in given.items()) + "}"
+
+
+def requests(good: str, bad: str, status: str = "503") -> Series:
+    """Return how many requests are answered, and how many fail."""
+    name = "model_service_requests_total"
+    return {
+        labelled(name, route="/predict", status="200"): good,
+        labelled(name, route="/predict", status=status): bad,
+    }
+
+
+def latency(requests: str, quick: str) -> Series:
+    """Return how many requests are answered, and how many in time."""
+    name = "model_service_request_duration_seconds"
+    return {
+        labelled(f"{name}_count", route="/predict"): requests,
+        labelled(f"{name}_bucket", route="/predict", le="0.05"): quick,
+    }
+
+
+def predictions(model: str, fallback: str) -> Series:
+    """Return how many predictions are the model's, and how many the fallback's."""
+    return {
+        labelled("model_service_predictions_total", version="v1"): model,
+        labelled("model_service_degraded_predictions_total", reason="slow"): fallback,
+    }
+
+
+def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
+    promtool("check", "rules", write(tmp_path, STATED))
+
+
+@pytest.mark.parametrize(
+    ("series", "fired"),
+    [
+        (requests(grows((600, 400)), grows((0.3, 400))), set()),
+        (requests(grows((600, 400)), grows((0, 350), (120, 50))), BOTH),
+        (requests(grows((600, 400)), grows((0, 350), (120, 50)), "429"), BOTH),
+        (requests(grows((600, 400)), grows((0, 350), (120, 50)), "422"), set()),
+        (requests(grows((600, 400)), grows((0, 300), (120, 50), (0, 50))), {(ERRORS, TICKET)}),
+        (requests(grows((0.1, 400)), grows((0, 350), (0.1, 50))), set()),
+        (latency(grows((600, 400)), grows((599, 400))), set()),
+        (
+            latency(grows((600, 400)), grows((600, 350), (300, 50))),
+            {(LATENCY, PAGE), (LATENCY, TICKET)},
+        ),
+        (predictions(grows((600, 400)), grows((1, 400))), set()),
+        (
+            predictions(grows((600, 350), (0, 50)), grows((0, 350), (600, 50))),
+            {(DEGRADED, PAGE), (DEGRADED, TICKET)},
+        ),
+        ({labelled("model_service_memory_bytes"): "450000000x400"}, set()),
+        (
+            {labelled("model_service_memory_bytes"): "500000000x400"},
+            {("ModelServiceMemory", TICKET)},
+        ),
+    ],
+    ids=[
+        *("few fail", "many fail", "many are turned away", "many are refused"),
+        *("many failed and do no more", "all of a handful fail"),
+        *("few are slow", "many are slow", "few are the fallback's", "all are the fallback's"),
+        *("memory is within", "memory is near its limit"),
+    ],
+)
+def test_what_fires_after_some_hours(
+    series: Series, fired: set[tuple[str, str]], tmp_path: Path
+) -> None:
+    assert_fires(tmp_path, STATED, series, 395, fired)
+
+
+def test_a_slow_burn_is_a_ticket_and_wakes_nobody(tmp_path: Path) -> None:
+    minutes = 4 * 24 * HOURS
+    series = requests(grows((600, minutes)), grows((2.4, minutes)))  # four times the budget
+
+    assert_fires(tmp_path, STATED, series, minutes - 5, {(ERRORS, TICKET)})
+
+
+def test_another_objective_is_another_alert(tmp_path: Path) -> None:
+    series = requests(grows((600, 400)), grows((0, 350), (120, 50)))
+
+    assert_fires(tmp_path, stated(error_share=0.4), series, 395, set())
+    assert rules.text(stated(error_share=0.4)) != rules.text(STATED)
+
+
+def test_of_a_large_budget_an_alert_can_fire_too(tmp_path: Path) -> None:
+    series = predictions(grows((600, 350), (0, 50)), grows((0, 350), (600, 50)))
+
+    assert_fires(tmp_path, stated(degraded_share=0.2), series, 395, {(DEGRADED, PAGE)})
+
+
+def test_a_service_that_is_not_seen_wakes_somebody(tmp_path: Path) -> None:
+    started = {labelled("model_service_start_time_seconds"): "1x30 _x30"}
+
+    assert_fires(tmp_path, STATED, started, 25, set(), alive=False)
+    assert_fires(tmp_path, STATED, started, 50, {("ModelServiceAbsent", PAGE)}, alive=False)
+
+
+def test_tracks_are_judged_apart(tmp_path: Path) -> None:
+    good = requests(grows((6_000, 400)), grows((0, 400)))
+    bad = requests(grows((6, 400)), grows((0, 350), (6, 50)))
+    canary = {name.replace("stable", "canary"): values for name, values in bad.items()}
+
+    assert_fires(tmp_path, STATED, good | canary, 395, BOTH)
+
+
+def test_the_rules_of_a_project_are_held_to_its_objectives_and_its_runbook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("slo.yaml", "monitoring/rules.yaml", "docs/runbook.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert rules.problems() == []
+
+    edit(tmp_path / "slo.yaml", {"error_share: 0.001": "error_share: 0.002"})
+    edit(tmp_path / "docs/runbook.md", {"## ModelServiceMemory": "## Memory"})
+    assert rules.problems() == [
+        "monitoring/rules.yaml is not that of slo.yaml: run `make rules`",
+        "docs/runbook.md has no section `## ModelServiceMemory`",
+    ]
+
+    assert rules.run() == 0
+    assert rules.problems() == ["docs/runbook.md has no section `## ModelServiceMemory`"]
+    (tmp_path / "slo.yaml").write_text("[")
+    assert rules.run() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("No rules were written. slo.yaml: ")
+    (tmp_path / "monitoring/rules.yaml").unlink()
+    assert "slo.yaml" in rules.problems()[0]
+
+
+def test_the_owner_is_told(tmp_path: Path) -> None:
+    owners = {
+        rule["labels"].get("owner")
+        for rule in rules.rules(STATED.model_copy(update={"owner": "team"}))["groups"][-1]["rules"]
+    }
+    assert owners == {"team"}
+    promtool("check", "rules", write(tmp_path, STATED.model_copy(update={"owner": ""})))
+
+
+def test_the_test_can_fail(tmp_path: Path) -> None:
+    series = requests(grows((600, 400)), grows((0, 350), (120, 50)))
+
+    with pytest.raises(AssertionError, match=ERRORS):
+        assert_fires(tmp_path, STATED, series, 395, set())
+
+
+def write(folder: Path, objectives: slo.Slo) -> Path:
+    """Write the rules."""
+    path = folder / "rules.yaml"
+    path.write_text(rules.text(objectives))
+    return path
+
+
+def assert_fires(
+    folder: Path,
+    objectives: slo.Slo,
+    series: Series,
+    minute: int,
+    fired: set[tuple[str, str]],
+    *,
+    alive: bool = True,
+) -> None:
+    """Fail unless these alerts fire at a minute, and no others."""
+    if alive:
+        series = {**series, labelled("model_service_start_time_seconds"): f"1x{minute + 1}"}
+    found: dict[str, Any] = {
+        "rule_files": [str(write(folder, objectives))],
+        "evaluation_interval": "5m",  # of less the test takes long
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": name, "values": values} for name, values in series.items()
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": 'max by (alertname, severity) (ALERTS{alertstate="firing"})',
+                        "eval_time": f"{minute}m",
+                        "exp_samples": [
+                            {"labels": f'{{alertname="{name}",severity="{severity}"}}', "value": 1}
+                            for name, severity in sorted(fired)
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    path = folder / "test.yaml"
+    path.write_text(yaml.safe_dump(found))
+    promtool("test", "rules", path)
+
+
+def promtool(*arguments: str | Path) -> None:
+    """Run the tool, which must be content."""
+    tool = shutil.which("promtool")
+    if tool is None:
+        assert "REQUIRE_SERVERS" not in os.environ, "there is no promtool"
+        pytest.skip("ALERTS ARE NOT TESTED: there is no promtool")
+    done = subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
