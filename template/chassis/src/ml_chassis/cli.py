@@ -180,7 +180,7 @@ def train() -> int:
 
 @main.command()
 def retrain() -> int:
-    """Train on new data; promote what passes the gates beside the champion.
+    """Train on new data; promote what passes the gates.
 
     Both are compared on the newest rows.
     """

@@ -114,7 +114,7 @@ def rules(slo: Slo) -> dict[str, Any]:
     alerts = [*_burning(found), *_others(slo)]
     if slo.owner:
         for each in alerts:
-            each["labels"]["owner"] = slo.owner
+            each["labels"]["owner"] = _Quoted(slo.owner)
     return {
         "groups": [
             {"name": "model_service_indicators", "rules": [*_recorded(found)]},
@@ -128,6 +128,10 @@ def text(slo: Slo) -> str:
     return NOTE + yaml.dump(rules(slo), Dumper=_Dumper, sort_keys=False, width=1_000)
 
 
+class _Quoted(str):
+    """Text of somebody else, which may look like another type of YAML."""
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes text of several lines as such."""
 
@@ -137,7 +141,12 @@ def _several_lines(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+def _in_quotes(dumper: _Dumper, text: _Quoted) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
 _Dumper.add_representer(str, _several_lines)
+_Dumper.add_representer(_Quoted, _in_quotes)
 
 
 def problems() -> list[str]:
