@@ -313,6 +313,9 @@ def render(track: str) -> tuple[bytes, str]:
 
     Args:
         track: Stands as a label on each series of the service.
+
+    Raises:
+        TimeoutError: another process holds the counts for long.
     """
     if FOLDER not in os.environ:
         return generate_latest(_Shown(REGISTRY.collect(), track)), CONTENT_TYPE_LATEST
