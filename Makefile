@@ -33,7 +33,7 @@ nightly: export NIGHTLY = 1
 nightly: test ## all tests, with every combination of answers and full soaks: hours
 
 quick: lint ## what a contributor runs all day: two minutes
-	$(RUN) pytest tests/render tests/chassis -n 2 -m "not slow"
+	$(RUN) pytest tests/render tests/chassis -n 3 -m "not slow"
 
 chassis: $(UV) ## tests of the library
 	$(RUN) pytest tests/chassis -n 3 # they often wait for others
