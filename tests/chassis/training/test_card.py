@@ -10,8 +10,8 @@ from ml_chassis.reference import END
 from ml_chassis.testing import Trained
 from ml_chassis.training import card, report
 from ml_chassis.training.candidate import Candidate
-from ml_chassis.training.card import BEGIN, CARD, CHAMPION, INPUTS, inputs
-from ml_chassis.training.config import read
+from ml_chassis.training.card import BEGIN, CARD, INPUTS, inputs
+from ml_chassis.training.config import GAIN_OVER_CHAMPION, read
 from ml_chassis.training.train import prepare
 
 
@@ -41,7 +41,9 @@ def test_training_writes_its_part_of_the_card_and_leaves_the_rest(
     assert text.endswith(f"{END}By hand, too.\n")
     assert "Old." not in text
     assert text.count(inputs(trained.manifest)) == 1
-    assert all(f"`{gate.name}`" in text for gate in candidate.gates if gate.name != CHAMPION)
+    assert all(
+        f"`{gate.name}`" in text for gate in candidate.gates if gate.name != GAIN_OVER_CHAMPION
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,17 @@ from ml_chassis.registry import CHALLENGER
 from ml_chassis.training import comparison
 from ml_chassis.training import log as log_module
 from ml_chassis.training import retrain as module
-from ml_chassis.training.config import EvaluationConfig, Limit, RetrainingConfig, TrainingConfig
+from ml_chassis.training.config import (
+    GAIN_OVER_CHAMPION,
+    EvaluationConfig,
+    Limit,
+    RetrainingConfig,
+    TrainingConfig,
+)
 from ml_chassis.training.config import read as read_config
 from ml_chassis.training.log import Log
 from ml_chassis.training.result import Result
-from ml_chassis.training.retrain import GAIN, retrain
+from ml_chassis.training.retrain import retrain
 from ml_chassis.training.train import prepare, register
 
 pytestmark = pytest.mark.slow
@@ -37,8 +43,8 @@ FEATURES = CONTRACT.features
 ROWS = 3_000
 LATER = 500
 """Flights of the sample that come after the champion was trained."""
-WINS = {GAIN: Limit(minimum=-1, reason="whatever it is like")}
-LOSES = {GAIN: Limit(minimum=1, reason="more than anybody can")}
+WINS = {GAIN_OVER_CHAMPION: Limit(minimum=-1, reason="whatever it is like")}
+LOSES = {GAIN_OVER_CHAMPION: Limit(minimum=1, reason="more than anybody can")}
 FAILS = {"auc": Limit(minimum=0.99, reason="too much to ask")}
 
 # Each run is a process that kills itself where it would call a function.
@@ -209,7 +215,7 @@ def test_a_challenger_that_loses_stays_one_and_is_not_tried_again(renewed: Proje
     again = renewed.retrain(LOSES)
 
     assert refused.outcome == "refused"
-    assert GAIN in refused.reason
+    assert GAIN_OVER_CHAMPION in refused.reason
     assert registry.history(renewed.models) == first
     assert registry.history(renewed.models, CHALLENGER) == [refused.challenger]
     assert again.outcome == "nothing_new"

@@ -9,6 +9,7 @@ from typing import Any
 
 import tomlkit
 
+from ..training.config import GAIN_OVER_CHAMPION
 from .gates import Asked
 
 STEPS = 600
@@ -46,7 +47,6 @@ maximum_loss = {loss}   # mean loss per row more than the full model, upper end
 maximum_batch_difference = {difference}   # change of an answer through other rows in the same call
 reason = "No more goes for speed than a new champion may lose; calls may not share answers."
 """
-CHAMPION = "gain_over_champion"
 GATES = """\
 # Gates: what a model must reach before it may be served, from what the first one reached. What each
 # measures is said in docs/training.md of the chassis. Look at them, and ask for what you need.
@@ -83,7 +83,7 @@ def render(
     """
     known = tomlkit.parse(before).unwrap()
     # A variant that may lose more would be chosen, and then refused beside the champion.
-    allowed = [-gate.minimum for gate in gates if gate.name == CHAMPION and gate.minimum]
+    allowed = [-gate.minimum for gate in gates if gate.name == GAIN_OVER_CHAMPION and gate.minimum]
     loss = min([gain / 10, *allowed])
     parts = [
         "# YOURS: how the model is trained, and what it must achieve before it may be served.\n\n"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..contract import Contract
+from ..training.config import GAIN_OVER_CHAMPION
 from ..training.evaluation import Evaluation
 from . import AdoptError
 
@@ -104,7 +105,7 @@ def _gains(contract: Contract, evaluation: Evaluation, scale: float) -> Iterator
     least = 0.005 if contract.task != "regression" else 0.01 * scale**2
     reason = "A new model may not be worse than the one that is served, at the lower end of the "
     reason += f"interval; by {chance:.2g} two models on these rows differ by chance."
-    yield Asked("gain_over_champion", reason, minimum=-round_up(max(least, chance)))
+    yield Asked(GAIN_OVER_CHAMPION, reason, minimum=-round_up(max(least, chance)))
 
 
 def _calibration(error: float, scale: float) -> Asked:

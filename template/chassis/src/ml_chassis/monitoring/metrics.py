@@ -49,6 +49,7 @@ REQUESTS = Counter(
 )
 FAILURES = (429, 500, 503, 504)
 """Statuses of requests that the service failed: an objective is about their share."""
+DURATION = "model_service_request_duration_seconds"
 _objectives = set[float]()
 
 
@@ -57,7 +58,7 @@ def _duration() -> Histogram:
     """Return the latency of requests; it is made when all its buckets are known."""
     usual = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
     return Histogram(
-        "model_service_request_duration_seconds",
+        DURATION,
         "Time from the headers of a request to its answer.",
         ["route"],
         buckets=sorted({*usual, *_objectives}),
@@ -186,6 +187,11 @@ LABELS = {
     "version": "of the model; only of predictions more than the last three are shown",
 }
 """What bounds the values of each label."""
+
+
+def series_of(metric: Counter | Gauge) -> str:
+    """Return the name of the series of a metric, as rules ask for it."""
+    return f"{metric._name}_total" if isinstance(metric, Counter) else metric._name
 
 
 def described() -> list[Metric]:

@@ -72,11 +72,11 @@ class Indicator(NamedTuple):
 def indicators(slo: Slo) -> Iterator[Indicator]:
     """Yield what the objectives are about."""
     failed = "|".join(["5..", *(str(status) for status in metrics.FAILURES if status < 500)])
-    requests, duration = "model_service_requests_total", "model_service_request_duration_seconds"
+    requests, duration = metrics.series_of(metrics.REQUESTS), metrics.DURATION
     limit = floatToGoString(seconds(slo.objectives.latency_p99_ms))
     predicted, degraded = (
-        _rate("model_service_predictions_total"),
-        _rate("model_service_degraded_predictions_total"),
+        _rate(metrics.series_of(metrics.PREDICTIONS)),
+        _rate(metrics.series_of(metrics.DEGRADED)),
     )
     yield Indicator(
         "request_errors:ratio",
@@ -198,7 +198,7 @@ def _burns(indicator: Indicator, burn: Burn) -> str:
 def _others(slo: Slo) -> Iterator[dict[str, Any]]:
     yield _alert(
         "ModelServiceAbsent",
-        "absent(model_service_start_time_seconds)",
+        f"absent({metrics.series_of(metrics.START)})",
         "page",
         "No replica of the service is seen: whether requests are answered is not known.",
         wait="5m",
@@ -206,7 +206,7 @@ def _others(slo: Slo) -> Iterator[dict[str, Any]]:
     memory = slo.budget.memory_mib * 2**20
     yield _alert(
         "ModelServiceMemory",
-        f"model_service_memory_bytes > {MEMORY_SHARE} * {memory}",
+        f"{metrics.MEMORY} > {MEMORY_SHARE} * {memory}",
         "ticket",
         "A replica uses {{ $value | humanize1024 }}B of memory; "
         f"at {slo.budget.memory_mib} MiB it is killed.",

@@ -11,7 +11,7 @@ from ..reference import fill
 from ..registry import Manifest
 from ..reports.markdown import table
 from .candidate import Candidate
-from .config import TrainingConfig
+from .config import GAIN_OVER_CHAMPION, TrainingConfig
 from .evaluation import Slice
 from .gates import Gate
 from .measures import Measures, measures_of
@@ -25,8 +25,6 @@ TREATMENT: dict[Task, str] = {
     "multiclass": "accuracy",
     "regression": "mean error",
 }
-CHAMPION = "gain_over_champion"
-"""Not in the card: it tells of the champion before, and nothing of this one."""
 
 
 def write(
@@ -114,7 +112,8 @@ def _lines(config: TrainingConfig, candidate: Candidate, manifest: Manifest) -> 
     yield ""
     yield "## Gates"
     yield ""
-    gates = [gate for gate in candidate.gates if gate.name != CHAMPION]
+    # That tells of the champion before, and nothing of this one.
+    gates = [gate for gate in candidate.gates if gate.name != GAIN_OVER_CHAMPION]
     yield from table(("gate", "threshold", "measured", "reason"), map(_gate, gates))
 
 

@@ -25,13 +25,14 @@ from .decision import Decision
 CONFIG = Path("training.toml")
 
 QUALITIES = ("auc", "r2")
+GAIN_OVER_CHAMPION = "gain_over_champion"
 MEASURES = (
     "refused_share",
     *QUALITIES,
     "calibration_error",
     "gain_over_base_rate",
     "gain_over_simple_model",
-    "gain_over_champion",
+    GAIN_OVER_CHAMPION,
     *(f"worst_slice_{quality}" for quality in QUALITIES),
     "fairness_gap",
     "decay",
@@ -51,7 +52,7 @@ RANGES = {
 """What measures can be, where not any number: a gate outside is never met, or always."""
 BOUNDS = {
     "gain_over_base_rate": "lower",
-    "gain_over_champion": "lower",
+    GAIN_OVER_CHAMPION: "lower",
     **{f"worst_slice_{quality}": "upper" for quality in QUALITIES},
 }
 """Measures that are an end of a 95 % interval, so that chance neither passes nor fails a model."""

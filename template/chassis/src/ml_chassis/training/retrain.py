@@ -29,7 +29,7 @@ from ..storage import Root
 from . import card, estimator, report, retraining_report
 from .candidate import Candidate
 from .comparison import compare
-from .config import TrainingConfig, read
+from .config import GAIN_OVER_CHAMPION, TrainingConfig, read
 from .dataset import fingerprint, to_dataset
 from .gates import judge
 from .log import Log, Run, describe_run, environment, open_log
@@ -41,7 +41,6 @@ from .train import fit, made_from, packages, split, step
 
 FOLDER = Path("build/retraining")
 STEPS = 7
-GAIN = "gain_over_champion"
 MISSED = "failed "
 RECENT = 50
 """Versions among which one of the same data is looked for."""
@@ -264,7 +263,7 @@ def _train(
     candidate = fit(config, split(config, store, STEPS), models, STEPS)
     write(FOLDER / "training.html", report.render(config, candidate))
     result.gates = candidate.gates
-    if failed := [gate.name for gate in candidate.failed if gate.name != GAIN]:
+    if failed := [gate.name for gate in candidate.failed if gate.name != GAIN_OVER_CHAMPION]:
         log.add(_run(config.project, candidate, f"{MISSED}{', '.join(failed)}", begun))
         result.end("refused", f"the model does not meet {', '.join(failed)}")
         return None
@@ -299,7 +298,9 @@ def _challenge(
 ) -> None:
     """Compare the challenger with the champion, and promote it or say why not."""
     version = result.challenger = challenger.version
-    measures = {name: value for name, value in challenger.metrics.items() if name != GAIN}
+    measures = {
+        name: value for name, value in challenger.metrics.items() if name != GAIN_OVER_CHAMPION
+    }
     contract = config.project.contract
     _name_challenger(contract, models, challenger)
     if champion:
@@ -310,7 +311,7 @@ def _challenge(
         result.comparison = compare(
             newest, *(each.predict(newest.numeric, newest.categorical) for each in predictors)
         )
-        measures[GAIN] = result.comparison.gain.low
+        measures[GAIN_OVER_CHAMPION] = result.comparison.gain.low
     result.gates = judge(measures, config.gates)
     failed = ", ".join(str(gate) for gate in result.gates if gate.passed is False)
     if failed:
