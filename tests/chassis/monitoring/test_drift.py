@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from chassis.flights import CONTRACT
+from ml_chassis.contract import Categorical, Numeric
 from ml_chassis.monitoring.drift import (
     LEVELS,
     MAX_GATHERED_ROWS,
@@ -17,6 +18,7 @@ from ml_chassis.monitoring.drift import (
     NumericBins,
     NumericTable,
     Reference,
+    Values,
 )
 
 CATEGORICAL = CONTRACT.categorical
@@ -80,6 +82,33 @@ def test_rare_and_missing_texts_have_a_bin() -> None:
     assert sum(bins.share) == pytest.approx(1)
 
 
+def rows_of(numbers: np.random.Generator, shift: float = 0) -> tuple[Numeric, Categorical, Values]:
+    """Return rows and predictions for them."""
+    numeric = numbers.normal(shift, 1, (1_000, len(NUMERIC))).astype(np.float32)
+    categorical = numbers.choice(["a", "b", "c"], (1_000, len(CATEGORICAL))).astype(object)
+    return numeric, categorical, numeric[:, 0]
+
+
+def test_a_challenger_keeps_the_bins_of_the_champion_while_they_tell_rows_apart() -> None:
+    random = np.random.default_rng(0)
+    champion = Reference.fit(CONTRACT, *rows_of(random))
+    alike, shifted = rows_of(random, 0.1), rows_of(random, 2)
+    shifted[1][:, 0] = random.choice(["d", "e"], 1_000)
+
+    kept = Reference.fit(CONTRACT, *alike, champion)
+    for name, bins in kept.bins.items():
+        assert bins.names == champion.bins[name].names
+        assert bins.share != champion.bins[name].share
+        assert sum(bins.share) == pytest.approx(1)
+    counted = kept.count(CONTRACT, *alike)
+    assert kept.numeric[NUMERIC[1]].share == pytest.approx(counted[NUMERIC[1]] / 1_000)
+
+    new = Reference.fit(CONTRACT, *shifted, champion)
+    assert new.numeric == Reference.fit(CONTRACT, *shifted).numeric
+    assert new.categorical[CATEGORICAL[0]].levels == ["d", "e"]
+    assert new.categorical[CATEGORICAL[1]].levels == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("rows", [1, MAX_GATHERED_ROWS + 1])
 def test_what_was_answered_is_published(rows: int) -> None:
     numeric = np.ones((rows, len(NUMERIC)), np.float32)
@@ -87,7 +116,7 @@ def test_what_was_answered_is_published(rows: int) -> None:
     prediction = np.full(rows, 0.5, np.float32)
     version = f"v{rows}"
     counts = DriftCounts(
-        CONTRACT, version, Reference.fit(CONTRACT, numeric, categorical, prediction)
+        CONTRACT, version, Reference.fit(CONTRACT, numeric, categorical, prediction), rows
     )
     counts.publish()
 
@@ -115,7 +144,7 @@ def test_of_very_many_rows_a_share_is_counted() -> None:
     categorical = np.full((rows, len(CATEGORICAL)), "a", object)
     prediction = np.full(rows, 0.5, np.float32)
     counts = DriftCounts(
-        CONTRACT, "busy", Reference.fit(CONTRACT, numeric, categorical, prediction)
+        CONTRACT, "busy", Reference.fit(CONTRACT, numeric, categorical, prediction), rows
     )
     counts.publish()
     labels = {"version": "busy", "feature": PREDICTION, "bin": "up to 0.5"}

@@ -1,49 +1,37 @@
 """Alerts fire when they should and are silent when they should, in Prometheus' own test tool."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from chassis.copies import edit
+from chassis.flights import PROJECT
+from chassis.monitoring.scenarios import (
+    PAGE,
+    STATED,
+    TICKET,
+    Series,
+    assert_fires,
+    grows,
+    labelled,
+    write,
+)
 from ml_chassis import slo
 from ml_chassis.monitoring import rules
+from prometheus import promtool
 
 HOURS = 60
 """Minutes."""
-STATED = slo.read()
 ERRORS, LATENCY, DEGRADED = "ModelServiceErrors", "ModelServiceLatency", "ModelServiceDegraded"
-PAGE, TICKET = "page", "ticket"
 BOTH = {(ERRORS, PAGE), (ERRORS, TICKET)}
 """What is sudden has soon used up a day's part of the budget, too."""
-
-Series = dict[str, str]
-"""The values of a series, in the notation of promtool, by its name and labels."""
 
 
 def stated(**objectives: float) -> slo.Slo:
     """Return slo.yaml with other objectives."""
     changed = STATED.objectives.model_copy(update=objectives)
     return STATED.model_copy(update={"objectives": changed})
-
-
-def grows(*phases: tuple[float, int]) -> str:
-    """Return a counter that grows by so much in each of so many minutes, and then otherwise."""
-    values, reached = [], 0.0
-    for each, minutes in phases:
-        values.append(f"{reached:g}+{each:g}x{minutes - 1}")
-        reached += each * minutes
-    return " ".join(values)
-
-
-def labelled(name: str, **labels: str) -> str:
-    """Return the name of a series of the service."""
-    given = {"job": "service", "track": "stable", **labels}
-    return name + "{" + ",".join(f'{key}="{value}"' for key, value in given.items()) + "}"
 
 
 def requests(good: str, bad: str, status: str = "503") -> Series:
@@ -158,23 +146,23 @@ def test_the_rules_of_a_project_are_held_to_its_objectives_and_its_runbook(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    assert rules.problems() == []
+    assert rules.problems(PROJECT) == []
 
     edit(tmp_path / "slo.yaml", {"error_share: 0.001": "error_share: 0.002"})
     edit(tmp_path / "docs/runbook.md", {"## ModelServiceMemory": "## Memory"})
-    assert rules.problems() == [
+    assert rules.problems(PROJECT) == [
         "monitoring/rules.yaml is not that of slo.yaml: run `make rules`",
         "docs/runbook.md has no section `## ModelServiceMemory`",
     ]
 
-    assert rules.run() == 0
-    assert rules.problems() == ["docs/runbook.md has no section `## ModelServiceMemory`"]
+    assert rules.run(PROJECT) == 0
+    assert rules.problems(PROJECT) == ["docs/runbook.md has no section `## ModelServiceMemory`"]
     (tmp_path / "slo.yaml").write_text("[")
-    assert rules.run() == 1
+    assert rules.run(PROJECT) == 1
     said = capsys.readouterr().err
     assert said.startswith("No rules were written. slo.yaml: ")
     (tmp_path / "monitoring/rules.yaml").unlink()
-    assert "slo.yaml" in rules.problems()[0]
+    assert "slo.yaml" in rules.problems(PROJECT)[0]
 
 
 def test_the_owner_is_told(tmp_path: Path) -> None:
@@ -191,59 +179,3 @@ def test_the_test_can_fail(tmp_path: Path) -> None:
 
     with pytest.raises(AssertionError, match=ERRORS):
         assert_fires(tmp_path, STATED, series, 195, set())
-
-
-def write(folder: Path, objectives: slo.Slo) -> Path:
-    """Write the rules."""
-    path = folder / "rules.yaml"
-    path.write_text(rules.text(objectives))
-    return path
-
-
-def assert_fires(
-    folder: Path,
-    objectives: slo.Slo,
-    series: Series,
-    minute: int,
-    fired: set[tuple[str, str]],
-    *,
-    alive: bool = True,
-) -> None:
-    """Fail unless these alerts fire at a minute, and no others."""
-    if alive:
-        series = {**series, labelled("model_service_start_time_seconds"): f"1x{minute + 1}"}
-    found: dict[str, Any] = {
-        "rule_files": [str(write(folder, objectives))],
-        "evaluation_interval": "5m",  # of less the test takes long
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [
-                    {"series": name, "values": values} for name, values in series.items()
-                ],
-                "promql_expr_test": [
-                    {
-                        "expr": 'max by (alertname, severity) (ALERTS{alertstate="firing"})',
-                        "eval_time": f"{minute}m",
-                        "exp_samples": [
-                            {"labels": f'{{alertname="{name}",severity="{severity}"}}', "value": 1}
-                            for name, severity in sorted(fired)
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
-    path = folder / "test.yaml"
-    path.write_text(yaml.safe_dump(found))
-    promtool("test", "rules", path)
-
-
-def promtool(*arguments: str | Path) -> None:
-    """Run the tool, which must be content."""
-    tool = shutil.which("promtool")
-    if tool is None:
-        assert "REQUIRE_SERVERS" not in os.environ, "there is no promtool"
-        pytest.skip("ALERTS ARE NOT TESTED: there is no promtool")
-    done = subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,7 @@ import pytest
 from chassis.flights import CONTRACT
 from ml_chassis.contract import Categorical, Numeric
 from ml_chassis.monitoring.drift import PREDICTION, Reference
+from ml_chassis.slo import Drift
 from ml_chassis.training.shift import Shift, chance, shifts
 
 CATEGORICAL = CONTRACT.categorical
@@ -23,7 +24,8 @@ def draw(rows: int, seed: int) -> tuple[Numeric, Categorical]:
 
 def compare(trained: tuple[Numeric, Categorical], new: tuple[Numeric, Categorical]) -> list[Shift]:
     before, after = (np.nan_to_num(each[0][:, 0]) for each in (trained, new))
-    return shifts(CONTRACT, Reference.fit(CONTRACT, *trained, before), len(before), *new, after)
+    reference = Reference.fit(CONTRACT, *trained, before)
+    return shifts(CONTRACT, reference, len(before), *new, after, Drift().psi)
 
 
 @pytest.mark.parametrize("rows", [60, 2_000])

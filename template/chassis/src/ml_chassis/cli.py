@@ -336,8 +336,7 @@ def rules() -> int:
     """Write monitoring/rules.yaml, for Prometheus, from slo.yaml."""
     from .monitoring.rules import run
 
-    _project()  # it is that of a project
-    return run()
+    return run(_project())
 
 
 @main.command()

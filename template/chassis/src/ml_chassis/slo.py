@@ -78,6 +78,20 @@ class Budget(_Section):
         return self
 
 
+class Drift(_Section):
+    """From when on somebody is told that served rows do not lie where those of training lay."""
+
+    window_days: Annotated[
+        int, Field(ge=1, le=14, description="Days over which served rows are compared.")
+    ] = 7
+    psi: Annotated[
+        Positive, Field(description="Population stability index above which a shift matters.")
+    ] = 0.2
+    expected: Annotated[
+        list[str], Field(description="Features whose shift is no news, such as the month.")
+    ] = []
+
+
 class Slo(_Section):
     """The whole file."""
 
@@ -86,6 +100,7 @@ class Slo(_Section):
     traffic: Traffic
     objectives: Objectives
     budget: Budget
+    drift: Drift = Drift()
 
 
 def read(path: Path = SLO) -> Slo:

@@ -22,12 +22,19 @@ from . import metrics
 
 BINS = 10
 LEVELS = 20
+ADDED_ROWS = 0.5
+"""Added to each bin where shares are compared: a share of nothing has no logarithm."""
 MISSING, OTHER = "missing", "other"
 PREDICTION = "(prediction)"  # no feature can have this name
 MAX_GATHERED_ROWS = 250  # more would stop the event loop for too long
 MAX_ROWS_PER_SECOND = 10_000  # in one process
 
 Values = npt.NDArray[np.float32]
+
+
+KEPT = 0.9
+"""Of the entropy of new bins, what those of the champion must have to be kept: both models count in
+the same bins then, and can be compared."""
 
 
 class NumericBins(BaseModel):
@@ -103,14 +110,26 @@ class Reference(BaseModel):
 
     @classmethod
     def fit(
-        cls, contract: Contract, numeric: Numeric, categorical: Categorical, prediction: Values
+        cls,
+        contract: Contract,
+        numeric: Numeric,
+        categorical: Categorical,
+        prediction: Values,
+        champion: Self | None = None,
     ) -> Self:
         """Describe rows and what was predicted for them.
 
         Bins tell of values, so of a personal feature only the share of missing ones is noted.
+
+        Args:
+            contract: The schema.
+            numeric: Of the rows, shape (rows, numeric columns).
+            categorical: Of the rows, shape (rows, categorical columns).
+            prediction: Of the rows, shape (rows, *width).
+            champion: Whose bins are kept where they still tell rows about as well apart.
         """
         personal, classes = contract.personal, contract.classes
-        return cls(
+        own = cls(
             numeric={
                 name: NumericBins.fit(numeric[:, at], 1 if name in personal else BINS)
                 for at, name in enumerate(contract.numeric)
@@ -126,6 +145,21 @@ class Reference(BaseModel):
                 if classes
                 else NumericBins.fit(prediction)
             ),
+        )
+        if champion is None:
+            return own
+        counts = champion.count(contract, numeric, categorical, prediction)
+        before = champion.bins
+        kept = {
+            name: bins if name in personal else _better(bins, before[name], counts[name])
+            for name, bins in own.bins.items()
+        }
+        return cls.model_validate(
+            {
+                "numeric": {name: kept[name] for name in own.numeric},
+                "categorical": {name: kept[name] for name in own.categorical},
+                "prediction": kept[PREDICTION],
+            }
         )
 
     @property
@@ -151,6 +185,23 @@ class Reference(BaseModel):
         else:
             predicted = self.prediction.count(prediction)
         return {**numbers, **texts, PREDICTION: predicted}
+
+
+def _better(
+    own: NumericBins | CategoricalBins,
+    champion: NumericBins | CategoricalBins,
+    counts: npt.NDArray[np.int64],
+) -> NumericBins | CategoricalBins:
+    """Return the bins of the champion, with the shares of these counts, unless they are worse."""
+    share = counts / max(counts.sum(), 1)
+    if _entropy(share) < KEPT * _entropy(np.array(own.share)):
+        return own
+    return champion.model_copy(update={"share": share.tolist()})
+
+
+def _entropy(share: npt.NDArray[np.float64]) -> float:
+    present = share[share > 0]
+    return float(-(present * np.log(present)).sum())
 
 
 class NumericTable:
@@ -191,9 +242,9 @@ class DriftCounts:
     and a busy service has better things to do.
     """
 
-    def __init__(self, contract: Contract, version: str, reference: Reference) -> None:
-        """Take the bins of that version."""
-        self._version = version
+    def __init__(self, contract: Contract, version: str, reference: Reference, rows: int) -> None:
+        """Take the bins of that version, and how many rows it was trained on."""
+        self._version, self._rows = version, rows
         self._bins = reference.bins
         self._classes = contract.classes
         self._numeric, self._categorical = len(contract.numeric), len(contract.categorical)
@@ -217,6 +268,7 @@ class DriftCounts:
 
     def publish(self) -> None:
         """Publish the reference, and every bin at zero: a series must begin before it grows."""
+        metrics.publish_training_rows(self._version, self._rows)
         for feature, bins in self._bins.items():
             for name, share in zip(bins.names, bins.share, strict=True):
                 metrics.publish_bin(self._version, feature, name, share)

@@ -93,6 +93,12 @@ CREATED = Gauge(
     ["version"],
     multiprocess_mode="mostrecent",
 )
+TRAINED_ROWS = Gauge(
+    "model_service_model_training_rows",
+    "Rows that a version of the model was trained on.",
+    ["version"],
+    multiprocess_mode="mostrecent",
+)
 START = Gauge(
     "model_service_start_time_seconds",
     "When the service was started, in Unix time.",
@@ -153,7 +159,7 @@ MESSAGES = Counter(
 
 
 MEMORY = "model_service_memory_bytes"
-PER_VERSION = (*PER_BIN, *(each._name for each in (INFERENCE, WORKERS, CREATED)))
+PER_VERSION = (*PER_BIN, *(each._name for each in (INFERENCE, WORKERS, CREATED, TRAINED_ROWS)))
 """Shown of the versions that were served last alone, as each promotion adds series."""
 SHOWN_VERSIONS = 3
 """Those that were trained last, of what was served; and what is served."""
@@ -279,6 +285,11 @@ def count_problem(field: str | None, reason: str, known: Container[str | None]) 
         known: Fields of the schema; all others are counted as "other".
     """
     _series(PROBLEMS, str(field) if field in known else "other", reason).inc()
+
+
+def publish_training_rows(version: str, rows: int) -> None:
+    """Publish of how many rows the shares in the bins are."""
+    _series(TRAINED_ROWS, version).set(rows)
 
 
 def publish_bin(version: str, feature: str, name: str, share: float) -> None:

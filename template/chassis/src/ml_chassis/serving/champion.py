@@ -37,7 +37,7 @@ def load(contract: Contract, root: Path, name: str) -> Model:
             if version == versions[0]:
                 raise
         else:
-            drift = DriftCounts(contract, version, manifest.reference)
+            drift = DriftCounts(contract, version, manifest.reference, manifest.rows["train"])
             quick = inline_rows(contract, predictor)
             created = manifest.created_at
             return Model(version, predictor, manifest.fallback, quick, drift, created)

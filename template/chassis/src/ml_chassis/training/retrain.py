@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import polars as pl
 
-from .. import registry, settings, storage
+from .. import registry, settings, slo, storage
 from ..contract import Contract
 from ..data.lock import BusyError
 from ..data.pipeline import say, update
@@ -160,7 +160,8 @@ def _drift(project: Project, champion: Champion, rows: pl.DataFrame) -> list[Shi
     predicted = champion.predictor.predict(data.numeric, data.categorical)
     trained = champion.manifest.rows["train"]
     inputs = data.numeric, data.categorical
-    return shifts(data.contract, champion.manifest.reference, trained, *inputs, predicted)
+    least = slo.read().drift.psi
+    return shifts(data.contract, champion.manifest.reference, trained, *inputs, predicted, least)
 
 
 def _with_unseen_rows(

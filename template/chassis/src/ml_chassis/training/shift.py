@@ -8,13 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from scipy.stats import chi2
 
 from ..contract import Categorical, Contract, Numeric
-from ..monitoring.drift import CategoricalBins, NumericBins, Reference, Values
+from ..monitoring.drift import ADDED_ROWS, CategoricalBins, NumericBins, Reference, Values
 
 LEVEL = 0.999
-LEAST = 0.2
-"""What is less than this hardly matters, however certain it is."""
-ADDED_ROWS = 0.5
-"""Added to each bin: a share of nothing has no logarithm."""
 
 
 class Shift(BaseModel):
@@ -41,6 +37,7 @@ def shifts(
     numeric: Numeric,
     categorical: Categorical,
     prediction: Values,
+    least: float,
 ) -> list[Shift]:
     """Compare new rows with those of training; the largest shift comes first.
 
@@ -51,17 +48,24 @@ def shifts(
         numeric: Of the new rows, shape (rows, numeric columns).
         categorical: Of the new rows, shape (rows, categorical columns).
         prediction: Of the new rows, by the model of the reference, shape (rows, *width).
+        least: What is less hardly matters, however certain it is.
     """
     counted = reference.count(contract, numeric, categorical, prediction)
     found = [
-        _shift(feature, bins, rows, counted[feature]) for feature, bins in reference.bins.items()
+        compare(feature, bins, rows, counted[feature], least)
+        for feature, bins in reference.bins.items()
     ]
     return sorted(found, key=lambda each: each.limit - each.index)
 
 
-def _shift(
-    feature: str, bins: NumericBins | CategoricalBins, rows: int, counts: npt.NDArray[Any]
+def compare(
+    feature: str,
+    bins: NumericBins | CategoricalBins,
+    rows: int,
+    counts: npt.NDArray[Any],
+    least: float,
 ) -> Shift:
+    """Compare the rows in each bin of a feature with the shares of `rows` of training."""
     new = int(counts.sum())
     before = (np.array(bins.share) * rows + ADDED_ROWS) / (rows + ADDED_ROWS * len(counts))
     now = (counts + ADDED_ROWS) / (new + ADDED_ROWS * len(counts))
@@ -70,7 +74,7 @@ def _shift(
     return Shift(
         feature=feature,
         index=float(((now - before) * np.log(now / before)).sum()),
-        limit=max(LEAST, chance(max(int(used.sum()) - 1, 1), rows, new)),
+        limit=max(least, chance(max(int(used.sum()) - 1, 1), rows, new)),
         grown=f"{bins.names[most]}: {before[most]:.1%} to {now[most]:.1%}",
     )
 

@@ -170,7 +170,11 @@ def assess(
     """
     module, parameters = estimator.load(config)
     step(5, f"evaluate on {len(rows.test)} rows {Split.of(config).test}", steps)
-    others = _others(rows.train, rows.test, models)
+    champion = _champion(rows.test.contract, models)
+    others = _others(rows.train, rows.test)
+    if champion:
+        predictor = Predictor(rows.test.contract, champion[0])
+        others["champion"] = predictor.predict(rows.test.numeric, rows.test.categorical)
     refits = list(_refits(module, parameters, config.seed, rows.train, rows.test))
     evaluation = evaluate(config, rows.test, model, others, refits)
     measures = evaluation.measures | {"refused_share": rows.refused_share}
@@ -196,6 +200,7 @@ def assess(
             rows.train.numeric,
             rows.train.categorical,
             model.predict(rows.train.numeric, rows.train.categorical),
+            champion[1].reference if champion else None,
         ),
     }
     return Candidate(graph, evaluation, gates, facts)
@@ -282,21 +287,22 @@ def step(number: int, text: str, steps: int = STEPS) -> None:
     print(f"[{number}/{steps}] {text}", flush=True)
 
 
-def _others(train: Dataset, test: Dataset, models: Root) -> dict[str, Predictions]:
-    """Return what others predict for the later rows."""
-    found = {
-        "base_rate": np.full(
-            (len(test), *test.contract.width), train.target.mean(axis=0), np.float32
-        ),
-        "simple_model": simple.predict(train, test),
-    }
+def _champion(contract: Contract, models: Root) -> tuple[bytes, registry.Manifest] | None:
+    """Return the graph and manifest of the model that is served, where it could be asked."""
     try:
         graph, manifest = registry.load(models)
-        registry.require_schema(test.contract, manifest)
-    except registry.RegistryError:  # there is none that could be asked
-        return found
-    return found | {
-        "champion": Predictor(test.contract, graph).predict(test.numeric, test.categorical)
+        registry.require_schema(contract, manifest)
+    except registry.RegistryError:
+        return None
+    return graph, manifest
+
+
+def _others(train: Dataset, test: Dataset) -> dict[str, Predictions]:
+    """Return what models predict for the later rows that any other must be better than."""
+    base_rate = train.target.mean(axis=0)
+    return {
+        "base_rate": np.full((len(test), *test.contract.width), base_rate, np.float32),
+        "simple_model": simple.predict(train, test),
     }
 
 

@@ -1,0 +1,201 @@
+"""Drift: what is recorded of how features and predictions are distributed, and alerts on it.
+
+Replicas count the rows that they answer in the bins of training; here the counts of all replicas
+meet. A shift is the population stability index of the rows of some days and of training, as in
+`training.shift`: it must matter, and be more than chance. What broke is told within hours, by the
+share of missing and unknown values.
+"""
+
+import json
+from collections.abc import Iterator
+
+from prometheus_client import Counter
+
+from ...slo import Slo
+from .. import metrics
+from ..drift import ADDED_ROWS, MISSING, OTHER, PREDICTION
+from .burn import LEAST_BAD, answered
+from .rule import Rule, alert, record
+
+STEP = "5m"
+"""Between two looks, each of which counts what came since: days of raw samples would be slow."""
+THREE_STEPS = "15m"
+LEAST_ROWS = 500
+"""Rows in the window below which no shift is told: chi-squared is true of many rows."""
+LEAST_RECENT_ROWS = 100
+"""The same for an hour."""
+LASTING = "1h"
+"""What broke must be so for an hour until it is told."""
+NORMAL = 3.0902
+"""The 0.999 quantile of the normal distribution."""
+USUAL = 0.5
+"""A value that was missing, or unknown, in more of the rows of training is no news."""
+BAD_SHARE = 0.05
+"""Of values that are refused or too old, from which on somebody should look."""
+
+TRACK = ("job", "track")
+VERSION = (*TRACK, "version")
+FEATURE = (*VERSION, "feature")
+BIN = (*FEATURE, "bin")
+
+NEW = "model_service:feature_bin_rows:increase5m"
+BIN_ROWS = "model_service:feature_bin_rows:window"
+ROWS = "model_service:feature_rows:window"
+SHARE = "model_service:feature_bin_share:window"
+TRAINED = "model_service:feature_bin_share:training"
+PSI = "model_service:feature_psi:window"
+LIMIT = "model_service:feature_psi_limit:window"
+RECENT_SHARE = "model_service:feature_bin_share:hour"
+TO_STABLE = "model_service:feature_psi_to_stable:hour"
+REFUSED = "model_service:refused_values_share:hour"
+STALE = "model_service:stale_values_share:hour"
+
+
+def recorded(slo: Slo) -> Iterator[Rule]:
+    """Yield what is recorded, each from what stands before it."""
+    bins = metrics.series_of(metrics.BINS)
+    # An increase misses what came between the last sample before its window and the first in it.
+    # So each row lies in three windows, of which at most one begins or ends beside it.
+    yield record(NEW, f"sum by {_labels(BIN)} (increase({bins}[{THREE_STEPS}])) / 3")
+    yield from _drift(slo)
+    yield from _recent()
+    problems, wanted = _problems(), f"sum by (job, track, source) ({_rate(metrics.SOURCE_VALUES)})"
+    rows = f"(sum by {_labels(TRACK)} ({problems}) + {answered('1h')})"
+    yield record(REFUSED, f"{problems} / {_to_one(TRACK)} {rows}")
+    lost = wanted.replace("[", '{state=~"missing|too_old"}[')
+    yield record(STALE, f"({lost} or 0 * {wanted}) / {wanted}")
+
+
+def alerts(slo: Slo) -> Iterator[Rule]:
+    """Yield the alerts on shifts, and on what broke."""
+    days, expected = slo.drift.window_days, [f"feature!={json.dumps(PREDICTION)}"]
+    expected += [f"feature!={json.dumps(name)}" for name in slo.drift.expected]
+    yield alert(
+        "ModelServiceFeatureDrift",
+        _shifted("{" + ",".join(expected) + "}"),
+        "ticket",
+        f"{{{{ $labels.feature }}}} of the last {days} days does not lie where it lay in training: "
+        'its population stability index is {{ $value | printf "%.2f" }}.',
+    )
+    if PREDICTION not in slo.drift.expected:
+        yield alert(
+            "ModelServicePredictionDrift",
+            _shifted(f'{{feature="{PREDICTION}"}}'),
+            "ticket",
+            f"The predictions of the last {days} days do not lie where they lay in training: "
+            'their population stability index is {{ $value | printf "%.2f" }}.',
+        )
+    yield alert(
+        "ModelServiceMissingValues",
+        _broken(MISSING),
+        "ticket",
+        "{{ $labels.feature }} is missing in {{ $value | humanizePercentage }} of the rows.",
+        LASTING,
+    )
+    yield alert(
+        "ModelServiceUnknownValues",
+        _broken(OTHER),
+        "ticket",
+        "{{ $labels.feature }} is none of the values that training knew in "
+        "{{ $value | humanizePercentage }} of the rows.",
+        LASTING,
+    )
+    yield alert(
+        "ModelServiceRefusedValues",
+        f"{REFUSED} > {BAD_SHARE}\nand {_problems('increase')} >= {LEAST_BAD}",
+        "ticket",
+        "{{ $value | humanizePercentage }} of the rows are refused because of "
+        "{{ $labels.field }} ({{ $labels.reason }}).",
+        LASTING,
+    )
+    yield alert(
+        "ModelServiceStaleValues",
+        f"{STALE} > {BAD_SHARE}",
+        "ticket",
+        "{{ $value | humanizePercentage }} of the values of {{ $labels.source }} are missing or "
+        "too old.",
+        LASTING,
+    )
+
+
+def _drift(slo: Slo) -> Iterator[Rule]:
+    """Yield the index of the rows of some days and of training, and its limit.
+
+    Both sides have `ADDED_ROWS` in each bin: a share of nothing has no logarithm.
+    """
+    served = f"sum by {_labels(VERSION)} ({metrics.series_of(metrics.WORKERS)}) > 0"
+    rows = f"max by {_labels(VERSION)} ({metrics.series_of(metrics.TRAINED_ROWS)})"
+    share = f"max by {_labels(BIN)} ({metrics.series_of(metrics.REFERENCE)})"
+    known = f"({share} * {_to_one(VERSION)} {rows})"
+    window = f"sum_over_time({NEW}[{slo.drift.window_days}d])"
+    yield record(BIN_ROWS, f"{window} and on {_labels(VERSION)} ({served})")
+    yield record(ROWS, f"sum by {_labels(FEATURE)} ({BIN_ROWS}) > 0")
+    yield record(SHARE, _smoothed(BIN_ROWS, ROWS, FEATURE))
+    yield record(TRAINED, _smoothed(known, f"sum by {_labels(FEATURE)} ({known})", FEATURE))
+    yield record(PSI, f"sum by {_labels(FEATURE)} ({_terms(SHARE, TRAINED)})")
+    used = f"clamp_min(count by {_labels(FEATURE)} ({BIN_ROWS} + {known} > 0) - 1, 1)"
+    # Wilson and Hilferty (1931): of one degree of freedom 3 % too high, of more less.
+    quantile = f"{used} * (1 - 2 / (9 * {used}) + {NORMAL} * sqrt(2 / (9 * {used}))) ^ 3"
+    # The index over 1 / rows + 1 / rows of training is distributed as chi-squared.
+    chance = f"{quantile} * (1 / {ROWS} + {_to_one(VERSION)} 1 / {rows})"
+    yield record(LIMIT, f"clamp_min({chance}, {slo.drift.psi})")
+
+
+def _shifted(matchers: str) -> str:
+    return f"{PSI}{matchers} > {LIMIT}\nand {ROWS} >= {LEAST_ROWS}"
+
+
+def _broken(name: str) -> str:
+    """Return where half of the values that training had are missing, or unknown."""
+    place = (*TRACK, "feature", "bin")
+    usual = f'max by {_labels(place)} ({TRAINED}{{bin="{name}"}} < {USUAL})'
+    return f'{RECENT_SHARE}{{bin="{name}"}} > (1 + {usual}) / 2'
+
+
+def _recent() -> Iterator[Rule]:
+    """Yield where the values of the last hour lie, and how far from those of the track stable.
+
+    Those two are compared where they have the same bins.
+    """
+    place = (*TRACK, "feature")
+    rows = f"sum by {_labels((*place, 'bin'))} (sum_over_time({NEW}[1h]))"
+    enough = f"sum by {_labels(place)} ({rows}) >= {LEAST_RECENT_ROWS}"
+    yield record(RECENT_SHARE, _smoothed(rows, f"({enough})", place))
+    own = f'{RECENT_SHARE}{{track!="stable"}}'
+    stable = f'{_to_one(("job", "feature", "bin"))} {RECENT_SHARE}{{track="stable"}}'
+    alike = [
+        f"count by {_labels(place)} ({own})",
+        f"count by {_labels(place)} ({own} * {stable})",
+        f'{_to_one(("job", "feature"))} count by (job, feature) ({RECENT_SHARE}{{track="stable"}})',
+    ]
+    index = f"sum by {_labels(place)} ({_terms(own, stable)})"
+    yield record(TO_STABLE, f"{index}\nand {alike[0]} == {alike[1]}\nand {alike[0]} == {alike[2]}")
+
+
+def _smoothed(rows: str, all_rows: str, place: tuple[str, ...]) -> str:
+    """Return the share of the rows in each bin."""
+    bins = f"{ADDED_ROWS} * count by {_labels(place)} ({rows})"
+    return f"({rows} + {ADDED_ROWS}) / {_to_one(place)} ({all_rows} + {bins})"
+
+
+def _terms(now: str, before: str) -> str:
+    """Return what each bin adds to the population stability index of two distributions."""
+    return f"({now} - {before}) * ln({now} / {before})"
+
+
+def _problems(function: str = "rate") -> str:
+    problems = metrics.series_of(metrics.PROBLEMS)
+    return f"sum by (job, track, field, reason) ({function}({problems}[1h]))"
+
+
+def _rate(metric: Counter) -> str:
+    return f"rate({metrics.series_of(metric)}[1h])"
+
+
+def _labels(names: tuple[str, ...]) -> str:
+    return f"({', '.join(names)})"
+
+
+def _to_one(names: tuple[str, ...]) -> str:
+    """Return how many samples are matched with the one that has these labels."""
+    return f"on {_labels(names)} group_left ()"

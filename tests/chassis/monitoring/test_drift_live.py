@@ -1,0 +1,118 @@
+"""The real service, asked with rows that drifted and with rows that did not, under Prometheus."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from chassis.flights import CONTRACT, PROJECT
+from ml_chassis import registry, slo
+from ml_chassis.monitoring import rules
+from ml_chassis.monitoring.rules import drift
+from ml_chassis.serving.predictor import Predictor
+from ml_chassis.testing import Trained, running_service
+from ml_chassis.training.dataset import to_dataset
+from ml_chassis.training.shift import Shift, compare, shifts
+from prometheus import Prometheus, quicker, running_prometheus
+from waiting import wait_for
+
+pytestmark = pytest.mark.slow
+STATED = slo.read()
+BATCH = 100
+FASTER = 60
+"""A minute of the rules is a second."""
+
+
+class Watched(NamedTuple):
+    """Two services that were asked: with the rows of later months, and with those of training."""
+
+    prometheus: Prometheus
+    rows: dict[str, pl.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def watched(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Ask both, and wait until Prometheus has seen it."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    rows = trained.store.features()
+    from_day = pl.lit(trained.manifest.test_from).cast(rows[PROJECT.time or ""].dtype)
+    later = pl.col(PROJECT.time or "") >= from_day
+    asked = {
+        "later": rows.filter(later).sample(fraction=1, shuffle=True, seed=1),
+        "same": rows.filter(~later).sample(2_400, seed=1),
+    }
+    with (
+        running_service(trained.models, folder) as first,
+        running_service(trained.models, folder) as second,
+        running_prometheus(
+            folder,
+            {"later": first, "same": second},
+            quicker(yaml.safe_load(rules.text(STATED)), FASTER),
+        ) as prometheus,
+    ):
+        for url, part in zip((first, second), asked.values(), strict=True):
+            ask(url, part)
+        seen = f"{drift.ROWS} > 0 and sum by (job, track, version, feature) ({drift.NEW}) == 0"
+        series = len(asked) * (len(CONTRACT.features) + 1)
+        wait_for(lambda: len(prometheus.ask(seen)) == series, "the rows are in the window")
+        yield Watched(prometheus, asked)
+
+
+def ask(url: str, rows: pl.DataFrame) -> None:
+    names = [column.name for column in CONTRACT.features]
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        for part in rows.select(names).iter_slices(BATCH):
+            client.post("/predict", json={"rows": part.to_dicts()}).raise_for_status()
+
+
+def measured(trained: Trained, rows: pl.DataFrame) -> list[Shift]:
+    """Return the same index of the same rows, by NumPy and SciPy."""
+    graph, manifest = registry.load(trained.models)
+    data = to_dataset(PROJECT, rows)
+    predicted = Predictor(CONTRACT, graph).predict(data.numeric, data.categorical)
+    return shifts(
+        CONTRACT,
+        manifest.reference,
+        manifest.rows["train"],
+        data.numeric,
+        data.categorical,
+        predicted,
+        STATED.drift.psi,
+    )
+
+
+def test_what_drifted_in_later_months_is_told_and_nothing_else(
+    watched: Watched, trained: Trained
+) -> None:
+    drifted = {each.feature for each in measured(trained, watched.rows["later"]) if each.drifted}
+    told = {("later", "ModelServiceFeatureDrift", feature) for feature in drifted}
+
+    assert drifted == {"temperature", "dew_point"}
+    wait_for(lambda: watched.prometheus.firing() == told, f"these fire: {told}")
+
+
+@pytest.mark.parametrize("job", ["later", "same"])
+def test_the_index_is_that_of_the_rows_that_all_replicas_have_counted(
+    job: str, watched: Watched, trained: Trained
+) -> None:
+    manifest = trained.manifest
+
+    def recorded(series: str, *labels: str) -> dict[tuple[str, ...], float]:
+        found = watched.prometheus.ask(f'{series}{{job="{job}"}}')
+        return {tuple(each.labels[name] for name in labels): each.value for each in found}
+
+    counted = recorded(drift.BIN_ROWS, "feature", "bin")
+    expected = {}
+    for feature, bins in manifest.reference.bins.items():
+        counts = np.array([counted[feature, name] for name in bins.names])
+        least = STATED.drift.psi
+        expected[(feature,)] = compare(feature, bins, manifest.rows["train"], counts, least)
+    rows = watched.rows[job].height
+    assert counts.sum() == pytest.approx(rows, rel=0.35)  # within two seconds, at a scrape a second
+    index, limit = recorded(drift.PSI, "feature"), recorded(drift.LIMIT, "feature")
+    assert index == {name: pytest.approx(each.index, rel=1e-3) for name, each in expected.items()}
+    assert limit == {name: pytest.approx(each.limit, rel=1e-3) for name, each in expected.items()}

@@ -1,0 +1,135 @@
+"""A real Prometheus on this machine, and its own tools."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+import yaml
+
+from ml_chassis.testing import free_port
+from waiting import wait_for
+
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+DURATION = re.compile(r"\[(\d+)([smhd])\]")
+STOP_SECONDS = 60
+
+
+class Sample(NamedTuple):
+    """One of the samples that answer a question."""
+
+    labels: dict[str, str]
+    value: float
+
+
+class Prometheus(NamedTuple):
+    """A server that scrapes every second."""
+
+    url: str
+
+    def ask(self, expr: str) -> list[Sample]:
+        """Return the samples of an expression, now.
+
+        Raises:
+            ValueError: it is none.
+        """
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expr}, trust_env=False)
+        found = answer.json()
+        if found["status"] != "success":
+            raise ValueError(f"{expr}: {found['error']}")
+        return [Sample(each["metric"], float(each["value"][1])) for each in found["data"]["result"]]
+
+    def firing(self) -> set[tuple[str, ...]]:
+        """Return the alerts that fire: job, name, and feature where they are about one."""
+        return {
+            tuple(filter(None, (each.labels.get(name) for name in ("job", "alertname", "feature"))))
+            for each in self.ask('ALERTS{alertstate="firing"}')
+        }
+
+
+def tool(name: str) -> str:
+    """Return where a program of Debian's packages is; without it, the test is skipped."""
+    found = shutil.which(name)
+    if found is None:
+        assert "REQUIRE_SERVERS" not in os.environ, f"there is no {name}"
+        pytest.skip(f"NOT TESTED: there is no {name}")
+    return found
+
+
+def promtool(*arguments: str | Path) -> None:
+    """Run Prometheus' tool, which must be content."""
+    command = [tool("promtool"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def quicker(rules: dict[str, Any], times: int) -> dict[str, Any]:
+    """Return rules of which each duration is so many times shorter."""
+
+    def shorter(seconds: int) -> str:
+        return f"{max(seconds // times, 1)}s"
+
+    def of(value: object, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: of(each, name) for name, each in value.items()}
+        if isinstance(value, list):
+            return [of(each) for each in value]
+        if key in {"for", "interval"}:
+            return shorter(int(str(value)[:-1]) * UNITS[str(value)[-1]])
+        if key == "expr":
+            return DURATION.sub(
+                lambda found: f"[{shorter(int(found[1]) * UNITS[found[2]])}]", str(value)
+            )
+        return value
+
+    changed: dict[str, Any] = of(rules)
+    return changed
+
+
+@contextmanager
+def running_prometheus(
+    folder: Path, targets: Mapping[str, str], rules: dict[str, Any] | None = None
+) -> Iterator[Prometheus]:
+    """Run a server that scrapes each target, an address by the name of its job, every second."""
+    port = free_port()
+    configuration = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": [url.removeprefix("http://")]}]}
+            for job, url in targets.items()
+        ],
+    }
+    if rules:
+        (folder / "rules.yaml").write_text(yaml.safe_dump(rules, sort_keys=False))
+        configuration["rule_files"] = ["rules.yaml"]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+    command = [
+        tool("prometheus"),
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/tsdb",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
+    process = subprocess.Popen(command)
+    found = Prometheus(f"http://127.0.0.1:{port}")
+    try:
+        wait_for(lambda: _is_ready(process, found), "Prometheus scrapes all targets")
+        yield found
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
+
+def _is_ready(process: subprocess.Popen[bytes], server: Prometheus) -> bool:
+    assert process.poll() is None, "Prometheus ended; it has said why"
+    try:
+        up = server.ask("up")
+    except (httpx.TransportError, ValueError):
+        return False
+    return bool(up) and all(each.value for each in up)
