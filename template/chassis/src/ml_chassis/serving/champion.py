@@ -37,7 +37,9 @@ def load(contract: Contract, root: Path, name: str) -> Model:
             if version == versions[0]:
                 raise
         else:
-            drift = DriftCounts(contract, version, manifest.reference, manifest.rows["train"])
+            drift = DriftCounts(
+                contract, version, manifest.reference, manifest.rows.get("train", 0)
+            )
             quick = inline_rows(contract, predictor)
             created = manifest.created_at
             return Model(version, predictor, manifest.fallback, quick, drift, created)

@@ -124,7 +124,7 @@ def _drift(slo: Slo) -> Iterator[Rule]:
     Both sides have `ADDED_ROWS` in each bin: a share of nothing has no logarithm.
     """
     served = f"sum by {_labels(VERSION)} ({metrics.series_of(metrics.WORKERS)}) > 0"
-    rows = f"max by {_labels(VERSION)} ({metrics.series_of(metrics.TRAINED_ROWS)})"
+    rows = f"(max by {_labels(VERSION)} ({metrics.series_of(metrics.TRAINED_ROWS)}) > 0)"
     share = f"max by {_labels(BIN)} ({metrics.series_of(metrics.REFERENCE)})"
     known = f"({share} * {_to_one(VERSION)} {rows})"
     window = f"sum_over_time({NEW}[{slo.drift.window_days}d])"
