@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,15 +94,15 @@ def quicker(rules: dict[str, Any], times: int) -> dict[str, Any]:
 
 @contextmanager
 def running_prometheus(
-    folder: Path, targets: Mapping[str, str], rules: dict[str, Any] | None = None
+    folder: Path, targets: Mapping[str, Sequence[str]], rules: dict[str, Any] | None = None
 ) -> Iterator[Prometheus]:
-    """Run a server that scrapes each target, an address by the name of its job, every second."""
+    """Run a server that scrapes each target every second: addresses, by the name of their job."""
     port = free_port()
     configuration = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": [url.removeprefix("http://")]}]}
-            for job, url in targets.items()
+            {"job_name": job, "static_configs": [{"targets": [_host(url) for url in urls]}]}
+            for job, urls in targets.items()
         ],
     }
     if rules:
@@ -124,6 +124,10 @@ def running_prometheus(
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)
+
+
+def _host(url: str) -> str:
+    return url.removeprefix("http://")
 
 
 def _is_ready(process: subprocess.Popen[bytes], server: Prometheus) -> bool:

@@ -20,7 +20,7 @@ import yaml
 from jinja2 import Environment
 
 from ml_chassis import slo
-from ml_chassis.monitoring import rules
+from ml_chassis.monitoring.files import files
 from ml_chassis.reference import library_pages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,10 +188,16 @@ def derived(root: Path) -> dict[Path, str]:
     if not readme.exists():
         raise SystemExit("README.md is missing; it holds the options table.")
     table = with_table(readme.read_text(encoding="utf-8"), options_table(config))
-    pages = library_pages(root / "template" / "chassis" / "docs")
-    template = root / "template"
-    alerts = {template / rules.PATH: rules.text(slo.read(template / slo.SLO))}
-    return {root / "cookiecutter.json": cookiecutter_json(config), readme: table, **pages, **alerts}
+    template, name = root / "template", "{{= cookiecutter.project_slug =}}"
+    stated = slo.read(template / slo.SLO)
+    pages = library_pages(template / "chassis" / "docs", stated)
+    watching = files(stated, name)
+    return {
+        root / "cookiecutter.json": cookiecutter_json(config),
+        readme: table,
+        **pages,
+        **{template / path: text for path, text in watching.items()},
+    }
 
 
 def outdated(root: Path) -> list[str]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ml_chassis import compatibility, reference
-from ml_chassis.monitoring import rules
+from ml_chassis.monitoring import files
 from ml_chassis.project import Project
 
 
@@ -13,8 +13,8 @@ def test_the_pages_that_are_made_from_the_code_are_current(project: Project) -> 
         assert path.read_text(encoding="utf-8") == page, f"{path}: run `make docs`"
 
 
-def test_the_alerts_are_those_of_the_objectives_and_are_in_the_runbook(project: Project) -> None:
-    assert rules.problems(project) == []
+def test_alerts_and_dashboards_are_those_of_the_objectives(project: Project) -> None:
+    assert files.problems(project) == []
 
 
 def test_no_change_of_the_interface_breaks_clients(project: Project) -> None:

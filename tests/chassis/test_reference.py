@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chassis.flights import PROJECT
-from ml_chassis import reference
+from ml_chassis import reference, slo
 from ml_chassis.cli import main
 from ml_chassis.settings import PREFIX, Settings
 from render.engines import ROOT
@@ -22,7 +22,7 @@ def test_the_page_is_current(path: Path, page: str) -> None:
 
 
 def test_the_pages_of_the_library_are_current() -> None:
-    for path, page in reference.library_pages(PAGES).items():
+    for path, page in reference.library_pages(PAGES, slo.read()).items():
         assert path.read_text(encoding="utf-8") == page, "run `make derive`"
 
 

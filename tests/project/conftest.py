@@ -10,7 +10,8 @@ import pytest
 from filelock import FileLock
 
 from ml_chassis import slo
-from ml_chassis.monitoring import rules
+from ml_chassis.monitoring.files import files
+from ml_chassis.project import read
 from project.combinations import DEFAULT, OPPOSITE
 from project.containers import Engine, base_images, start_engine
 from project.packages import Index, serve_packages
@@ -87,7 +88,8 @@ def loosen(project: Path) -> None:
     for name, value in {"latency_p50_ms": 1_000, "latency_p99_ms": 5_000}.items():
         text = re.sub(rf"(  {name}:) \d+", rf"\1 {value}", text)
     stated.write_text(re.sub(r"(  throughput_per_worker:) \d+", r"\1 20", text))
-    (project / rules.PATH).write_text(rules.text(slo.read(stated)))
+    for path, written in files(slo.read(stated), read(project).name).items():
+        (project / path).write_text(written)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def watched(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Itera
         running_service(trained.models, folder) as second,
         running_prometheus(
             folder,
-            {"later": first, "same": second},
+            {"later": [first], "same": [second]},
             quicker(yaml.safe_load(rules.text(STATED)), FASTER),
         ) as prometheus,
     ):

@@ -1,12 +1,9 @@
 """Alerts fire when they should and are silent when they should, in Prometheus' own test tool."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from chassis.copies import edit
-from chassis.flights import PROJECT
 from chassis.monitoring.scenarios import (
     PAGE,
     STATED,
@@ -137,32 +134,6 @@ def test_tracks_are_judged_apart(tmp_path: Path) -> None:
     canary = {name.replace("stable", "canary"): values for name, values in bad.items()}
 
     assert_fires(tmp_path, STATED, good | canary, 195, BOTH)
-
-
-def test_the_rules_of_a_project_are_held_to_its_objectives_and_its_runbook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("slo.yaml", "monitoring/rules.yaml", "docs/runbook.md"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    assert rules.problems(PROJECT) == []
-
-    edit(tmp_path / "slo.yaml", {"error_share: 0.001": "error_share: 0.002"})
-    edit(tmp_path / "docs/runbook.md", {"## ModelServiceMemory": "## Memory"})
-    assert rules.problems(PROJECT) == [
-        "monitoring/rules.yaml is not that of slo.yaml: run `make rules`",
-        "docs/runbook.md has no section `## ModelServiceMemory`",
-    ]
-
-    assert rules.run(PROJECT) == 0
-    assert rules.problems(PROJECT) == ["docs/runbook.md has no section `## ModelServiceMemory`"]
-    (tmp_path / "slo.yaml").write_text("[")
-    assert rules.run(PROJECT) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("No rules were written. slo.yaml: ")
-    (tmp_path / "monitoring/rules.yaml").unlink()
-    assert "slo.yaml" in rules.problems(PROJECT)[0]
 
 
 def test_the_owner_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ PUBLIC = {
     "contract": ("Categorical", "Contract", "Numeric", "Predictions", "Task"),
     "data.store": ("open_store",),
     "data.tables": ("MISSING_WORDS", "ORIGIN", "POSITION", "Csv", "RawTable"),
-    "monitoring.rules": ("problems",),
+    "monitoring.files": ("problems",),
     "personal": ("PERSONAL",),
     "project": ("Project", "read"),
     "reference": ("pages",),

@@ -333,8 +333,8 @@ def docs() -> int:
 
 @main.command()
 def rules() -> int:
-    """Write monitoring/rules.yaml, for Prometheus, from slo.yaml."""
-    from .monitoring.rules import run
+    """Write the rules and dashboards in monitoring/ from slo.yaml."""
+    from .monitoring.files import run
 
     return run(_project())
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from . import PUBLIC
 from .contract import Column, Contract
 from .errors import UserError
-from .monitoring import metrics
+from .monitoring import metrics, panels
 from .project import Project
 from .reports.markdown import table
 from .reports.page import write as write_page
@@ -69,11 +69,21 @@ def pages(project: Project) -> dict[Path, str]:
     return {DATA_CONTRACT: data_contract(project), EXAMPLE: example(project.contract)}
 
 
-def library_pages(folder: Path) -> dict[Path, str]:
-    """Return the pages of the library that follow from its code; `folder` is chassis/docs."""
+def library_pages(folder: Path, slo: Slo) -> dict[Path, str]:
+    """Return the pages of the library that follow from its code.
+
+    Args:
+        folder: chassis/docs.
+        slo: The objectives of the example.
+    """
     sizing = folder / "sizing.md"
     text = fill(sizing.read_text(encoding="utf-8"), OBJECTIVES, _objectives())
-    made = {"settings.md": settings(), "api.md": api(), "metrics.md": exported_metrics()}
+    made = {
+        "settings.md": settings(),
+        "api.md": api(),
+        "metrics.md": exported_metrics(),
+        "dashboards.md": dashboards(slo),
+    }
     return {sizing: text, **{folder / name: page for name, page in made.items()}}
 
 
@@ -130,6 +140,29 @@ def exported_metrics() -> str:
             "",
             *table(("label", "values"), labels),
         ],
+    )
+
+
+def dashboards(slo: Slo) -> str:
+    """Return the page on the dashboards."""
+    lines: list[str] = []
+    for each in panels.dashboards(slo):
+        lines += [f"## {each.name.capitalize()}", ""]
+        lines += [f"`monitoring/dashboards/{each.name}.json`", ""]
+        rows = [
+            (section, panel.title, panel.words)
+            for section, found in each.sections.items()
+            for panel in found
+        ]
+        lines += [*table(("section", "panel", "what it shows"), rows), ""]
+    return _derived(
+        "Dashboards",
+        "`make rules` writes them for Grafana 10.1 and later, with the limits of `slo.yaml` as\n"
+        "dashed lines. Import each file (Dashboards, New, Import), or let Grafana provision the\n"
+        "folder. They need the recording rules beside them. Choose the service by the name of its\n"
+        "job, and the tracks. Charts of your own go into another dashboard, as these are written\n"
+        "anew.",
+        lines[:-1],
     )
 
 

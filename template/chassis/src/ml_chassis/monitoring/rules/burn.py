@@ -43,6 +43,7 @@ class Indicator(NamedTuple):
     """A service level indicator: the share of bad events in all.
 
     Attributes:
+        title: Of its chart.
         name: Of the recorded series: `model_service:NAME:ratio_rate5m`, and so on.
         alert: Name of its alerts.
         bad: The rate of bad events, as PromQL with `WINDOW`.
@@ -51,6 +52,7 @@ class Indicator(NamedTuple):
         words: What happens, after a percentage.
     """
 
+    title: str
     name: str
     alert: str
     bad: str
@@ -65,6 +67,7 @@ def indicators(slo: Slo) -> Iterator[Indicator]:
     requests, duration = metrics.series_of(metrics.REQUESTS), metrics.DURATION
     limit = floatToGoString(seconds(slo.objectives.latency_p99_ms))
     yield Indicator(
+        "Failed requests",
         "request_errors:ratio",
         "ModelServiceErrors",
         _rate(f'{requests}{{status=~"{failed}"}}'),
@@ -73,6 +76,7 @@ def indicators(slo: Slo) -> Iterator[Indicator]:
         "of the requests fail",
     )
     yield Indicator(
+        "Slow requests",
         "slow_requests:ratio",
         "ModelServiceLatency",
         f'({_rate(f"{duration}_count")} - {_rate(f"""{duration}_bucket{{le="{limit}"}}""")})',
@@ -81,6 +85,7 @@ def indicators(slo: Slo) -> Iterator[Indicator]:
         f"of the requests take more than {slo.objectives.latency_p99_ms:g} ms",
     )
     yield Indicator(
+        "Degraded predictions",
         "degraded_predictions:ratio",
         "ModelServiceDegraded",
         _rate(metrics.series_of(metrics.DEGRADED)),
@@ -107,10 +112,11 @@ def recorded(slo: Slo) -> Iterator[Rule]:
     for each in indicators(slo):
         for window in WINDOWS:
             ratio = f"{each.bad} / {each.total}".replace("WINDOW", window)
-            yield record(_series(each, window), ratio)
+            yield record(series(each, window), ratio)
 
 
-def _series(indicator: Indicator, window: str) -> str:
+def series(indicator: Indicator, window: str) -> str:
+    """Return what is recorded of an indicator over a window."""
     return f"model_service:{indicator.name}_rate{window}"
 
 
@@ -132,7 +138,7 @@ def alerts(slo: Slo) -> Iterator[Rule]:
 def _burns(indicator: Indicator, burn: Burn) -> str:
     # Of a large budget a multiple would be more than all events, and no alert could fire.
     share = min(burn.rate * indicator.budget, (1 + indicator.budget) / 2)
-    over = [f"{_series(indicator, window)} > {share:g}" for window in (burn.long, burn.short)]
+    over = [f"{series(indicator, window)} > {share:g}" for window in (burn.long, burn.short)]
     events = indicator.bad.replace("rate(", "increase(").replace("WINDOW", burn.long)
     return "\nand ".join([*over, f"{events} >= {LEAST_BAD}"])
 

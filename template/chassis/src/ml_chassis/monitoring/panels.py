@@ -1,0 +1,346 @@
+"""What the dashboards show: each panel, with what it asks of Prometheus."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from prometheus_client import Counter
+
+from ..slo import Slo, seconds
+from . import metrics
+from .drift import MISSING, OTHER, PREDICTION
+from .metrics import series_of
+from .rules import burn, drift
+
+Kind = Literal["lines", "number", "bars"]
+Unit = Literal["short", "reqps", "percentunit", "s", "bytes", "rowsps", "days"]
+
+JOB, TRACK, FEATURE = "job", "track", "feature"
+"""What somebody who looks chooses."""
+CHOSEN = f'{JOB}=~"${JOB}",{TRACK}=~"${TRACK}"'
+RATE = "$__rate_interval"
+
+
+class Query(NamedTuple):
+    """A line, or the bars of a distribution.
+
+    Attributes:
+        expr: PromQL.
+        legend: How Grafana calls it, with labels as `{{label}}`.
+    """
+
+    expr: str
+    legend: str
+
+
+class Panel(NamedTuple):
+    """One chart.
+
+    Attributes:
+        title: Its title.
+        words: What it says, and what to look for.
+        queries: What it shows.
+        unit: Of all values.
+        kind: Lines over time, the number now, or bars by the label `bin`.
+        limit: From which on it is bad.
+    """
+
+    title: str
+    words: str
+    queries: tuple[Query, ...]
+    unit: Unit = "short"
+    kind: Kind = "lines"
+    limit: float | None = None
+
+
+class Dashboard(NamedTuple):
+    """Some charts, by sections.
+
+    Attributes:
+        name: Of its file.
+        sections: Panels by the title of their section.
+        chosen: Labels that somebody chooses, and the series that knows their values.
+    """
+
+    name: str
+    sections: Mapping[str, tuple[Panel, ...]]
+    chosen: Mapping[str, str]
+
+
+def dashboards(slo: Slo) -> tuple[Dashboard, ...]:
+    """Return all of them."""
+    started = series_of(metrics.START)
+    chosen = {JOB: started, TRACK: started}
+    return (
+        Dashboard("service", _service(slo), chosen),
+        Dashboard("model", _model(slo), chosen),
+        Dashboard("drift", _drift(slo), {**chosen, FEATURE: drift.PSI}),
+    )
+
+
+def _service(slo: Slo) -> dict[str, tuple[Panel, ...]]:
+    firing = 'ALERTS{alertname=~"ModelService.*",alertstate="firing",job=~"$job|"}'
+    budgets = [
+        Panel(
+            each.title,
+            "Of the last 5 minutes and the last hour, and the objective.",
+            tuple(
+                Query(f"{burn.series(each, window)}{{{CHOSEN}}}", f"{{{{track}}}} {window}")
+                for window in ("5m", "1h")
+            ),
+            "percentunit",
+            limit=each.budget,
+        )
+        for each in burn.indicators(slo)
+    ]
+    burning = tuple(
+        Query(
+            f"{burn.series(each, '6h')}{{{CHOSEN}}} / {each.budget:g}",
+            f"{each.alert} {{{{track}}}}",
+        )
+        for each in burn.indicators(slo)
+    )
+    latency = tuple(
+        Query(_quantile(quantile, metrics.DURATION), f"{100 * quantile:g} % are answered within")
+        for quantile in (0.5, 0.99)
+    )
+    refused = f"sum by (field, reason) ({_rate(series_of(metrics.PROBLEMS))})"
+    return {
+        "Objectives": (
+            Panel(
+                "Alerts",
+                "That fire now; docs/runbook.md says what to do.",
+                (Query(f"count({firing}) or vector(0)", "firing"),),
+                kind="number",
+                limit=1,
+            ),
+            *budgets,
+            Panel(
+                "Burn rate",
+                "Over 6 hours. At 1 the error budget lasts for 30 days, at 6 somebody is woken.",
+                burning,
+                limit=1,
+            ),
+        ),
+        "Requests": (
+            _by("Requests by status", "All routes.", metrics.REQUESTS, "status", "reqps"),
+            _by("Requests by route", "All statuses.", metrics.REQUESTS, "route", "reqps"),
+            Panel(
+                "Latency",
+                "From the headers of a request to its answer, and the objective of 99 %.",
+                latency,
+                "s",
+                limit=seconds(slo.objectives.latency_p99_ms),
+            ),
+            Panel(
+                "Refused rows",
+                "By field and reason, and requests without a valid key.",
+                (
+                    Query(refused, "{{field}}: {{reason}}"),
+                    Query(f"sum({_rate(series_of(metrics.UNAUTHORISED))})", "without a valid key"),
+                ),
+                "rowsps",
+            ),
+        ),
+        "Replicas": (
+            Panel(
+                "Waiting requests",
+                "The most at once in a second. More than a few: add workers or replicas.",
+                (Query(f"{series_of(metrics.WAITING)}{{{CHOSEN}}}", "{{instance}}"),),
+            ),
+            Panel(
+                "Memory",
+                "Of each replica, and the limit at which it is killed.",
+                (Query(f"{metrics.MEMORY}{{{CHOSEN}}}", "{{instance}}"),),
+                "bytes",
+                limit=slo.budget.memory_mib * 2**20,
+            ),
+            Panel(
+                "Time since the start",
+                "A replica that begins again and again is killed or crashes.",
+                (Query(f"time() - {series_of(metrics.START)}{{{CHOSEN}}}", "{{instance}}"),),
+                "s",
+            ),
+            _by("Messages of a stream", "Of `make stream`.", metrics.MESSAGES, "outcome", "rowsps"),
+        ),
+    }
+
+
+def _model(slo: Slo) -> dict[str, tuple[Panel, ...]]:
+    served = f"sum by (track, version) ({series_of(metrics.WORKERS)}{{{CHOSEN}}})"
+    created = f"max by (track, version) ({series_of(metrics.CREATED)}{{{CHOSEN}}})"
+    trained = f"max by (track, version) ({series_of(metrics.TRAINED_ROWS)}{{{CHOSEN}}})"
+    rows, inference = metrics.BATCH_ROWS._name, metrics.INFERENCE._name
+    source = f"sum by (source, state) ({_rate(series_of(metrics.SOURCE_VALUES))})"
+    calls = f"sum by (source, result) ({_rate(series_of(metrics.SOURCE_CALLS))})"
+    impossible = f"sum by (source, field) ({_rate(series_of(metrics.SOURCE_IMPOSSIBLE))})"
+    return {
+        "Versions": (
+            _by("Predictions", "By version.", metrics.PREDICTIONS, "version", "rowsps"),
+            Panel(
+                "Workers",
+                "That serve a version; two at once while a promotion arrives.",
+                (Query(served, "{{version}} {{track}}"),),
+            ),
+            Panel(
+                "Age",
+                "Since what is served was trained.",
+                (Query(f"(time() - {created}) and {served} > 0", "{{version}} {{track}}"),),
+                "s",
+                "number",
+            ),
+            Panel(
+                "Rows of training",
+                "Of what is served.",
+                (Query(f"{trained} and {served} > 0", "{{version}} {{track}}"),),
+                kind="number",
+            ),
+        ),
+        "Calls": (
+            Panel(
+                "Time of a call",
+                "Of the model alone, 99 %; by version.",
+                (Query(_quantile(0.99, inference, "version"), "{{version}}"),),
+                "s",
+            ),
+            Panel(
+                "Rows in a call",
+                "Requests that come together share a call.",
+                (Query(f"sum({_rate(f'{rows}_sum')}) / sum({_rate(f'{rows}_count')})", "mean"),),
+            ),
+            _by(
+                "Degraded predictions",
+                "Why the fallback answers.",
+                metrics.DEGRADED,
+                "reason",
+                "rowsps",
+            ),
+        ),
+        "Predictions": (
+            _bars("Distribution of the predictions", PREDICTION, slo),
+            Panel(
+                "Predictions of other tracks beside stable",
+                "Population stability index of the last hour, where both have the same bins.",
+                (Query(f'{drift.TO_STABLE}{{job=~"$job",feature="{PREDICTION}"}}', "{{track}}"),),
+                limit=slo.drift.psi,
+            ),
+        ),
+        "Values of other services": (
+            Panel(
+                "Values",
+                "Live, last known, too old or missing.",
+                (Query(source, "{{source}}: {{state}}"),),
+                "rowsps",
+            ),
+            Panel(
+                "Age of the values",
+                "When they are used, 90 %.",
+                (Query(_quantile(0.9, metrics.SOURCE_AGE._name, "source"), "{{source}}"),),
+                "s",
+            ),
+            Panel("Calls", "By result.", (Query(calls, "{{source}}: {{result}}"),), "reqps"),
+            Panel(
+                "Impossible values",
+                "That the schema refuses, and that so are missing.",
+                (Query(f"{impossible} or vector(0)", "{{source}}: {{field}}"),),
+                "rowsps",
+            ),
+        ),
+    }
+
+
+def _drift(slo: Slo) -> dict[str, tuple[Panel, ...]]:
+    over = f"{drift.PSI}{{{CHOSEN}}} / {drift.LIMIT}"
+    stable = f'{drift.TO_STABLE}{{job=~"$job"}}'
+    hour = f'{drift.RECENT_SHARE}{{{CHOSEN},feature=~"$feature"}}'
+    return {
+        "All features": (
+            Panel(
+                "Population stability index over its limit",
+                f"Of the last {slo.drift.window_days} days. Above 1 a feature has drifted.",
+                (Query(over, "{{feature}} {{track}}"),),
+                limit=1,
+            ),
+            Panel(
+                "Rows compared",
+                f"Below {drift.LEAST_ROWS} nobody is told.",
+                (
+                    Query(
+                        f"min by (track, version) ({drift.ROWS}{{{CHOSEN}}})",
+                        "{{version}} {{track}}",
+                    ),
+                ),
+                kind="number",
+            ),
+            Panel(
+                "Other tracks beside stable",
+                "Population stability index of the last hour, where both have the same bins.",
+                (Query(stable, "{{feature}} {{track}}"),),
+                limit=slo.drift.psi,
+            ),
+        ),
+        "One feature": (
+            _bars("Distribution", "$feature", slo),
+            Panel(
+                "Index and its limit",
+                "The limit is larger when few rows were asked.",
+                (
+                    Query(f'{drift.PSI}{{{CHOSEN},feature=~"$feature"}}', "{{track}}"),
+                    Query(f'{drift.LIMIT}{{{CHOSEN},feature=~"$feature"}}', "limit {{track}}"),
+                ),
+            ),
+            Panel("Shares of the last hour", "By bin.", (Query(hour, "{{bin}}"),), "percentunit"),
+        ),
+        "What is missing, unknown, refused": (
+            _broken("Missing values", MISSING),
+            _broken("Unknown values", OTHER),
+            Panel(
+                "Refused rows",
+                "Of all, by field and reason.",
+                (Query(f"{drift.REFUSED}{{{CHOSEN}}}", "{{field}}: {{reason}}"),),
+                "percentunit",
+                limit=drift.BAD_SHARE,
+            ),
+            Panel(
+                "Values of other services that are missing or too old",
+                "Of those that were wanted.",
+                (Query(f"{drift.STALE}{{{CHOSEN}}}", "{{source}}"),),
+                "percentunit",
+                limit=drift.BAD_SHARE,
+            ),
+        ),
+    }
+
+
+def _broken(title: str, name: str) -> Panel:
+    share = f'{drift.RECENT_SHARE}{{{CHOSEN},bin="{name}"}}'
+    return Panel(
+        title, "Share of the rows of the last hour.", (Query(share, "{{feature}}"),), "percentunit"
+    )
+
+
+def _bars(title: str, feature: str, slo: Slo) -> Panel:
+    where = f'{{{CHOSEN},feature="{feature}"}}'
+    return Panel(
+        title,
+        f"Of the rows of the last {slo.drift.window_days} days and of those of training.",
+        (
+            Query(f"max by (bin) ({drift.SHARE}{where})", "now"),
+            Query(f"max by (bin) ({drift.TRAINED}{where})", "training"),
+        ),
+        "percentunit",
+        "bars",
+    )
+
+
+def _by(title: str, words: str, metric: Counter, label: str, unit: Unit) -> Panel:
+    rate = f"sum by ({label}) ({_rate(series_of(metric))})"
+    return Panel(title, words, (Query(rate, f"{{{{{label}}}}}"),), unit)
+
+
+def _rate(series: str) -> str:
+    return f"rate({series}{{{CHOSEN}}}[{RATE}])"
+
+
+def _quantile(quantile: float, histogram: str, *labels: str) -> str:
+    by = ", ".join(("le", *labels))
+    return f"histogram_quantile({quantile:g}, sum by ({by}) ({_rate(f'{histogram}_bucket')}))"

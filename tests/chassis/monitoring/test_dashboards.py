@@ -1,0 +1,267 @@
+"""Each panel, rule and question of the runbook has an answer, by Prometheus under real traffic."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+import yaml
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from brokers import Redis
+from chassis.copies import edit
+from chassis.example.sources.weather_service import weather_service
+from chassis.flights import CONTRACT, PROJECT
+from ml_chassis import slo
+from ml_chassis.monitoring import files, metrics, panels, rules
+from ml_chassis.monitoring.rules.rule import RUNBOOK
+from ml_chassis.testing import STOP_SECONDS, Trained, free_port, running_service
+from prometheus import Prometheus, quicker, running_prometheus
+from waiting import wait_for
+
+STATED = slo.read()
+FASTER = 60
+"""A minute of the rules is a second."""
+ROW = CONTRACT.example_row()
+FLIGHT = {name: ROW[name] for name in ("carrier", "origin", "destination", "distance")}
+NAME = re.compile(r"\b(?:model_service[\w:]*|ALERTS)\b")
+GROUPED = re.compile(r"\b(?:by|on) \(([\w, ]*)\)")
+QUESTION = re.compile(r"`([^`]*model_service[^`]*)`")
+
+
+class Asked(NamedTuple):
+    """An expression, and where it stands."""
+
+    place: str
+    expr: str
+
+
+def recorded() -> dict[str, str]:
+    """Return what is recorded, by name."""
+    return {
+        rule["record"]: rule["expr"]
+        for group in rules.rules(STATED)["groups"]
+        for rule in group["rules"]
+        if "record" in rule
+    }
+
+
+def alerts() -> list[Asked]:
+    return [
+        Asked(rule["alert"], rule["expr"])
+        for group in rules.rules(STATED)["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+
+
+def of_panels() -> list[Asked]:
+    return [
+        Asked(f"{dashboard.name}: {panel.title}", query.expr)
+        for dashboard in panels.dashboards(STATED)
+        for each in dashboard.sections.values()
+        for panel in each
+        for query in panel.queries
+    ]
+
+
+def of_the_runbook() -> list[Asked]:
+    """Return what its reader is told to ask."""
+    text = Path(RUNBOOK).read_text(encoding="utf-8")
+    return [Asked("runbook", found) for found in QUESTION.findall(text)]
+
+
+EXPRESSIONS = [*of_panels(), *of_the_runbook()]
+
+
+@contextmanager
+def running_stream(models: Path, folder: Path) -> Iterator[str]:
+    """Run `chassis stream`, with one event; yield the address of its metrics."""
+    broker, port = Redis(folder), free_port()
+    broker.start()
+    broker.send("events", [json.dumps({"id": "a", "row": ROW}).encode()])
+    settings = {
+        "BROKER_URL": broker.url,
+        "DATABASE_URL": f"sqlite:///{folder}/stream.db",
+        "MODELS_DIR": str(models),
+        "METRICS_PORT": str(port),
+    }
+    given = {f"MODEL_SERVICE_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "ml_chassis", "stream"]
+    process = subprocess.Popen(command, env={**os.environ, **given})
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+        broker.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Watch a stable service, a canary and a stream, all of which are asked."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    with ExitStack() as stack:
+        weather = stack.enter_context(weather_service())
+        service = [
+            stack.enter_context(running_service(trained.models, folder, **environment))
+            for environment in ({"WEATHER_URL": weather.url}, {"MODEL_SERVICE_TRACK": "canary"})
+        ]
+        stream = stack.enter_context(running_stream(trained.models, folder))
+        faster = quicker(yaml.safe_load(rules.text(STATED)), FASTER)
+        targets = {"service": [*service, stream]}
+        server = stack.enter_context(running_prometheus(folder, targets, faster))
+
+        def all_answer() -> bool:
+            for url in service:
+                ask(url)
+            return not unanswered(server, EXPRESSIONS)
+
+        try:
+            wait_for(all_answer, "each expression has an answer")
+        except TimeoutError:
+            pytest.fail(f"These have no answer: {unanswered(server, EXPRESSIONS)}")
+        yield server
+
+
+def ask(url: str) -> None:
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        client.post("/predict", json={"rows": [ROW] * 50}).raise_for_status()
+        assert (
+            client.post("/predict", json={"rows": [{**ROW, "wind_speed": -1}]}).status_code == 422
+        )
+        soon = datetime.now(ZoneInfo("America/New_York")) + timedelta(hours=1)
+        flight = {**FLIGHT, "date": f"{soon:%Y-%m-%d}", "time": f"{soon:%H:%M}"}
+        client.post("/api/flights", json=flight).raise_for_status()
+
+
+def unanswered(server: Prometheus, expressions: list[Asked]) -> list[Asked]:
+    """Return those that have no value that is a number."""
+    return [
+        asked
+        for asked in expressions
+        if all(math.isnan(each.value) for each in server.ask(chosen(asked.expr)))
+    ]
+
+
+def chosen(expr: str) -> str:
+    """Return an expression as Grafana sends it, for what somebody has chosen."""
+    values = {
+        "$job": "service",
+        "$track": "(canary|stable)",
+        "$feature": "distance",
+        "NAME": "distance",
+        "$__rate_interval": "15s",
+    }
+    for variable, value in values.items():
+        expr = expr.replace(variable, value)
+    return expr
+
+
+@pytest.mark.slow
+def test_no_panel_is_empty_and_no_question_of_the_runbook_is_without_an_answer(
+    prometheus: Prometheus,
+) -> None:
+    assert len(of_panels()) > 40
+    assert len(of_the_runbook()) > 12
+    assert unanswered(prometheus, EXPRESSIONS) == []
+    wrong = Asked("", EXPRESSIONS[-1].expr.replace("model_service", "no_service"))
+    assert unanswered(prometheus, [wrong]) == [wrong]
+
+
+@pytest.mark.slow
+def test_what_can_be_chosen_is_there(prometheus: Prometheus) -> None:
+    for dashboard in panels.dashboards(STATED):
+        for label, series in dashboard.chosen.items():
+            assert {each.labels[label] for each in prometheus.ask(series)} >= {
+                chosen(f"${label}") if label != panels.TRACK else "stable"
+            }
+
+
+@pytest.mark.slow
+def test_every_rule_works_and_gives_the_labels_that_others_ask_for(prometheus: Prometheus) -> None:
+    answer = httpx.get(f"{prometheus.url}/api/v1/rules", trust_env=False).json()
+    found = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
+
+    assert [(each["name"], each.get("lastError")) for each in found if each["health"] != "ok"] == []
+    for name in recorded():
+        assert prometheus.ask(name), f"nothing is recorded as {name}"
+
+
+def test_all_that_is_recorded_and_counted_is_used() -> None:
+    used = [asked.expr for asked in (*EXPRESSIONS, *alerts())]
+    names = {name for expr in used for name in NAME.findall(expr)}
+    waiting = [*names]
+    while waiting:  # what a record is made from is used where the record is
+        for name in NAME.findall(recorded().get(waiting.pop(), "")):
+            if name not in names:
+                names.add(name)
+                waiting.append(name)
+
+    assert recorded().keys() - names == set()
+    counted = {each.name + "_total" * (each.type == "counter") for each in metrics.described()}
+    shown = {re.sub("_(bucket|sum|count)$", "", name) for name in names}
+    assert counted - shown == set()
+    assert shown - counted - recorded().keys() == {"ALERTS"}
+
+
+def test_labels_are_those_that_there_are() -> None:
+    known = {*metrics.LABELS, "job", "instance", "le", "alertname"}
+    for asked in (*EXPRESSIONS, *alerts(), *(Asked(*each) for each in recorded().items())):
+        for labels in GROUPED.findall(asked.expr):
+            assert set(filter(None, re.split(", *", labels))) <= known, asked
+
+
+def test_grafana_can_read_each_dashboard_and_legends_name_labels_that_there_are() -> None:
+    written = files.files(STATED, "service")
+    assert written.keys() == {
+        files.RULES,
+        *(files.DASHBOARDS / f"{name}.json" for name in ("service", "model", "drift")),
+    }
+    for path, text in written.items():
+        if path != files.RULES:
+            read = Dashboard.from_json(json.loads(text))
+            assert read.title == f"service: {path.stem}"
+            assert len(read.panels or []) > 8
+            for label in re.findall(r"\{\{(\w+)\}\}", text):
+                assert label in {*metrics.LABELS, "instance"}
+
+
+def test_the_files_of_a_project_are_held_to_its_objectives_and_its_runbook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (slo.SLO, Path(RUNBOOK), *files.files(STATED, "")):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(Path(path).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert files.problems(PROJECT) == []
+
+    edit(tmp_path / "slo.yaml", {"error_share: 0.001": "error_share: 0.002"})
+    edit(tmp_path / "docs/runbook.md", {"## ModelServiceMemory": "## Memory"})
+    assert files.problems(PROJECT) == [
+        "monitoring/rules.yaml is not that of slo.yaml: run `make rules`",
+        "monitoring/dashboards/service.json is not that of slo.yaml: run `make rules`",
+        "docs/runbook.md has no section `## ModelServiceMemory`",
+    ]
+
+    assert files.run(PROJECT) == 0
+    assert files.problems(PROJECT) == ["docs/runbook.md has no section `## ModelServiceMemory`"]
+    edit(tmp_path / "slo.yaml", {r"expected: \[\]": "expected: [age]"})
+    assert files.run(PROJECT) == 1
+    assert "drift.expected: there is no feature 'age'; give (prediction)" in capsys.readouterr().err
+    (tmp_path / "slo.yaml").write_text("[")
+    assert files.run(PROJECT) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Not all rules and dashboards were written. slo.yaml: ")
+    (tmp_path / "monitoring/rules.yaml").unlink()
+    assert "slo.yaml" in files.problems(PROJECT)[0]
