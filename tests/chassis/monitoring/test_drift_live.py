@@ -112,7 +112,7 @@ def test_the_index_is_that_of_the_rows_that_all_replicas_have_counted(
         least = STATED.drift.psi
         expected[(feature,)] = compare(feature, bins, manifest.rows["train"], counts, least)
     rows = watched.rows[job].height
-    assert counts.sum() == pytest.approx(rows, rel=0.35)  # within two seconds, at a scrape a second
+    assert counts.sum() == pytest.approx(rows, rel=0.5)  # within two seconds, at a scrape a second
     index, limit = recorded(drift.PSI, "feature"), recorded(drift.LIMIT, "feature")
-    assert index == {name: pytest.approx(each.index, rel=1e-3) for name, each in expected.items()}
+    assert index == {name: pytest.approx(each.index, rel=1e-6) for name, each in expected.items()}
     assert limit == {name: pytest.approx(each.limit, rel=1e-3) for name, each in expected.items()}

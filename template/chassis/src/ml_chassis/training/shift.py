@@ -9,8 +9,10 @@ from scipy.stats import chi2
 
 from ..contract import Categorical, Contract, Numeric
 from ..monitoring.drift import ADDED_ROWS, CategoricalBins, NumericBins, Reference, Values
+from ..slo import Drift
 
 LEVEL = 0.999
+LEAST = Drift().psi
 
 
 class Shift(BaseModel):
@@ -37,7 +39,7 @@ def shifts(
     numeric: Numeric,
     categorical: Categorical,
     prediction: Values,
-    least: float,
+    least: float = LEAST,
 ) -> list[Shift]:
     """Compare new rows with those of training; the largest shift comes first.
 
@@ -66,7 +68,7 @@ def compare(
     least: float,
 ) -> Shift:
     """Compare the rows in each bin of a feature with the shares of `rows` of training."""
-    new = int(counts.sum())
+    new = float(counts.sum())
     before = (np.array(bins.share) * rows + ADDED_ROWS) / (rows + ADDED_ROWS * len(counts))
     now = (counts + ADDED_ROWS) / (new + ADDED_ROWS * len(counts))
     used = (counts > 0) | (np.array(bins.share) > 0)
@@ -79,7 +81,7 @@ def compare(
     )
 
 
-def chance(freedom: int, rows: int, new: int) -> float:
+def chance(freedom: int, rows: int, new: float) -> float:
     """Return what the index exceeds by chance in one of a thousand comparisons.
 
     The index of two samples, over 1/rows + 1/new, is distributed as chi-squared (Yurdakul, 2018).
