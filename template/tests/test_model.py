@@ -11,7 +11,7 @@ from ml_chassis.training.config import TrainingConfig, read
 from ml_chassis.training.estimator import Dataset
 from ml_chassis.training.export import parity_difference
 from ml_chassis.training.gates import judge
-from ml_chassis.training.measures import measures_of
+from ml_chassis.measures import measures_of
 from ml_chassis.training.split import Split
 
 

@@ -7,10 +7,10 @@ import pytest
 from chassis.flights import CONTRACT
 from ml_chassis.adopt import AdoptError
 from ml_chassis.adopt.gates import Asked, derive, round_up
+from ml_chassis.measures import Estimate
 from ml_chassis.training.config import Limit
 from ml_chassis.training.diagnostics import Diagnostics
 from ml_chassis.training.evaluation import Evaluation
-from ml_chassis.training.measures import Estimate
 
 QUALITY = CONTRACT.quality
 USELESS = 0.0 if CONTRACT.task == "regression" else 0.5

@@ -115,7 +115,13 @@ def prometheus(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> It
         weather = stack.enter_context(weather_service())
         service = [
             stack.enter_context(running_service(trained.models, folder, **environment))
-            for environment in ({"WEATHER_URL": weather.url}, {"MODEL_SERVICE_TRACK": "canary"})
+            for environment in (
+                {
+                    "WEATHER_URL": weather.url,
+                    "MODEL_SERVICE_FEEDBACK_URL": f"sqlite:///{folder}/x.db",
+                },
+                {"MODEL_SERVICE_TRACK": "canary"},
+            )
         ]
         stream = stack.enter_context(running_stream(trained.models, folder))
         faster = quicker(yaml.safe_load(rules.text(STATED)), FASTER)
@@ -125,6 +131,7 @@ def prometheus(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> It
         def all_answer() -> bool:
             for url in service:
                 ask(url)
+            tell(service[0])
             return not unanswered(server, EXPRESSIONS)
 
         try:
@@ -143,6 +150,16 @@ def ask(url: str) -> None:
         soon = datetime.now(ZoneInfo("America/New_York")) + timedelta(hours=1)
         flight = {**FLIGHT, "date": f"{soon:%Y-%m-%d}", "time": f"{soon:%H:%M}"}
         client.post("/api/flights", json=flight).raise_for_status()
+
+
+def tell(url: str) -> None:
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        answer = client.post("/predict", json={"rows": [ROW] * 10}).raise_for_status().json()
+        labels = [
+            {"prediction_id": name, "label": at < 3}
+            for at, name in enumerate(answer["prediction_id"])
+        ]
+        client.post("/feedback", json={"labels": labels}).raise_for_status()
 
 
 def unanswered(server: Prometheus, expressions: list[Asked]) -> list[Asked]:
@@ -224,10 +241,7 @@ def test_labels_are_those_that_there_are() -> None:
 
 def test_grafana_can_read_each_dashboard_and_legends_name_labels_that_there_are() -> None:
     written = files.files(STATED, "service")
-    assert written.keys() == {
-        files.RULES,
-        *(files.DASHBOARDS / f"{name}.json" for name in ("service", "model", "drift")),
-    }
+    assert {path.stem for path in written} == {"rules", "service", "model", "drift", "business"}
     for path, text in written.items():
         if path != files.RULES:
             read = Dashboard.from_json(json.loads(text))

@@ -6,9 +6,9 @@ from scipy.stats import ttest_rel
 
 from chassis.flights import CONTRACT
 from ml_chassis.contract import Predictions
+from ml_chassis.measures import log_losses
 from ml_chassis.training.comparison import compare
 from ml_chassis.training.estimator import Dataset
-from ml_chassis.training.measures import log_losses
 
 ROWS = 800
 

@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel, Field
 
 from ml_chassis.contract import Contract, Task
+from ml_chassis.measures import measures_of
 from ml_chassis.serving.predictor import Predictor
 from ml_chassis.training.estimator import Dataset
 from ml_chassis.training.export import export, parity_difference
-from ml_chassis.training.measures import measures_of
 
 pytestmark = pytest.mark.slow
 

@@ -13,13 +13,13 @@ from chassis.flights import CONTRACT, PROJECT
 from chassis.rows import small_dataset
 from ml_chassis import registry
 from ml_chassis.contract import CATEGORICAL_INPUT, NUMERIC_INPUT
+from ml_chassis.measures import Estimate
 from ml_chassis.reference import END
 from ml_chassis.serving.predictor import Predictor
 from ml_chassis.testing import Trained
 from ml_chassis.training import card, estimator, optimisation_report
 from ml_chassis.training.config import ConfigError, Limit, OptimisationConfig, read
 from ml_chassis.training.export import Parity, export
-from ml_chassis.training.measures import Estimate
 from ml_chassis.training.optimise import Optimisation, optimise, propose, require
 from ml_chassis.training.quantization import quantize
 from ml_chassis.training.timing import speedup

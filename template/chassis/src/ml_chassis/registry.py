@@ -26,6 +26,7 @@ from .contract import Contract
 from .errors import UserError, describe
 from .fallback import Fallback
 from .monitoring.drift import Reference
+from .monitoring.quality import Expected
 from .storage import Root
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -76,6 +77,9 @@ class Manifest(BaseModel):
     packages: dict[str, str] = Field(description="Versions of the libraries that made it.")
     fallback: Fallback | None = Field(description="What is answered while the model cannot.")
     reference: Reference = Field(description="Where features and predictions lay in training.")
+    expected: Expected | None = Field(
+        default=None, description="What is expected of its predictions when their labels come."
+    )
 
 
 class Change(BaseModel):

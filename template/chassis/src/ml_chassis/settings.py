@@ -128,6 +128,17 @@ class Settings(BaseSettings):
         Literal["stable", "canary", "shadow"],
         Field(description="What this replica is in a rollout: its metrics name it."),
     ] = "stable"
+    feedback_url: Annotated[
+        SecretStr,
+        Field(
+            description="Database that keeps predictions until their labels come to `/feedback`: "
+            "`sqlite:///data/feedback.db`, `postgresql+psycopg://...`. Without one there is no "
+            "such route."
+        ),
+    ] = SecretStr("")
+    feedback_days: Annotated[
+        int, Field(ge=1, le=3_650, description="Days for which it keeps predictions and labels.")
+    ] = 90
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),
@@ -150,8 +161,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}API_KEYS: give ASCII keys of {MIN_KEY_LENGTH} characters or more"
             )
-        if re.fullmatch(NOT_KEPT, self.database_url.get_secret_value()):
-            raise ValueError(f"{PREFIX}DATABASE_URL: name a file, as in sqlite:///data/service.db")
+        for name, url in (("DATABASE", self.database_url), ("FEEDBACK", self.feedback_url)):
+            if re.fullmatch(NOT_KEPT, url.get_secret_value()):
+                file = "sqlite:///data/service.db"
+                raise ValueError(f"{PREFIX}{name}_URL: name a file, as in {file}")
         if re.match(NO_ADDRESS, str(self.models_dir)):
             raise ValueError(f"{PREFIX}MODELS_DIR: give a whole path, or a URL as s3://bucket/path")
         if self.metrics_port == self.port:

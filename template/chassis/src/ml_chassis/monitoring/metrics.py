@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -158,8 +158,73 @@ MESSAGES = Counter(
 )
 
 
+KEPT = Counter(
+    "model_service_feedback_predictions",
+    "Predictions that wait for their label: kept, or lost because the database failed.",
+    ["outcome"],
+)
+LABELS_RECEIVED = Counter(
+    "model_service_feedback_labels",
+    "Labels received: joined to a prediction, known, changed, waiting for one, or failed.",
+    ["outcome"],
+)
+LABELLED = Counter(
+    "model_service_labelled_rows",
+    "Predictions whose label has come, of all and of each slice.",
+    ["version", "slice"],
+)
+LOSS = Counter(
+    "model_service_loss",
+    "Sum of their losses: log loss in nats, or the squared error.",
+    ["version", "slice"],
+)
+SQUARED_LOSS = Counter(
+    "model_service_squared_loss",
+    "Sum of the squares of their losses, for the interval of the mean.",
+    ["version", "slice"],
+)
+LABEL_BIN = Counter(
+    "model_service_label_bin",
+    "Labels by the bin of their prediction.",
+    ["version", "bin", "label"],
+)
+CONFIDENCE_BIN = Counter(
+    "model_service_confidence_bin",
+    "Sum of the predicted probabilities, by the same bins.",
+    ["version", "bin"],
+)
+DECISIONS = Counter(
+    "model_service_decisions",
+    "Labelled decisions by outcome, at the threshold from which on it pays to act.",
+    ["version", "outcome"],
+)
+DECISION_VALUE = Gauge(
+    "model_service_decision_value",
+    "What an outcome of a decision is worth, in the unit of training.toml.",
+    ["version", "outcome"],
+    multiprocess_mode="mostrecent",
+)
+EVALUATION_LOSS = Gauge(
+    "model_service_evaluation_loss",
+    "Mean loss on the rows for evaluation.",
+    ["version"],
+    multiprocess_mode="mostrecent",
+)
+BASE_RATE_LOSS = Gauge(
+    "model_service_base_rate_loss",
+    "Mean loss on the same rows of always answering the same.",
+    ["version"],
+    multiprocess_mode="mostrecent",
+)
+
+
 MEMORY = "model_service_memory_bytes"
-PER_VERSION = (*PER_BIN, *(each._name for each in (INFERENCE, WORKERS, CREATED, TRAINED_ROWS)))
+PER_VERSION = (
+    *PER_BIN,
+    *(each._name for each in (INFERENCE, WORKERS, CREATED, TRAINED_ROWS, LABELLED, LOSS)),
+    *(each._name for each in (SQUARED_LOSS, LABEL_BIN, CONFIDENCE_BIN, DECISIONS)),
+    *(each._name for each in (DECISION_VALUE, EVALUATION_LOSS, BASE_RATE_LOSS)),
+)
 """Shown of the versions that were served last alone, as each promotion adds series."""
 SHOWN_VERSIONS = 3
 """Those that were trained last, of what was served; and what is served."""
@@ -180,12 +245,17 @@ LABELS = {
     "most frequent values, `other` and `missing`",
     "feature": "a feature, or `(prediction)`",
     "field": "a field of the schema, or `other`",
-    "outcome": "`predicted`, `duplicate`, `dead_letter`",
+    "label": "`true` and `false`; of classes `right` and `wrong`; of a number whether it was "
+    "`above` or `below` its prediction",
+    "outcome": "of a message `predicted`, `duplicate`, `dead_letter`; of a prediction `kept`, "
+    "`lost`; of a label `joined`, `known`, `changed`, `waiting`, `failed`; of a decision "
+    "`true_positive` and so on",
     "reason": "of a degraded answer `no_model`, `error`, `not_finite`, `slow`; of a problem "
     "`missing`, `type`, `range`, `value`, `unknown_field`, `length`",
     "result": "`ok`, `paused`, or why it failed: 9 in all",
     "route": "a path of the interface or of your routes, as `/v2/models/{name}/infer`; of unknown "
     "ones `/api/other`",
+    "slice": "`(all)`, or a category of `slices` in training.toml and one of its bins",
     "source": "another service that you ask",
     "state": "`live`, `last_known`, `too_old`, `missing`",
     "status": "of HTTP",
@@ -301,6 +371,60 @@ def publish_bin(version: str, feature: str, name: str, share: float) -> None:
 def count_bin(version: str, feature: str, name: str, rows: int) -> None:
     """Count predicted rows whose value of a feature lies in a bin."""
     _series(BINS, version, feature, name).inc(rows)
+
+
+def count_kept(outcome: str, predictions: int) -> None:
+    """Count predictions that wait for their label, or are lost for it."""
+    _series(KEPT, outcome).inc(predictions)
+
+
+def count_labels(outcome: str, labels: int) -> None:
+    """Count labels by what became of them."""
+    _series(LABELS_RECEIVED, outcome).inc(labels)
+
+
+def publish_expected(version: str, loss: float, base_rate_loss: float) -> None:
+    """Publish how good a version was when it was trained."""
+    _series(EVALUATION_LOSS, version).set(loss)
+    _series(BASE_RATE_LOSS, version).set(base_rate_loss)
+
+
+def publish_decision(version: str, worth: Mapping[str, float]) -> None:
+    """Publish what each outcome of a decision is worth, and that there was none yet."""
+    for outcome, value in worth.items():
+        _series(DECISION_VALUE, version, outcome).set(value)
+        _series(DECISIONS, version, outcome)
+
+
+def publish_slice(version: str, name: str) -> None:
+    """Publish a slice without rows: a series must begin before it grows."""
+    for metric in (LABELLED, LOSS, SQUARED_LOSS):
+        _series(metric, version, name)
+
+
+def publish_label_bin(version: str, name: str, labels: Iterable[str]) -> None:
+    """Publish a bin of predictions without labels."""
+    _series(CONFIDENCE_BIN, version, name)
+    for label in labels:
+        _series(LABEL_BIN, version, name, label)
+
+
+def count_loss(version: str, name: str, loss: float) -> None:
+    """Count the loss of a labelled prediction, in a slice."""
+    _series(LABELLED, version, name).inc()
+    _series(LOSS, version, name).inc(loss)
+    _series(SQUARED_LOSS, version, name).inc(loss * loss)
+
+
+def count_label(version: str, name: str, label: str, confidence: float) -> None:
+    """Count a label in the bin of its prediction, and the probability that was predicted."""
+    _series(LABEL_BIN, version, name, label).inc()
+    _series(CONFIDENCE_BIN, version, name).inc(confidence)
+
+
+def count_decision(version: str, outcome: str) -> None:
+    """Count what came of a decision."""
+    _series(DECISIONS, version, outcome).inc()
 
 
 def count_source_call(source: str, result: str) -> None:

@@ -9,7 +9,8 @@ from ..slo import Slo, seconds
 from . import metrics
 from .drift import MISSING, OTHER, PREDICTION
 from .metrics import series_of
-from .rules import burn, drift
+from .quality import ALL
+from .rules import burn, drift, quality
 
 Kind = Literal["lines", "number", "bars"]
 Unit = Literal["short", "reqps", "percentunit", "s", "bytes", "rowsps", "days"]
@@ -74,6 +75,7 @@ def dashboards(slo: Slo) -> tuple[Dashboard, ...]:
         Dashboard("service", _service(slo), chosen),
         Dashboard("model", _model(slo), chosen),
         Dashboard("drift", _drift(slo), {**chosen, FEATURE: drift.PSI}),
+        Dashboard("business", _business(slo), chosen),
     )
 
 
@@ -306,6 +308,105 @@ def _drift(slo: Slo) -> dict[str, tuple[Panel, ...]]:
                 (Query(f"{drift.STALE}{{{CHOSEN}}}", "{{source}}"),),
                 "percentunit",
                 limit=drift.BAD_SHARE,
+            ),
+        ),
+    }
+
+
+def _business(slo: Slo) -> dict[str, tuple[Panel, ...]]:
+    days = f"By the labels that came in the last {slo.drift.window_days} days."
+    rate = f"sum by (outcome) ({_rate(series_of(metrics.LABELS_RECEIVED))})"
+    whole = f'{CHOSEN},slice="{ALL}"'
+    interval = f"{quality.NORMAL} * {quality.ERROR}{{{whole}}}"
+    known = tuple(
+        Query(
+            f"max by (track, version) ({series_of(metric)}{{{CHOSEN}}})", f"{words} {{{{version}}}}"
+        )
+        for metric, words in (
+            (metrics.EVALUATION_LOSS, "at evaluation"),
+            (metrics.BASE_RATE_LOSS, "always the same"),
+        )
+    )
+    first = "true|right|above"
+    seen = f'sum by (bin) ({quality.LABELS}{{{CHOSEN},label=~"{first}"}})'
+    confidence = f"sum by (bin) ({quality.CONFIDENCE}{{{CHOSEN}}})"
+    labels = f"sum by (bin) ({quality.LABELS}{{{CHOSEN}}}) > 0"
+    return {
+        "Value": (
+            Panel(
+                "Value of the decisions",
+                f"{days} In the unit of [decision] in training.toml.",
+                (Query(f"{quality.VALUE}{{{CHOSEN}}}", "{{version}} {{track}}"),),
+                kind="number",
+            ),
+            Panel(
+                "Value per labelled decision",
+                days,
+                (
+                    Query(
+                        f"{quality.VALUE}{{{CHOSEN}}} / "
+                        f"(sum by (job, track, version) ({quality.DECISIONS}) > 0)",
+                        "{{version}} {{track}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Outcomes of decisions",
+                days,
+                (Query(f"sum by (outcome) ({quality.DECISIONS}{{{CHOSEN}}})", "{{outcome}}"),),
+            ),
+        ),
+        "Quality": (
+            Panel(
+                "Loss",
+                f"{days} With its 95 % interval; it is unknown where no labels come.",
+                (
+                    Query(f"{quality.LOSS}{{{whole}}}", "{{version}} {{track}}"),
+                    Query(f"{quality.LOSS}{{{whole}}} - {interval}", "lower end {{version}}"),
+                    Query(f"{quality.LOSS}{{{whole}}} + {interval}", "upper end {{version}}"),
+                    *known,
+                ),
+            ),
+            Panel(
+                "Loss by slice",
+                f"{days} Few labels say little.",
+                (Query(f'{quality.LOSS}{{{CHOSEN},slice!="{ALL}"}}', "{{slice}} {{track}}"),),
+            ),
+            Panel(
+                "Labels by slice",
+                days,
+                (Query(f'{quality.ROWS}{{{CHOSEN},slice!="{ALL}"}}', "{{slice}} {{track}}"),),
+            ),
+            Panel(
+                "Calibration",
+                f"{days} Fraction of positives beside the mean predicted probability.",
+                (
+                    Query(f"{seen} / ({labels})", "observed"),
+                    Query(f"{confidence} / ({labels})", "predicted"),
+                ),
+                "percentunit",
+                "bars",
+            ),
+        ),
+        "Labels": (
+            Panel(
+                "Labels received",
+                "Joined to a prediction, known, changed, waiting for one, or failed.",
+                (Query(rate, "{{outcome}}"),),
+                "rowsps",
+            ),
+            _by(
+                "Predictions that wait for labels",
+                "Kept or lost.",
+                metrics.KEPT,
+                "outcome",
+                "rowsps",
+            ),
+            Panel(
+                "Labelled predictions",
+                days,
+                (Query(f"{quality.ROWS}{{{whole}}}", "{{version}} {{track}}"),),
+                kind="number",
             ),
         ),
     }

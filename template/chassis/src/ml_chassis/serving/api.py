@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from ..contract import Contract, Rows, Table
 from ..monitoring.exporter import show_metrics
-from . import arrow_reader, protocols
+from . import arrow_reader, feedback, protocols
 from .arrow_reader import read_stream
 from .arrow_writer import StreamWriter
 from .endpoint import Answer, Endpoint, Handler
@@ -35,6 +35,7 @@ def predict(runtime: Runtime) -> Handler:
     contract, settings = runtime.contract, runtime.settings
     decode, check = runtime.decoder.decode, runtime.tables.check
     write_stream = StreamWriter(contract).write
+    log = runtime.feedback
 
     def read_table(body: bytes) -> Table:
         columns = read_stream(contract, body, settings.max_table_rows)
@@ -58,10 +59,12 @@ def predict(runtime: Runtime) -> Handler:
         else:
             rows = decode(body, settings.max_rows)
         scored = await runtime.scorer.score(rows)
-        write = write_table if wants_table else write_json
+        write, name = write_table if wants_table else write_json, next(ids)
+        if log and not scored.degraded:
+            log.note(name, scored.version, rows, scored.predictions)
         if large and (is_table or wants_table):
-            return await asyncio.to_thread(write, scored, next(ids))
-        return write(scored, next(ids))
+            return await asyncio.to_thread(write, scored, name)
+        return write(scored, name)
 
     return answer
 
@@ -117,8 +120,11 @@ def random_ids() -> Iterator[str]:
 
 def endpoints(runtime: Runtime) -> dict[str, Endpoint]:
     """Return what answers requests for predictions, by path."""
-    own = Endpoint(runtime, "/predict", predict(runtime))
-    return {"/predict": own, **protocols.endpoints(runtime)}
+    own = {"/predict": Endpoint(runtime, "/predict", predict(runtime))}
+    if runtime.feedback:
+        handler = feedback.answer(runtime.contract, runtime.feedback, runtime.settings.max_rows)
+        own["/feedback"] = Endpoint(runtime, "/feedback", handler, counted=False)
+    return {**own, **protocols.endpoints(runtime)}
 
 
 def create_app(runtime: Runtime, hot: dict[str, Endpoint], web: FastAPI | None = None) -> Starlette:

@@ -3,14 +3,19 @@
 import asyncio
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import registry
 from ..contract import Contract
 from ..monitoring import metrics
 from ..monitoring.drift import DriftCounts
+from ..monitoring.quality import Watch
 from ..registry import DamagedError, RegistryError
 from .predictor import ModelError, Predictor
 from .scoring import Model, Scorer, inline_rows
+
+if TYPE_CHECKING:
+    from ..feedback.log import Log
 
 LOGGER = logging.getLogger("model_service")
 
@@ -41,8 +46,9 @@ def load(contract: Contract, root: Path, name: str) -> Model:
                 contract, version, manifest.reference, manifest.rows.get("train", 0)
             )
             quick = inline_rows(contract, predictor)
+            watch = _watch(contract, manifest)
             created = manifest.created_at
-            return Model(version, predictor, manifest.fallback, quick, drift, created)
+            return Model(version, predictor, manifest.fallback, quick, drift, created, watch)
     manifest = registry.read_manifest(root, versions[0])
     registry.require_schema(contract, manifest)
     if manifest.fallback is None:
@@ -50,16 +56,30 @@ def load(contract: Contract, root: Path, name: str) -> Model:
     return Model(versions[0], None, manifest.fallback, created=manifest.created_at)
 
 
+def _watch(contract: Contract, manifest: registry.Manifest) -> Watch | None:
+    if manifest.expected is None:
+        return None
+    return Watch(contract, manifest.version, manifest.reference, manifest.expected)
+
+
 class Reloader:
     """Brings a newly promoted model into a running scorer."""
 
-    def __init__(self, contract: Contract, scorer: Scorer, root: Path, name: str) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        scorer: Scorer,
+        root: Path,
+        name: str,
+        log: "Log | None" = None,
+    ) -> None:
         """Load what is named now.
 
         Raises:
             RegistryError: nothing can be served.
         """
         self._contract, self._scorer, self._root, self._name = contract, scorer, root, name
+        self._log = log
         self._seen = registry.history(root, name)
         self._use(load(contract, root, name))
 
@@ -94,4 +114,6 @@ class Reloader:
             metrics.publish_model(model.version, created, model.predictor is not None, before)
         if model.drift:
             model.drift.publish()
+        if model.watch and self._log:
+            self._log.use(model.version, model.watch)
         self._scorer.use(model)

@@ -62,15 +62,21 @@ class Endpoint:
         handler: Handler,
         wording: Wording = own_wording,
         methods: Sequence[str] = ("POST",),
+        counted: bool = True,
     ) -> None:
-        """Take the route under which requests are counted, and how a refusal is worded."""
+        """Take the route under which requests are counted, and how a refusal is worded.
+
+        What is not counted is nothing that the objectives are about.
+        """
         self._runtime = runtime
         self._route = route
         self._fields = runtime.contract.by_name
         self._handler = handler
         self._wording = wording
         self._methods = methods
-        metrics.publish_route(route)
+        self._counted = counted
+        if counted:
+            metrics.publish_route(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -81,7 +87,8 @@ class Endpoint:
             more.append((b"connection", b"close"))
         if answer.status == 405:
             more.append((b"allow", ", ".join(self._methods).encode()))
-        metrics.count_request(self._route, answer.status, perf_counter() - start)
+        if self._counted:
+            metrics.count_request(self._route, answer.status, perf_counter() - start)
         await send_answer(answer, send, more)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
@@ -96,7 +103,8 @@ class Endpoint:
             return Answer(b"", 499)  # nobody is there to read it
         except Exception as error:
             # Not kept: a kept error would keep the body with it.
-            return refuse(error, self._route, self._fields, self._wording)
+            fields = self._fields if self._counted else None
+            return refuse(error, self._route, fields, self._wording)
 
 
 async def send_answer(answer: Answer, send: Send, more: Iterable[Header] = ()) -> None:
@@ -108,14 +116,17 @@ async def send_answer(answer: Answer, send: Send, more: Iterable[Header] = ()) -
 
 
 def refuse(
-    error: Exception, route: str, fields: Container[str | None], wording: Wording = own_wording
+    error: Exception,
+    route: str,
+    fields: Container[str | None] | None,
+    wording: Wording = own_wording,
 ) -> Answer:
     """Return what a request is answered whose handler failed; what is no refusal is logged.
 
     Args:
         error: Why it failed.
         route: The route that is named in the log.
-        fields: Of the schema: under their names problems are counted.
+        fields: Of the schema: under their names problems are counted; None counts none.
         wording: How a refusal is worded.
     """
     answer = wording(_explain(error, route, fields))
@@ -123,10 +134,11 @@ def refuse(
     return answer._replace(headers=headers)
 
 
-def _explain(error: Exception, route: str, fields: Container[str | None]) -> RefusedError:
+def _explain(error: Exception, route: str, fields: Container[str | None] | None) -> RefusedError:
     if isinstance(error, RefusedError):
-        for problem in error.refusal.problems:
-            metrics.count_problem(problem.field, problem.reason, fields)
+        if fields is not None:
+            for problem in error.refusal.problems:
+                metrics.count_problem(problem.field, problem.reason, fields)
         return error
     if isinstance(error, OverloadedError):
         return RefusedError(429, "The service has too much to do; try again later.")

@@ -164,16 +164,16 @@ class _Response(BaseModel):
     ]
 
 
-def require_few(rows: int, max_rows: int) -> None:
-    """Make sure that a request has no more rows than are allowed.
+def require_few(rows: int, max_rows: int, what: str = "rows") -> None:
+    """Make sure that a request has no more rows, or labels, than are allowed.
 
     Raises:
         RefusedError: it has more (422).
     """
     if rows > max_rows:
-        message = f"Send {max_rows} rows at most in one request, not {rows}."
+        message = f"Send {max_rows} {what} at most in one request, not {rows}."
         raise RefusedError(
-            422, "Too many rows.", [Problem(field="rows", message=message, reason="length")]
+            422, f"Too many {what}.", [Problem(field=what, message=message, reason="length")]
         )
 
 
@@ -205,7 +205,7 @@ def _problems(details: Sequence[ErrorDetails]) -> Iterator[Problem]:
                 message = 'Field required: {"rows": [{...}, ...]}'
                 yield Problem(field="rows", message=message, reason=reason)
                 return  # perhaps the rest is a row
-            case ("rows", int(row), *field):
+            case ("rows" | "labels", int(row), *field):
                 name = ".".join(map(str, field)) or None
                 yield Problem(row=row, field=name, message=message, reason=reason)
             case location:

@@ -5,7 +5,7 @@ from pydantic.json_schema import models_json_schema
 
 from ..contract import Contract
 from ..settings import Settings
-from . import protocols
+from . import feedback, protocols
 from .arrow_reader import ARROW
 from .decode import Decoder
 from .describe import DEGRADED, REFUSALS, SCHEMAS, TEXT, Json, media, refusals, response, shown
@@ -38,12 +38,15 @@ def document(contract: Contract, name: str = DEFAULT_NAME, web: FastAPI | None =
         [
             (decoder.messages.request, "validation"),
             (decoder.messages.response, "serialization"),
+            (feedback.request_of(contract), "validation"),
+            (feedback.FeedbackResponse, "serialization"),
             (Refusal, "serialization"),
         ],
         ref_template=f"{SCHEMAS}{{model}}",
     )
     paths: Json = {
         "/predict": {"post": _predict(contract)},
+        "/feedback": {"post": feedback.described(contract)},
         "/": _front_page(),
         "/livez": shown("alive", "The process is alive.", TEXT),
         "/readyz": shown("ready", "The model answers.", TEXT, probe=True),

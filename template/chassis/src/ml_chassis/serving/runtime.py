@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..contract import Contract
 from ..monitoring import metrics
@@ -19,8 +20,13 @@ from .scoring import REASONS, Scorer
 from .table import TableChecker
 from .turns import Turns
 
+if TYPE_CHECKING:
+    from ..feedback.log import Log
+
 LOGGER = logging.getLogger("model_service")
 TICK_SECONDS = 1.0
+LAST_SECONDS = 2.0
+"""For the database of predictions, when the service ends."""
 
 
 class Runtime:
@@ -33,6 +39,7 @@ class Runtime:
         tables: Checks rows that come in columns.
         scorer: Answers them.
         turns: Lets large bodies wait for each other.
+        feedback: Keeps predictions until their labels come; None where no database is set.
         drain: Says whether the service is stopping.
     """
 
@@ -44,9 +51,10 @@ class Runtime:
         self.drain = Drain(settings.drain_seconds)
         self.scorer = Scorer(contract, settings.model_seconds, settings.max_waiting)
         self.turns = Turns(settings.max_waiting)
+        self.feedback = _log(contract, settings)
         self._keeper = Keeper(settings)
         self._reloader: Reloader | None = None
-        self._ticks: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._exporter: Exporter | None = None
         self._imported_by = os.getpid()
 
@@ -62,7 +70,11 @@ class Runtime:
             RegistryError: nothing can be served.
         """
         self._reloader = Reloader(
-            self.contract, self.scorer, folder_of(self.settings), self.settings.alias
+            self.contract,
+            self.scorer,
+            folder_of(self.settings),
+            self.settings.alias,
+            self.feedback,
         )
         metrics.publish_start()
         metrics.publish_reasons(REASONS)
@@ -79,7 +91,9 @@ class Runtime:
         forked = self._imported_by != os.getpid()
         self._supervisor = self._imported_by if forked else os.getppid()
         self.drain.install()
-        self._ticks = asyncio.create_task(self._tick())
+        self._tasks = [asyncio.create_task(self._tick())]
+        if self.feedback:
+            self._tasks.append(asyncio.create_task(self._keep(self.feedback)))
         if self.settings.metrics_port:
             place = self.settings.host, self.settings.metrics_port
             self._exporter = Exporter(*place, self.settings.track)
@@ -87,10 +101,14 @@ class Runtime:
 
     async def stop(self) -> None:
         """End it."""
-        if self._ticks:
-            self._ticks.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._ticks
+                await task
+        if self.feedback:
+            with suppress(TimeoutError):  # a database that hangs does not hold up the end
+                await asyncio.wait_for(asyncio.to_thread(self.feedback.flush), LAST_SECONDS)
+            self.feedback.close()
         if self._exporter:
             await self._exporter.stop()
         self._keeper.stop()
@@ -113,6 +131,20 @@ class Runtime:
             if os.getppid() != self._supervisor:  # it was killed: do not outlive it
                 signal.raise_signal(signal.SIGTERM)
 
+    async def _keep(self, log: "Log") -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.to_thread(log.flush)
+
     def _count_drift(self) -> None:
         if drift := self.scorer.model.drift:
             drift.flush()
+
+
+def _log(contract: Contract, settings: Settings) -> "Log | None":
+    url = settings.feedback_url.get_secret_value()
+    if not url:
+        return None
+    from ..feedback.log import Log  # with the library for databases, which costs memory
+
+    return Log(contract, url, settings.feedback_days)

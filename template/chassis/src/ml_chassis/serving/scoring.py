@@ -23,6 +23,7 @@ from ..contract import Categorical, Contract, Numeric, Prediction, Predictions, 
 from ..fallback import Fallback
 from ..monitoring import metrics
 from ..monitoring.drift import DriftCounts
+from ..monitoring.quality import Watch
 
 LOGGER = logging.getLogger("model_service")
 MAX_BATCH_ROWS = 256
@@ -48,6 +49,7 @@ class Model:
     inline_rows: int = 0
     drift: DriftCounts | None = None
     created: datetime | None = None
+    watch: Watch | None = None
 
     def is_quick(self, rows: int) -> bool:
         """Return whether the event loop may wait for the answer for so many rows."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..contract import Task
+from ..measures import Measures, measures_of
 from ..reference import fill
 from ..registry import Manifest
 from ..reports.markdown import table
@@ -14,7 +15,6 @@ from .candidate import Candidate
 from .config import GAIN_OVER_CHAMPION, TrainingConfig
 from .evaluation import Slice
 from .gates import Gate
-from .measures import Measures, measures_of
 from .split import Split
 
 CARD = Path("docs/model-card.md")

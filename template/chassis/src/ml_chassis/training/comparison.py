@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 from scipy.stats import ttest_1samp
 
 from ..contract import Predictions
+from ..measures import Estimate, mean_interval, measures_of
 from .estimator import Dataset
-from .measures import Estimate, mean_interval, measures_of
 
 Told = Annotated[Estimate, PlainSerializer(Estimate._asdict)]
 

@@ -18,9 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from ..decision import Decision
 from ..errors import UserError, why
 from ..project import Project
-from .decision import Decision
 
 CONFIG = Path("training.toml")
 

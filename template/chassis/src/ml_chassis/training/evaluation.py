@@ -9,11 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..contract import Labels, Predictions
-from .config import TrainingConfig
-from .cost import Cost, cost
-from .diagnostics import Diagnostics, diagnose
-from .estimator import Dataset, FittedModel
-from .measures import (
+from ..measures import (
     Bin,
     Estimate,
     Measures,
@@ -23,6 +19,10 @@ from .measures import (
     mean_interval,
     measures_of,
 )
+from .config import TrainingConfig
+from .cost import Cost, cost
+from .diagnostics import Diagnostics, diagnose
+from .estimator import Dataset, FittedModel
 
 SEEDS = 3
 LEFT_OUT = 0.1

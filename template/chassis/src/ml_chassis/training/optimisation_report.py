@@ -6,10 +6,10 @@ import numpy as np
 from markupsafe import Markup
 
 from ..contract import Contract
+from ..measures import measures_of
 from ..reports.chart import Axis, Series, draw, reach, reach_log
 from ..reports.page import charts, page, paragraph, state, table
 from .config import OptimisationConfig
-from .measures import measures_of
 from .timing import SIZES
 from .variants import Measured
 

@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 from markupsafe import Markup
 
+from ..measures import Measures, measures_of
 from ..reports.chart import Axis, Mark, Series, draw, named, reach
 from ..reports.page import bold, charts, code, heading, page, paragraph, state, table
 from .candidate import Candidate
@@ -13,7 +14,6 @@ from .config import TrainingConfig
 from .diagnostics import Diagnostics
 from .evaluation import Evaluation, Importance, Slice
 from .gates import Gate
-from .measures import Measures, measures_of
 from .split import Split
 
 BASELINES = {

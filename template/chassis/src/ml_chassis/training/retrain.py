@@ -21,6 +21,7 @@ from ..data.lock import BusyError
 from ..data.pipeline import say, update
 from ..data.store import Store, open_store
 from ..errors import UserError
+from ..measures import measures_of
 from ..project import Project
 from ..registry import CHALLENGER, CHAMPION, DamagedError, Manifest, RegistryError
 from ..reports.page import write
@@ -33,7 +34,6 @@ from .config import GAIN_OVER_CHAMPION, TrainingConfig, read
 from .dataset import fingerprint, to_dataset
 from .gates import judge
 from .log import Log, Run, describe_run, environment, open_log
-from .measures import measures_of
 from .result import EXIT_CODES, Result
 from .shift import Shift, shifts
 from .split import Split

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
+from ..measures import Measures
 from ..reports.page import bold, code, heading, page, paragraph, table
 from .comparison import Comparison
-from .measures import Measures
 from .report import GATE, gate_row
 from .result import Result
 from .shift import Shift

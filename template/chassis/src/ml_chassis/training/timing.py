@@ -5,9 +5,9 @@ from time import perf_counter
 
 import numpy as np
 
+from ..measures import Estimate, Values, interval
 from ..serving.predictor import Predictor
 from .estimator import Dataset
-from .measures import Estimate, Values, interval
 
 SIZES = tuple(2**power for power in range(11))
 ROUNDS = 30

@@ -18,7 +18,9 @@ from ..data.pipeline import say, update
 from ..data.store import Store, open_store
 from ..errors import UserError
 from ..fallback import Fallback
+from ..measures import measures_of
 from ..monitoring.drift import Reference
+from ..monitoring.quality import Expected
 from ..project import Project
 from ..reports.page import write
 from ..serving.predictor import Predictor
@@ -195,6 +197,7 @@ def assess(
         "rows": {"train": len(rows.train), "test": len(rows.test)},
         "metrics": measures,
         "fallback": _fallback(config, rows.train),
+        "expected": _expected(config, rows.test, others["base_rate"], measures["loss"]),
         "reference": Reference.fit(
             config.project.contract,
             rows.train.numeric,
@@ -285,6 +288,17 @@ def register(contract: Contract, candidate: Candidate, models: Root) -> registry
 def step(number: int, text: str, steps: int = STEPS) -> None:
     """Say what is done now."""
     print(f"[{number}/{steps}] {text}", flush=True)
+
+
+def _expected(
+    config: TrainingConfig, test: Dataset, base_rate: Predictions, loss: float
+) -> Expected:
+    return Expected(
+        loss=loss,
+        base_rate_loss=float(measures_of(test.contract.task).losses(test.label, base_rate).mean()),
+        slices=config.evaluation.slices,
+        decision=config.decision,
+    )
 
 
 def _champion(contract: Contract, models: Root) -> tuple[bytes, registry.Manifest] | None:

@@ -27,12 +27,12 @@ from scipy.stats import qmc
 from .. import settings
 from ..data.store import open_store
 from ..errors import UserError, describe
+from ..measures import Values, mean_interval, measures_of
 from ..project import Project
 from . import estimator
 from .config import CONFIG, ConfigError, Range, TrainingConfig, TuningConfig, Value, read
 from .estimator import Dataset
 from .log import Log, Run, describe_run, open_log
-from .measures import Values, mean_interval, measures_of
 from .train import Rows, gather, origin, step
 
 LOSS = "loss"

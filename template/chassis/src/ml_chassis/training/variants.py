@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 
 from ..contract import Categorical, Numeric, Predictions
+from ..measures import Estimate, mean_interval, measures_of
 from ..serving.predictor import Predictor
 from . import estimator
 from .config import OptimisationConfig, TrainingConfig
 from .estimator import Dataset, FittedModel
 from .export import Parity, bounds, export, parity
 from .gates import judge
-from .measures import Estimate, mean_interval, measures_of
 from .quantization import quantize
 from .timing import ROUNDS, SIZES, Seconds, race, speedup
 

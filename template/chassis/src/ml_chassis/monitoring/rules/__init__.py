@@ -5,14 +5,14 @@ from typing import Any
 import yaml
 
 from ...slo import Slo
-from . import burn, drift
+from . import burn, drift, quality
 
 NOTE = "# Written by `make rules` from slo.yaml. Edit that, or add rules in a file of your own.\n"
 
 
 def rules(slo: Slo) -> dict[str, Any]:
     """Return the rules, as Prometheus reads them."""
-    alerts = [*burn.alerts(slo), *drift.alerts(slo)]
+    alerts = [*burn.alerts(slo), *drift.alerts(slo), *quality.alerts(slo)]
     if slo.owner:
         for each in alerts:
             each["labels"]["owner"] = _Quoted(slo.owner)
@@ -23,6 +23,11 @@ def rules(slo: Slo) -> dict[str, Any]:
                 "name": "model_service_drift",
                 "interval": drift.STEP,
                 "rules": [*drift.recorded(slo)],
+            },
+            {
+                "name": "model_service_quality",
+                "interval": drift.STEP,
+                "rules": [*quality.recorded(slo)],
             },
             {"name": "model_service_alerts", "rules": alerts},
         ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from ml_chassis.training.decision import Decision
+from ml_chassis.decision import Decision
 
 WARN = Decision(
     action="warn",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import Labels, Task
+from .contract import Labels, Task
 
 Truth = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.floating]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
 
 from chassis.flights import CONTRACT
-from ml_chassis.training.measures import (
+from ml_chassis.measures import (
     Bin,
     auc,
     auc_over_classes,

@@ -39,6 +39,12 @@ class Decision(BaseModel):
         right = self.true_positive - self.false_negative
         return wrong / (wrong + right)
 
+    @property
+    def outcomes(self) -> dict[str, float]:
+        """What each outcome is worth."""
+        names = ("true_positive", "false_positive", "false_negative", "true_negative")
+        return {name: getattr(self, name) for name in names}
+
     def value(self, label: npt.NDArray[np.bool_], acts: npt.NDArray[np.bool_]) -> float:
         """Return the mean value of a decision.
 

@@ -1,0 +1,1 @@
+"""Labels that come late: kept predictions, joined with what turned out to be true."""

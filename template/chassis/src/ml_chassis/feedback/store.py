@@ -1,0 +1,193 @@
+"""The database of predictions and their labels.
+
+A person may query it:
+
+    SELECT model_version, count(*), count(label) FROM feedback_predictions GROUP BY model_version
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from ..contract import Contract
+from ..data.database import INSERTS, open_database
+from ..monitoring.quality import Joined, Kept, Label
+
+AT_ONCE = 500
+"""Ids in a statement: a database takes so many parameters and no more."""
+
+TABLES = sa.MetaData()
+LABELS = sa.Table(
+    "feedback_labels",
+    TABLES,
+    sa.Column("id", sa.Text, primary_key=True, comment="of a prediction that is not known yet"),
+    sa.Column("label", sa.Text, nullable=False, comment="as JSON"),
+    sa.Column("received_at", sa.DateTime, nullable=False, index=True, comment="in UTC"),
+)
+PREDICTIONS = sa.Table(
+    "feedback_predictions",
+    TABLES,
+    sa.Column("id", sa.Text, primary_key=True, comment="prediction_id of the answer"),
+    sa.Column("predicted_at", sa.DateTime, nullable=False, index=True, comment="in UTC"),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("prediction", sa.JSON, nullable=False, comment="a number, or one for each class"),
+    sa.Column("bin", sa.Text, nullable=False, comment="of the predictions of training"),
+    sa.Column("acts", sa.Boolean, comment="whether it reached the threshold of the decision"),
+    sa.Column("slices", sa.JSON, nullable=False, comment="values of the categories of slices"),
+    sa.Column("label", sa.Text, comment="as JSON"),
+    sa.Column("labelled_at", sa.DateTime, comment="in UTC"),
+)
+
+
+class Told(NamedTuple):
+    """What became of labels.
+
+    Attributes:
+        joined: Whose prediction is known, and had no label.
+        known: Those that were known already, and say the same.
+        changed: Those that were known, and say something else now.
+        waiting: Those whose prediction is not known, or not yet.
+    """
+
+    joined: list[Joined]
+    known: int
+    changed: int
+    waiting: int
+
+
+class Store:
+    """The database; each method is one transaction, and may be called again."""
+
+    def __init__(self, contract: Contract, url: str) -> None:
+        """Open it, and make the tables that it does not have.
+
+        Raises:
+            DataError: it cannot be opened.
+        """
+        self._engine = open_database(url, TABLES, bool(contract.personal))
+        if self._engine.dialect.name == "sqlite":
+            with self._engine.connect() as connection:  # readers do not wait for writers
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def keep(self, predictions: Iterable[Kept]) -> list[Joined]:
+        """Keep predictions; return those whose label was waiting for them."""
+        now = _now()
+        rows = sorted(
+            ({**each._asdict(), "predicted_at": now} for each in predictions),
+            key=lambda row: str(row["id"]),  # in one order, or two would wait for each other
+        )
+        if not rows:
+            return []
+        with self._engine.begin() as connection:
+            insert = INSERTS[connection.dialect.name](PREDICTIONS)
+            connection.execute(insert.on_conflict_do_nothing(), rows)
+            return _join(connection, [str(row["id"]) for row in rows])
+
+    def add(self, labels: Mapping[str, Label]) -> Told:
+        """Add labels by the ids of predictions, in any order and as often as they come."""
+        now = _now()
+        rows = [
+            {"id": name, "label": json.dumps(labels[name]), "received_at": now}
+            for name in sorted(labels)
+        ]
+        if not rows:
+            return Told([], 0, 0, 0)
+        with self._engine.begin() as connection:
+            # What is written first: a transaction that begins with reading may be refused later.
+            insert = INSERTS[connection.dialect.name](LABELS)
+            new = {"label": insert.excluded.label, "received_at": insert.excluded.received_at}
+            connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=new), rows)
+            before = _labels_before(connection, sorted(labels))
+            known = sum(before[name] == json.dumps(labels[name]) for name in before)
+            _relabel(connection, {name: json.dumps(labels[name]) for name in before}, now)
+            joined = _join(connection, sorted(labels))
+        waiting = len(labels) - len(before) - len(joined)
+        return Told(joined, known, len(before) - known, waiting)
+
+    def join(self, since: datetime) -> list[Joined]:
+        """Join what came at the same time in two processes, neither of which saw the other's.
+
+        Args:
+            since: In UTC; labels that came later are looked at.
+        """
+        with self._engine.begin() as connection:
+            there = sa.select(LABELS.c.id).join(PREDICTIONS, PREDICTIONS.c.id == LABELS.c.id)
+            names = connection.scalars(there.where(LABELS.c.received_at >= since)).all()
+            return _join(connection, sorted(names))
+
+    def forget(self, before: datetime) -> int:
+        """Delete what is older; return how many predictions and labels that were."""
+        with self._engine.begin() as connection:
+            deleted = (
+                connection.execute(sa.delete(table).where(column < before)).rowcount
+                for table, column in (
+                    (PREDICTIONS, PREDICTIONS.c.predicted_at),
+                    (LABELS, LABELS.c.received_at),
+                )
+            )
+            return sum(deleted)
+
+
+def _labels_before(connection: sa.Connection, names: Sequence[str]) -> dict[str, str]:
+    """Return the labels that predictions have already."""
+    chosen = sa.select(PREDICTIONS.c.id, PREDICTIONS.c.label)
+    return {
+        row.id: row.label
+        for part in _parts(names)
+        for row in connection.execute(
+            chosen.where(PREDICTIONS.c.id.in_(part), PREDICTIONS.c.label.is_not(None))
+        )
+    }
+
+
+def _relabel(connection: sa.Connection, labels: Mapping[str, str], now: datetime) -> None:
+    """Let the newest label of a prediction stay; of how good it was, the first was counted."""
+    if labels:
+        update = sa.update(PREDICTIONS).where(PREDICTIONS.c.id == sa.bindparam("one"))
+        changed = update.values(label=sa.bindparam("new"), labelled_at=now)
+        rows = [{"one": name, "new": label} for name, label in labels.items()]
+        connection.execute(changed, rows)
+        _settle(connection, list(labels))
+
+
+def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:
+    """Give predictions the labels that wait for them; each is returned once, by one process."""
+    columns = [PREDICTIONS.c[name] for name in Kept._fields]
+    both = sa.select(*columns, LABELS.c.label.label("new")).join(
+        LABELS, LABELS.c.id == PREDICTIONS.c.id
+    )
+    found = [
+        row
+        for part in _parts(names)
+        for row in connection.execute(both.where(LABELS.c.id.in_(part)))
+    ]
+    joined, now = [], _now()
+    for row in found:
+        update = sa.update(PREDICTIONS).where(
+            PREDICTIONS.c.id == row.id, PREDICTIONS.c.label.is_(None)
+        )
+        if connection.execute(update.values(label=row.new, labelled_at=now)).rowcount:
+            joined.append(Joined(Kept(*row[:-1]), json.loads(row.new)))
+    _settle(connection, [row.id for row in found])
+    return joined
+
+
+def _settle(connection: sa.Connection, names: Sequence[str]) -> None:
+    """Delete labels that wait no longer."""
+    for part in _parts(names):
+        connection.execute(sa.delete(LABELS).where(LABELS.c.id.in_(part)))
+
+
+def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

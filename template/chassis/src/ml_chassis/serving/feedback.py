@@ -1,0 +1,111 @@
+"""POST /feedback: what turned out to be true, by the ids of predictions."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from starlette.types import Scope
+
+from ..contract import Contract
+from ..monitoring import metrics
+from .describe import REFUSALS, Json, media, refusals, response
+from .endpoint import Answer, Handler
+from .messages import Problem, RefusedError, explain, require_few
+
+if TYPE_CHECKING:  # a service without such a database needs nothing of it
+    from ..feedback.log import Log
+
+MEANINGS = {
+    **{status: REFUSALS[status] for status in ("400", "408", "413", "415")},
+    "422": "A label is not valid, or there are too many.",
+    "429": REFUSALS["429"],
+    "503": "The labels cannot be kept.",
+}
+ID = "^[!-~]{1,200}$"
+
+
+class FeedbackResponse(BaseModel):
+    """What became of the labels; sending them again changes nothing."""
+
+    joined: Annotated[int, Field(description="Whose prediction is known, and had no label.")]
+    known: Annotated[int, Field(description="That were known already, and say the same.")]
+    changed: Annotated[int, Field(description="That were known, and say something else now.")]
+    waiting: Annotated[int, Field(description="Whose prediction is not known, or not yet.")]
+
+
+class _Label(BaseModel):
+    """The label of one prediction."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prediction_id: Annotated[
+        str, Field(pattern=ID, description="As in the answer of POST /predict.")
+    ]
+    label: Any
+
+
+def request_of(contract: Contract) -> type[BaseModel]:
+    """Return the message with labels, for one schema."""
+    schema, name = contract.labelled_schema, contract.label
+    label = create_model(
+        "Label", __base__=_Label, __doc__=_Label.__doc__, label=(schema.__annotations__[name], ...)
+    )
+    labels: Any = Annotated[list[label], Field(min_length=1, fail_fast=True)]
+    return create_model(
+        "FeedbackRequest",
+        __config__=ConfigDict(extra="forbid", strict=True),
+        __doc__="Labels of predictions, in any order, and as often as they come.",
+        labels=(labels, ...),
+    )
+
+
+def answer(contract: Contract, log: "Log", max_labels: int) -> Handler:
+    """Return what answers POST /feedback."""
+    message: Any = request_of(contract)
+
+    def read(body: bytes) -> dict[str, Any]:
+        try:
+            found = message.model_validate_json(body).labels
+        except ValidationError as error:
+            raise explain(error) from None
+        require_few(len(found), max_labels, "labels")
+        labels: dict[str, Any] = {}
+        for row, each in enumerate(found):
+            if labels.setdefault(each.prediction_id, each.label) != each.label:
+                text = "This prediction_id has another label before, in the same request."
+                raise RefusedError(422, "Two labels.", [Problem(row=row, message=text)])
+        return labels
+
+    async def answered(_: Scope, body: bytes) -> Answer:
+        labels = read(body)
+        try:
+            told = await asyncio.to_thread(log.add, labels)
+        except Exception as error:
+            metrics.LOGGER.error("labels were not kept: %s", type(error).__name__)
+            raise RefusedError(
+                503, "The labels cannot be kept now; send them again later."
+            ) from None
+        counts = {"joined": len(told.joined), "known": told.known, "changed": told.changed}
+        content = FeedbackResponse(**counts, waiting=told.waiting)
+        return Answer(content.model_dump_json().encode())
+
+    return answered
+
+
+def described(contract: Contract) -> Json:
+    """Return the operation, for the OpenAPI document."""
+    example = {"labels": [{"prediction_id": "0123456789abcdef-0", "label": _example(contract)}]}
+    return {
+        "operationId": "feedback",
+        "summary": "Say what turned out to be true; only where a database for it is set.",
+        "requestBody": {"required": True, "content": media("FeedbackRequest", example=example)},
+        "responses": {
+            "200": response("What became of the labels.", media("FeedbackResponse")),
+            **refusals("Refusal", MEANINGS),
+        },
+    }
+
+
+def _example(contract: Contract) -> Any:
+    (label,) = (column for column in contract.labelled if column.name == contract.label)
+    return label.example

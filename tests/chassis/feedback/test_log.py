@@ -1,0 +1,133 @@
+"""A worker keeps what it predicted, and what the database cannot take is counted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from chassis.flights import CONTRACT
+from ml_chassis.contract import Table
+from ml_chassis.decision import Decision
+from ml_chassis.feedback import log
+from ml_chassis.feedback.log import Log
+from ml_chassis.monitoring.drift import Reference
+from ml_chassis.monitoring.quality import Expected, Watch
+
+ROW = CONTRACT.to_row(CONTRACT.example_row())
+DECISION = Decision(
+    action="warn",
+    unit="USD",
+    true_positive=20,
+    false_positive=-5,
+    false_negative=0,
+    true_negative=0,
+)
+REFERENCE = Reference.fit(
+    CONTRACT, *CONTRACT.to_arrays([ROW] * 10), np.linspace(0, 1, 10, dtype=np.float32)
+)
+EXPECTED = Expected(loss=0.5, base_rate_loss=0.6, slices=("carrier",), decision=DECISION)
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"model_service_{name}", labels) or 0
+
+
+@pytest.fixture
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.node.name)
+
+
+@pytest.fixture
+def made(tmp_path: Path, version: str) -> Iterator[Log]:
+    """Return one that knows a model."""
+    found = Log(CONTRACT, f"sqlite:///{tmp_path}/x.db?timeout=0.1", 90)
+    found.use(version, Watch(CONTRACT, version, REFERENCE, EXPECTED))
+    yield found
+    found.close()
+
+
+def test_labels_are_counted_by_slice_bin_and_outcome(made: Log, version: str) -> None:
+    made.note("a", version, [ROW, ROW], [0.95, 0.1])
+    made.note("b", version, [ROW], [0.95])
+    made.flush()
+    made.add({"a-0": True, "a-1": True, "b-0": False})
+
+    assert value("labelled_rows_total", version=version, slice="(all)") == 3
+    assert value("labelled_rows_total", version=version, slice="carrier UA") == 3
+    losses = -np.log([0.95, 0.1, 0.05])
+    assert value("loss_total", version=version, slice="(all)") == pytest.approx(losses.sum())
+    squares = value("squared_loss_total", version=version, slice="carrier UA")
+    assert squares == pytest.approx((losses**2).sum())
+    outcomes = {"true_positive": 1, "false_negative": 1, "false_positive": 1, "true_negative": 0}
+    for outcome, count in outcomes.items():
+        assert value("decisions_total", version=version, outcome=outcome) == count
+        worth = value("decision_value", version=version, outcome=outcome)
+        assert worth == DECISION.outcomes[outcome]
+    (high,) = (name for name in REFERENCE.prediction.names if name.startswith("above"))
+    assert value("label_bin_total", version=version, bin=high, label="true") == 1
+    assert value("label_bin_total", version=version, bin=high, label="false") == 1
+    assert value("confidence_bin_total", version=version, bin=high) == pytest.approx(1.9)
+
+
+def test_rows_of_a_table_are_kept_too(made: Log, version: str) -> None:
+    made.note("t", version, Table(*CONTRACT.to_arrays([ROW] * 3)), [0.2, 0.3, 0.4])
+    made.flush()
+
+    assert len(made.add({"t-0": True, "t-2": True, "t-3": True}).joined) == 2
+
+
+def test_of_very_many_rows_a_share_is_kept(made: Log, version: str) -> None:
+    before = value("feedback_predictions_total", outcome="kept")
+    for _ in range(2):  # the first second does not know yet how many come
+        for number in range(1_000):
+            made.note(f"{number}", version, [ROW] * 10, [0.5] * 10)
+        kept = sum(len(each.predictions) for each in made._noted)
+        made.flush()
+    assert 100 < kept < 1_500
+    made.note("large", version, Table(*CONTRACT.to_arrays([ROW] * 9_000)), [0.5] * 9_000)
+    made.flush()
+    assert value("feedback_predictions_total", outcome="kept") - before < 10_000
+
+
+def test_a_database_that_fails_costs_labels_and_no_prediction(
+    made: Log, version: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(log, "MAX_PENDING", 3)
+    before = value("feedback_predictions_total", outcome="lost")
+    made.flush()
+    store: Any = made._store
+    with store._engine.begin() as other:
+        other.exec_driver_sql("DELETE FROM feedback_labels")  # holds the lock
+        for number in range(5):
+            made.note(f"{number}", version, [ROW], [0.5])
+            made.flush()
+        with pytest.raises(Exception, match="locked"):
+            made.add({"0-0": True})
+    made.flush()
+
+    assert value("feedback_predictions_total", outcome="lost") - before == 2
+    assert caplog.text.count("predictions are not kept") == 1
+    assert len(made.add({f"{number}-0": True for number in range(5)}).joined) == 3
+
+
+def test_a_database_that_comes_later_is_used_then(tmp_path: Path, version: str) -> None:
+    (tmp_path / "folder").write_text("not a folder")
+    late = Log(CONTRACT, f"sqlite:///{tmp_path}/folder/x.db", 90)
+    late.use(version, Watch(CONTRACT, version, REFERENCE, EXPECTED))
+    late.note("a", version, [ROW], [0.5])
+    late.flush()
+    (tmp_path / "folder").unlink()
+    late.flush()
+
+    assert len(late.add({"a-0": True}).joined) == 1
+    late.close()
+
+
+def test_a_version_that_is_long_gone_is_not_kept(made: Log) -> None:
+    made.note("a", "gone", [ROW], [0.5])
+    made.flush()
+
+    assert made.add({"a-0": True}).waiting == 1
