@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ml_chassis import registry
+from ml_chassis.measures import measures_of
 from ml_chassis.project import Project
 from ml_chassis.serving.predictor import Predictor
 from ml_chassis.testing import Trained, valid_rows
@@ -11,7 +12,6 @@ from ml_chassis.training.config import TrainingConfig, read
 from ml_chassis.training.estimator import Dataset
 from ml_chassis.training.export import parity_difference
 from ml_chassis.training.gates import judge
-from ml_chassis.measures import measures_of
 from ml_chassis.training.split import Split
 
 

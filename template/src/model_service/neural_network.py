@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import torch
 from ml_chassis.contract import Categorical, Contract, Numeric, Predictions, Task
-from ml_chassis.training.estimator import Dataset, Smaller
 from ml_chassis.measures import SMALLEST
+from ml_chassis.training.estimator import Dataset, Smaller
 from ml_chassis.training.pytorch import codes_of, convert, encode
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
