@@ -159,23 +159,21 @@ def _relabel(connection: sa.Connection, labels: Mapping[str, str], now: datetime
 
 def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:
     """Give predictions the labels that wait for them; each is returned once, by one process."""
-    columns = [PREDICTIONS.c[name] for name in Kept._fields]
-    both = sa.select(*columns, LABELS.c.label.label("new")).join(
-        LABELS, LABELS.c.id == PREDICTIONS.c.id
-    )
-    found = [
-        row
-        for part in _parts(names)
-        for row in connection.execute(both.where(LABELS.c.id.in_(part)))
-    ]
-    joined, now = [], _now()
-    for row in found:
-        update = sa.update(PREDICTIONS).where(
-            PREDICTIONS.c.id == row.id, PREDICTIONS.c.label.is_(None)
+    of_both = LABELS.c.id == PREDICTIONS.c.id
+    given = (
+        sa.update(PREDICTIONS)
+        .where(PREDICTIONS.c.label.is_(None), sa.exists().where(of_both))
+        .values(
+            label=sa.select(LABELS.c.label).where(of_both).scalar_subquery(), labelled_at=_now()
         )
-        if connection.execute(update.values(label=row.new, labelled_at=now)).rowcount:
-            joined.append(Joined(Kept(*row[:-1]), json.loads(row.new)))
-    _settle(connection, [row.id for row in found])
+        .returning(*(PREDICTIONS.c[name] for name in Kept._fields), PREDICTIONS.c.label)
+    )
+    joined = [
+        Joined(Kept(*row[:-1]), json.loads(row.label))
+        for part in _parts(names)
+        for row in connection.execute(given.where(PREDICTIONS.c.id.in_(part)))
+    ]
+    _settle(connection, [each.kept.id for each in joined])
     return joined
 
 
