@@ -53,10 +53,21 @@ def test_what_neither_process_saw_is_joined_later(store: Store) -> None:
             " VALUES ('a', '2026-01-01', 'v1', '0.5', 'any', '{}')"
         )
 
-    assert store.join(datetime.max) == []
-    (joined,) = store.join(datetime.min)
+    assert store.join(datetime.max).joined == []
+    (joined,) = store.join(datetime.min).joined
     assert (joined.kept.id, joined.kept.prediction, joined.label) == ("a", 0.5, True)
-    assert store.join(datetime.min) == []
+    assert store.join(datetime.min) == ([], 0, 0, 0)
+
+
+def test_labels_of_another_process_wait_until_they_are_joined(store: Store) -> None:
+    store.keep([kept("a"), kept("b"), kept("c")])
+    store.add({"a": True, "b": True})
+
+    store.wait({"a": True, "b": False, "c": True, "d": True})
+
+    assert store.join(datetime.min) == ([Joined(kept("c"), True)], 1, 1, 0)
+    assert store.join(datetime.min) == ([], 0, 0, 0)
+    assert store.add({"b": False}) == ([], 1, 0, 0)
 
 
 def test_more_labels_than_a_statement_takes(store: Store) -> None:
@@ -92,7 +103,7 @@ def test_several_processes_at_once_join_each_label_once(database_url: str) -> No
 
     with ThreadPoolExecutor(len(stores)) as pool:
         joined = [each for part in pool.map(both, stores) for each in part]
-    joined += stores[0].join(datetime.min)
+    joined += stores[0].join(datetime.min).joined
 
     assert sorted(each.kept.id for each in joined) == sorted(names)
     for store in stores:

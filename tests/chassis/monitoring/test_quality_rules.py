@@ -21,7 +21,9 @@ BASE = 0.6
 QUALITY = {("ModelServiceQuality", TICKET)}
 
 
-def told(labels: float, loss: float, deviation: float = 0.5, part: str = "(all)") -> Series:
+def told(
+    labels: float, loss: float, deviation: float = 0.5, part: str = "(all)", workers: int = 1
+) -> Series:
     """Return what a replica shows that gets so many labels a minute.
 
     Args:
@@ -29,6 +31,7 @@ def told(labels: float, loss: float, deviation: float = 0.5, part: str = "(all)"
         loss: Their mean loss.
         deviation: The standard deviation of their losses.
         part: The slice.
+        workers: Which serve the version.
     """
     version = {"version": "v1"}
     sums = {
@@ -38,6 +41,7 @@ def told(labels: float, loss: float, deviation: float = 0.5, part: str = "(all)"
     }
     return {
         labelled("model_service_base_rate_loss", **version): f"{BASE}x{MINUTES}",
+        labelled("model_service_model_workers", **version): f"{workers}x{MINUTES}",
         **{
             labelled(f"model_service_{name}_total", slice=part, **version): grows((each, MINUTES))
             for name, each in sums.items()
@@ -50,13 +54,20 @@ def told(labels: float, loss: float, deviation: float = 0.5, part: str = "(all)"
     [
         (told(10, 0.5), set()),
         (told(10, 0.7), QUALITY),
+        (told(10, 0.7, workers=0), set()),
         (told(10, 0.7, part="carrier UA"), set()),
         (told(0.3, 0.7, 0.1), set()),
         (told(10, 0.61, 1), set()),
         (told(0, 0), set()),
     ],
     ids=[
-        *("better than none", "certainly worse", "a slice alone is worse", "few labels"),
+        *(
+            "better than none",
+            "certainly worse",
+            "no longer served",
+            "a slice alone is worse",
+            "few labels",
+        ),
         *("perhaps worse", "no labels"),
     ],
 )

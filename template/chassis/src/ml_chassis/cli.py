@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Data and training": ("adopt", "data", "train", "retrain", "tune", "optimise", "runs"),
-    "Serving": ("serve", "predict", "stream", "score", "load"),
+    "Serving": ("serve", "predict", "stream", "score", "feedback", "load"),
     "Models": ("models", "promote", "rollback", "export"),
     "Checks": ("docs", "rules", "contract"),
 }
@@ -31,6 +31,7 @@ GROUPS = {
 EXTRAS = {
     "aiohttp": "checks",
     "faststream": "streaming",
+    "grafana_foundation_sdk": "checks",
     "hypothesis": "checks",
     "jsoncompat": "checks",
     "narwhals": "training",
@@ -40,7 +41,6 @@ EXTRAS = {
     "psutil": "checks",
     "skl2onnx": "gradient-boosting",
     "sklearn": "training",
-    "sqlalchemy": "training",
     "threadpoolctl": "gradient-boosting",
     "tomlkit": "training",
     "torch": "neural-network",
@@ -257,6 +257,18 @@ def score(source: str, target: str, version: str) -> int:
     from .batch.command import run
 
     return run(_project(), source, target, version)
+
+
+@main.command()
+@click.argument("source", metavar="INPUT", default="")
+def feedback(source: str) -> int:
+    """Take labels of predictions from INPUT, a file or table.
+
+    Its columns are prediction_id and label.
+    """
+    from .batch.labels import run
+
+    return run(_project(), source)
 
 
 @main.command()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..contract import Contract, Prediction, Rows, Table
 from ..errors import UserError
 from ..monitoring import metrics
-from ..monitoring.quality import Joined, Kept, Label, Watch, count
+from ..monitoring.quality import Kept, Label, Watch, count
 from .store import Store, Told
 
 LOGGER = logging.getLogger("model_service")
@@ -104,9 +104,7 @@ class Log:
         except Exception:
             metrics.count_labels("failed", len(labels))
             raise
-        self._count(told.joined)
-        for outcome in ("known", "changed", "waiting"):
-            metrics.count_labels(outcome, getattr(told, outcome))
+        self._count(told)
         return told
 
     def close(self) -> None:
@@ -117,7 +115,7 @@ class Log:
     def _write(self) -> None:
         store, now = self._open(), time.monotonic()
         if self._pending:
-            self._count(store.keep(self._pending))
+            self._count(Told(store.keep(self._pending), 0, 0, 0))
             metrics.count_kept("kept", len(self._pending))
             self._pending = []
         if now - self._joined > JOIN_SECONDS:
@@ -135,9 +133,11 @@ class Log:
                 self._store = Store(self._contract, self._url)
             return self._store
 
-    def _count(self, joined: list[Joined]) -> None:
-        count(self._contract, joined)
-        metrics.count_labels("joined", len(joined))
+    def _count(self, told: Told) -> None:
+        count(self._contract, told.joined)
+        metrics.count_labels("joined", len(told.joined))
+        for outcome in ("known", "changed", "waiting"):
+            metrics.count_labels(outcome, getattr(told, outcome))
 
     def _kept(self, watch: Watch, noted: Sequence[Noted]) -> list[Kept]:
         """Return what is kept of answers of one version, together: one by one takes much longer."""

@@ -92,35 +92,32 @@ class Store:
 
     def add(self, labels: Mapping[str, Label]) -> Told:
         """Add labels by the ids of predictions, in any order and as often as they come."""
-        now = _now()
-        rows = [
-            {"id": name, "label": json.dumps(labels[name]), "received_at": now}
-            for name in sorted(labels)
-        ]
-        if not rows:
-            return Told([], 0, 0, 0)
         with self._engine.begin() as connection:
-            # What is written first: a transaction that begins with reading may be refused later.
-            insert = INSERTS[connection.dialect.name](LABELS)
-            new = {"label": insert.excluded.label, "received_at": insert.excluded.received_at}
-            connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=new), rows)
-            before = _labels_before(connection, sorted(labels))
-            known = sum(before[name] == json.dumps(labels[name]) for name in before)
-            _relabel(connection, {name: json.dumps(labels[name]) for name in before}, now)
+            _wait(connection, labels)
             joined = _join(connection, sorted(labels))
-        waiting = len(labels) - len(before) - len(joined)
-        return Told(joined, known, len(before) - known, waiting)
+            known, changed = _relabel(connection, sorted(labels))
+        return Told(joined, known, changed, len(labels) - len(joined) - known - changed)
 
-    def join(self, since: datetime) -> list[Joined]:
-        """Join what came at the same time in two processes, neither of which saw the other's.
+    def wait(self, labels: Mapping[str, Label]) -> None:
+        """Add labels for a service to join and count, by any process."""
+        with self._engine.begin() as connection:
+            _wait(connection, labels)
+
+    def join(self, since: datetime) -> Told:
+        """Join labels that wait, of other processes too.
+
+        A label and its prediction that come at the same time in two processes see nothing of each
+        other.
 
         Args:
             since: In UTC; labels that came later are looked at.
         """
+        late = sa.select(LABELS.c.id).where(LABELS.c.received_at >= since)
         with self._engine.begin() as connection:
-            there = sa.select(LABELS.c.id).join(PREDICTIONS, PREDICTIONS.c.id == LABELS.c.id)
-            names = connection.scalars(there.where(LABELS.c.received_at >= since)).all()
-            return _join(connection, sorted(names))
+            joined = _joined(connection, PREDICTIONS.c.id.in_(late))
+            there = late.join(PREDICTIONS, PREDICTIONS.c.id == LABELS.c.id)
+            known, changed = _relabel(connection, sorted(connection.scalars(there)))
+        return Told(joined, known, changed, 0)
 
     def forget(self, before: datetime) -> int:
         """Delete what is older; return how many predictions and labels that were."""
@@ -135,46 +132,66 @@ class Store:
             return sum(deleted)
 
 
-def _labels_before(connection: sa.Connection, names: Sequence[str]) -> dict[str, str]:
-    """Return the labels that predictions have already."""
-    chosen = sa.select(PREDICTIONS.c.id, PREDICTIONS.c.label)
-    return {
-        row.id: row.label
-        for part in _parts(names)
-        for row in connection.execute(
-            chosen.where(PREDICTIONS.c.id.in_(part), PREDICTIONS.c.label.is_not(None))
-        )
-    }
+# A transaction begins with writing: one that begins with reading may be refused later, when
+# another has written meanwhile.
 
 
-def _relabel(connection: sa.Connection, labels: Mapping[str, str], now: datetime) -> None:
-    """Let the newest label of a prediction stay; of how good it was, the first was counted."""
-    if labels:
-        update = sa.update(PREDICTIONS).where(PREDICTIONS.c.id == sa.bindparam("one"))
-        changed = update.values(label=sa.bindparam("new"), labelled_at=now)
-        rows = [{"one": name, "new": label} for name, label in labels.items()]
-        connection.execute(changed, rows)
-        _settle(connection, list(labels))
+def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
+    """Let labels wait for their predictions; the newest of each stays."""
+    now = _now()
+    rows = [
+        {"id": name, "label": json.dumps(labels[name]), "received_at": now}
+        for name in sorted(labels)  # in one order, or two would wait for each other
+    ]
+    if rows:
+        insert = INSERTS[connection.dialect.name](LABELS)
+        new = {"label": insert.excluded.label, "received_at": insert.excluded.received_at}
+        connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=new), rows)
 
 
 def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:
+    return [
+        each for part in _parts(names) for each in _joined(connection, PREDICTIONS.c.id.in_(part))
+    ]
+
+
+def _joined(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Joined]:
     """Give predictions the labels that wait for them; each is returned once, by one process."""
     of_both = LABELS.c.id == PREDICTIONS.c.id
     given = (
         sa.update(PREDICTIONS)
-        .where(PREDICTIONS.c.label.is_(None), sa.exists().where(of_both))
+        .where(which, PREDICTIONS.c.label.is_(None), sa.exists().where(of_both))
         .values(
             label=sa.select(LABELS.c.label).where(of_both).scalar_subquery(), labelled_at=_now()
         )
         .returning(*(PREDICTIONS.c[name] for name in Kept._fields), PREDICTIONS.c.label)
     )
-    joined = [
-        Joined(Kept(*row[:-1]), json.loads(row.label))
-        for part in _parts(names)
-        for row in connection.execute(given.where(PREDICTIONS.c.id.in_(part)))
-    ]
+    joined = [Joined(Kept(*row[:-1]), json.loads(row.label)) for row in connection.execute(given)]
     _settle(connection, [each.kept.id for each in joined])
     return joined
+
+
+def _relabel(connection: sa.Connection, names: Sequence[str]) -> tuple[int, int]:
+    """Settle labels that wait for predictions which have one; the newest label stays.
+
+    Return how many say the same, and how many something else. Of how good a prediction was, its
+    first label was counted.
+    """
+    both = sa.select(LABELS.c.id, LABELS.c.label, PREDICTIONS.c.label.label("before"))
+    both = both.join(PREDICTIONS, PREDICTIONS.c.id == LABELS.c.id)
+    found = [
+        row
+        for part in _parts(names)
+        for row in connection.execute(
+            both.where(LABELS.c.id.in_(part), PREDICTIONS.c.label.is_not(None))
+        )
+    ]
+    changed = [{"one": row.id, "new": row.label} for row in found if row.label != row.before]
+    if changed:
+        update = sa.update(PREDICTIONS).where(PREDICTIONS.c.id == sa.bindparam("one"))
+        connection.execute(update.values(label=sa.bindparam("new"), labelled_at=_now()), changed)
+    _settle(connection, [row.id for row in found])
+    return len(found) - len(changed), len(changed)
 
 
 def _settle(connection: sa.Connection, names: Sequence[str]) -> None:

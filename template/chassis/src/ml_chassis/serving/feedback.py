@@ -44,18 +44,20 @@ class _Label(BaseModel):
     label: Any
 
 
+def label_of(contract: Contract) -> type[BaseModel]:
+    """Return the label of one prediction as it may be told, for one schema."""
+    label = contract.labelled_schema.__annotations__[contract.label]
+    return create_model("Label", __base__=_Label, __doc__=_Label.__doc__, label=(label, ...))
+
+
 def request_of(contract: Contract) -> type[BaseModel]:
     """Return the message with labels, for one schema."""
-    schema, name = contract.labelled_schema, contract.label
-    label = create_model(
-        "Label", __base__=_Label, __doc__=_Label.__doc__, label=(schema.__annotations__[name], ...)
-    )
-    labels: Any = Annotated[list[label], Field(min_length=1, fail_fast=True)]
+    labels: Any = list[label_of(contract)]  # type: ignore[misc]
     return create_model(
         "FeedbackRequest",
         __config__=ConfigDict(extra="forbid", strict=True),
         __doc__="Labels of predictions, in any order, and as often as they come.",
-        labels=(labels, ...),
+        labels=(Annotated[labels, Field(min_length=1, fail_fast=True)], ...),
     )
 
 

@@ -54,10 +54,12 @@ def recorded(slo: Slo) -> Iterator[Rule]:
 def alerts(slo: Slo) -> Iterator[Rule]:
     """Yield the alert on a model that is certainly no better than always answering the same."""
     floor = f"max by (job, track, version) ({metrics.series_of(metrics.BASE_RATE_LOSS)})"
+    served = f"sum by (job, track, version) ({metrics.series_of(metrics.WORKERS)}) > 0"
     certain = f'({LOSS}{{slice="{ALL}"}} - {NORMAL} * {ERROR})'
     yield alert(
         "ModelServiceQuality",
-        f"{certain} > on (job, track, version) group_left () {floor}\nand {ROWS} >= {LEAST_LABELS}",
+        f"{certain} > on (job, track, version) group_left () {floor}\n"
+        f"and {ROWS} >= {LEAST_LABELS}\nand on (job, track, version) {served}",
         "ticket",
         f"By the labels of the last {slo.drift.window_days} days the mean loss of "
         '{{ $labels.version }} is at least {{ $value | printf "%.3f" }}: always answering the same '

@@ -1,0 +1,109 @@
+"""Labels of many predictions, from a file or a table: `make feedback INPUT=...`."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+from pydantic import ValidationError
+
+from .. import settings
+from ..contract import Contract
+from ..data.database import hide_password
+from ..data.parse import REASON, to_types
+from ..errors import UserError
+from ..feedback.store import Store
+from ..monitoring.quality import Label
+from ..project import Project
+from ..serving.feedback import label_of
+from ..serving.messages import explain
+from ..settings import PREFIX
+from . import ScoreError
+from .reading import read
+from .score import TYPES
+
+ID, LABEL = "prediction_id", "label"
+AT_ONCE = 5_000
+SHOWN = 10
+"""Problems that are listed: the rest are alike, mostly."""
+
+
+def run(project: Project, source: str) -> int:
+    """Keep all labels for a service to join; return the exit code."""
+    try:
+        url = settings.read().feedback_url.get_secret_value()
+        if not source:
+            raise ScoreError("Say from where: make feedback INPUT=labels.csv")
+        if not url:
+            raise ScoreError(f"Set {PREFIX}FEEDBACK_URL to the database of the service.")
+        labels = read_labels(project.contract, source, project.private)
+        store = Store(project.contract, url)
+        for part in _parts(labels):
+            store.wait(part)
+        store.close()
+    except UserError as error:
+        print(f"No label was taken. {error}", file=sys.stderr)
+        return 1
+    print(
+        f"{len(labels):,} labels of {hide_password(source)} are kept. A service with this database "
+        "joins them to its predictions within seconds."
+    )
+    return 0
+
+
+def read_labels(contract: Contract, source: str, private: bool) -> dict[str, Label]:
+    """Return the labels of a file or table, by the ids of predictions.
+
+    Args:
+        contract: The schema, which says what a label is.
+        source: Has the columns `prediction_id` and `label`.
+        private: Whether the rows hold personal values.
+
+    Raises:
+        ScoreError: it cannot be read, or a row is not valid; then none is returned.
+        DataError: the database cannot be read.
+    """
+    labels, problems = dict[str, Label](), list[str]()
+    for position, name, label, problem in _rows(contract, source, private):
+        if not problem and labels.setdefault(name, label) != label:
+            problem = "this prediction_id has another label before"
+        if problem:
+            problems.append(f"row {position}: {problem}")
+    if problems:
+        more = f" and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
+        raise ScoreError(f"{hide_password(source)}: {'; '.join(problems[:SHOWN])}{more}.")
+    if not labels:
+        raise ScoreError(f"{hide_password(source)}: there is no row.")
+    return labels
+
+
+def _rows(contract: Contract, source: str, private: bool) -> Iterator[tuple[int, str, Any, str]]:
+    """Yield position, id, label and problem of each row."""
+    message: Any = label_of(contract)
+    (column,) = (each for each in contract.labelled if each.name == contract.label)
+    types = {ID: str, LABEL: TYPES[column.type]}
+    for block in read(source, private):
+        for broken in block.broken:
+            yield broken.position, "", None, broken.reason
+        if missing := [name for name in types if name not in block.rows.columns]:
+            raise ScoreError(
+                f"{hide_password(source)}: there is no column {' and no column '.join(missing)}."
+            )
+        typed = to_types(block.rows.select(ID, LABEL), types, types)
+        known = typed.with_columns(pl.Series("position", block.positions))
+        for name, label, reason, position in known.select(ID, LABEL, REASON, "position").rows():
+            yield position, name, label, reason or _problem(message, name, label)
+
+
+def _problem(message: Any, name: str, label: Any) -> str:
+    try:
+        message(prediction_id=name, label=label)
+    except ValidationError as error:
+        return explain(error).refusal.text.removeprefix("The request is not valid. ")
+    return ""
+
+
+def _parts(labels: Mapping[str, Label]) -> Iterator[dict[str, Label]]:
+    names = list(labels)
+    for start in range(0, len(names), AT_ONCE):
+        yield {name: labels[name] for name in names[start : start + AT_ONCE]}
