@@ -22,7 +22,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def joined(url: str, *names: str) -> dict[str, object]:
     """Return the labels that a service joins to its predictions."""
     store = Store(CONTRACT, url)
-    found = store.keep(Kept(name, "v1", 0.5, "any", None, {}) for name in names)
+    found = store.keep(Kept(name, "v1", "stable", 0.5, 0.2, "any", None, {}) for name in names)
     found += store.join(datetime.min).joined
     store.close()
     return {each.kept.id: each.label for each in found}

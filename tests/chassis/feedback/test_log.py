@@ -28,10 +28,12 @@ DECISION = Decision(
 REFERENCE = Reference.fit(
     CONTRACT, *CONTRACT.to_arrays([ROW] * 10), np.linspace(0, 1, 10, dtype=np.float32)
 )
-EXPECTED = Expected(loss=0.5, base_rate_loss=0.6, slices=("carrier",), decision=DECISION)
+EXPECTED = Expected(loss=0.5, constant=0.2, slices=("carrier",), decision=DECISION)
 
 
 def value(name: str, **labels: str) -> float:
+    if "version" in labels and name not in {"decision_value", "evaluation_loss"}:
+        labels = {"track": "stable", **labels}
     return REGISTRY.get_sample_value(f"model_service_{name}", labels) or 0
 
 
@@ -44,7 +46,7 @@ def version(request: pytest.FixtureRequest) -> str:
 def made(tmp_path: Path, version: str) -> Iterator[Log]:
     """Return one that knows a model."""
     found = Log(CONTRACT, f"sqlite:///{tmp_path}/x.db?timeout=0.1", 90)
-    found.use(version, Watch(CONTRACT, version, REFERENCE, EXPECTED))
+    found.use(version, Watch(CONTRACT, version, "stable", REFERENCE, EXPECTED))
     yield found
     found.close()
 
@@ -61,6 +63,11 @@ def test_labels_are_counted_by_slice_bin_and_outcome(made: Log, version: str) ->
     assert value("loss_total", version=version, slice="(all)") == pytest.approx(losses.sum())
     squares = value("squared_loss_total", version=version, slice="carrier UA")
     assert squares == pytest.approx((losses**2).sum())
+    constant = -np.log([0.2, 0.2, 0.8])
+    base_rate = value("base_rate_loss_total", version=version, slice="(all)")
+    assert base_rate == pytest.approx(constant.sum())
+    difference = value("squared_loss_difference_total", version=version, slice="(all)")
+    assert difference == pytest.approx(((losses - constant) ** 2).sum())
     outcomes = {"true_positive": 1, "false_negative": 1, "false_positive": 1, "true_negative": 0}
     for outcome, count in outcomes.items():
         assert value("decisions_total", version=version, outcome=outcome) == count
@@ -80,16 +87,19 @@ def test_rows_of_a_table_are_kept_too(made: Log, version: str) -> None:
 
 
 def test_of_very_many_rows_a_share_is_kept(made: Log, version: str) -> None:
-    before = value("feedback_predictions_total", outcome="kept")
-    for _ in range(2):  # the first second does not know yet how many come
-        for number in range(1_000):
-            made.note(f"{number}", version, [ROW] * 10, [0.5] * 10)
-        kept = sum(len(each.predictions) for each in made._noted)
-        made.flush()
-    assert 100 < kept < 1_500
-    made.note("large", version, Table(*CONTRACT.to_arrays([ROW] * 9_000)), [0.5] * 9_000)
-    made.flush()
-    assert value("feedback_predictions_total", outcome="kept") - before < 10_000
+    def kept_of(requests: int, rows: int) -> float:
+        """Return how many rows are kept of those of the third second."""
+        for _ in range(3):
+            before = value("feedback_predictions_total", outcome="kept")
+            for number in range(requests):
+                table = Table(*CONTRACT.to_arrays([ROW] * rows))
+                made.note(f"{number}", version, table, [0.5] * rows)
+            made.flush()
+        return value("feedback_predictions_total", outcome="kept") - before
+
+    # A row is kept with the same probability, whatever the size of its request.
+    for requests, rows in ((1, 9_000), (30, 300), (3_000, 3)):
+        assert 200 < kept_of(requests, rows) < 400, (requests, rows)  # 6 deviations
 
 
 def test_a_database_that_fails_costs_labels_and_no_prediction(
@@ -102,6 +112,7 @@ def test_a_database_that_fails_costs_labels_and_no_prediction(
     with store._engine.begin() as other:
         other.exec_driver_sql("DELETE FROM feedback_labels")  # holds the lock
         for number in range(5):
+            monkeypatch.setattr(made, "_offered_before", 0)
             made.note(f"{number}", version, [ROW], [0.5])
             made.flush()
         with pytest.raises(Exception, match="locked"):
@@ -116,7 +127,7 @@ def test_a_database_that_fails_costs_labels_and_no_prediction(
 def test_a_database_that_comes_later_is_used_then(tmp_path: Path, version: str) -> None:
     (tmp_path / "folder").write_text("not a folder")
     late = Log(CONTRACT, f"sqlite:///{tmp_path}/folder/x.db", 90)
-    late.use(version, Watch(CONTRACT, version, REFERENCE, EXPECTED))
+    late.use(version, Watch(CONTRACT, version, "stable", REFERENCE, EXPECTED))
     late.note("a", version, [ROW], [0.5])
     late.flush()
     (tmp_path / "folder").unlink()
@@ -131,3 +142,25 @@ def test_a_version_that_is_long_gone_is_not_kept(made: Log) -> None:
     made.flush()
 
     assert made.add({"a-0": True}).waiting == 1
+
+
+def test_labels_of_what_is_served_elsewhere_are_counted_once_their_series_are_seen(
+    made: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = Log(CONTRACT, f"sqlite:///{tmp_path}/x.db", 90)
+    canary.use("other", Watch(CONTRACT, "other", "canary", REFERENCE, EXPECTED))
+    canary.note("a", "other", [ROW], [0.5])
+    canary.flush()
+
+    def labelled() -> float | None:
+        labels = {"track": "canary", "version": "other", "slice": "(all)"}
+        return REGISTRY.get_sample_value("model_service_labelled_rows_total", labels)
+
+    before = labelled() or 0
+    assert len(made.add({"a-0": True}).joined) == 1
+    made.flush()
+    assert labelled() == before
+    monkeypatch.setattr(log, "SCRAPE_SECONDS", 0)
+    made.flush()
+    assert labelled() == before + 1
+    canary.close()

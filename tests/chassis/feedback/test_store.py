@@ -22,7 +22,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 def kept(name: str) -> Kept:
-    return Kept(name, "v1", 0.25, "0.2 to 0.3", True, {"carrier": "UA"})
+    return Kept(name, "v1", "stable", 0.25, 0.2, "0.2 to 0.3", True, {"carrier": "UA"})
 
 
 def test_a_label_after_its_prediction_is_joined_once(store: Store) -> None:
@@ -49,8 +49,8 @@ def test_what_neither_process_saw_is_joined_later(store: Store) -> None:
     with store._engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO feedback_predictions"
-            " (id, predicted_at, model_version, prediction, bin, slices)"
-            " VALUES ('a', '2026-01-01', 'v1', '0.5', 'any', '{}')"
+            " (id, predicted_at, model_version, track, prediction, constant, bin, slices)"
+            " VALUES ('a', '2026-01-01', 'v1', 'stable', '0.5', '0.2', 'any', '{}')"
         )
 
     assert store.join(datetime.max).joined == []
@@ -81,11 +81,13 @@ def test_more_labels_than_a_statement_takes(store: Store) -> None:
 
 @pytest.mark.parametrize("label", [True, 3, 2.5, "late, and so on"])
 def test_a_label_comes_back_as_it_was(label: bool | float | str, store: Store) -> None:
-    store.keep([Kept("a", "v1", [0.25, 0.75], "= late", None, {})])
+    store.keep([Kept("a", "v1", "canary", [0.25, 0.75], [0.5, 0.5], "= late", None, {})])
 
     (joined,) = store.add({"a": label}).joined
 
-    assert joined == Joined(Kept("a", "v1", [0.25, 0.75], "= late", None, {}), label)
+    assert joined == Joined(
+        Kept("a", "v1", "canary", [0.25, 0.75], [0.5, 0.5], "= late", None, {}), label
+    )
     assert type(joined.label) is type(label)
 
 
@@ -126,13 +128,44 @@ def test_a_database_that_cannot_be_opened_is_told(url: str) -> None:
         Store(CONTRACT, url)
 
 
-def test_a_file_that_may_not_be_written_fails_each_call(tmp_path: Path) -> None:
-    opened = Store(CONTRACT, f"sqlite:///{tmp_path}/x.db?timeout=0.1")
-    with opened._engine.begin() as other:
-        other.exec_driver_sql("DELETE FROM feedback_labels")  # holds the lock
-        second = Store.__new__(Store)
-        second._engine = opened._engine
-        with pytest.raises(Exception, match="locked"):
-            second.keep([kept("a")])
-    assert opened.keep([kept("a")]) == []
-    opened.close()
+def test_a_file_that_another_writes_to_is_waited_for_and_not_for_long(tmp_path: Path) -> None:
+    first, second = (Store(CONTRACT, f"sqlite:///{tmp_path}/x.db?timeout=0.1") for _ in range(2))
+    with first._engine.begin(), pytest.raises(Exception, match="locked"):
+        second.keep([kept("a")])
+
+    assert second.keep([kept("a")]) == []
+    assert len(first.add({"a": True}).joined) == 1
+    first.close()
+    second.close()
+
+
+def test_labels_that_are_told_and_joined_at_once_do_not_wait_for_each_other(
+    database_url: str,
+) -> None:
+    names = [f"id-{number:04}" for number in range(400)]
+    stores = [Store(CONTRACT, database_url) for _ in range(2)]
+    stores[0].keep(kept(name) for name in names)
+    stores[0].wait(dict.fromkeys(names, True))
+
+    def join(_: int) -> int:
+        return len(stores[0].join(datetime.min).joined)
+
+    def tell(start: int) -> int:
+        part = names[start : start + 20]
+        return len(stores[1].add(dict.fromkeys(part, True)).joined)
+
+    with ThreadPoolExecutor(4) as pool:
+        joined = [*pool.map(join, range(20)), *pool.map(tell, range(0, len(names), 20))]
+    assert sum(joined) == len(names)
+    for store in stores:
+        store.close()
+
+
+def test_of_many_labels_some_are_joined_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_chassis.feedback.store.MOST_JOINED", 2)
+    store.keep(kept(name) for name in "abc")
+    store.wait(dict.fromkeys("abc", True))
+
+    assert [len(store.join(datetime.min).joined) for _ in range(3)] == [2, 1, 0]

@@ -29,7 +29,7 @@ from ml_chassis.testing import STOP_SECONDS, Trained, free_port, running_service
 from prometheus import Prometheus, quicker, running_prometheus
 from waiting import wait_for
 
-STATED = slo.read()
+STATED = slo.read().model_copy(update={"job": "service"})
 FASTER = 60
 """A minute of the rules is a second."""
 ROW = CONTRACT.example_row()
@@ -254,7 +254,7 @@ def test_grafana_can_read_each_dashboard_and_legends_name_labels_that_there_are(
 def test_the_files_of_a_project_are_held_to_its_objectives_and_its_runbook(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in (slo.SLO, Path(RUNBOOK), *files.files(STATED, "")):
+    for path in (slo.SLO, Path(RUNBOOK), *files.files(slo.read(), "")):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(Path(path).read_bytes())
     monkeypatch.chdir(tmp_path)

@@ -44,6 +44,12 @@ def test_values_outside_and_missing_ones_have_a_bin() -> None:
     assert counts.sum() == 4
 
 
+def test_edges_that_are_close_have_names_of_their_own() -> None:
+    bins = NumericBins.fit(np.linspace(1_000_000, 1_000_004, 100, dtype=np.float32))
+
+    assert len(set(bins.names)) == len(bins.names)
+
+
 @pytest.mark.parametrize("values", [[3.0] * 5, [np.nan] * 5])
 def test_a_number_that_never_changes_has_bins_too(values: list[float]) -> None:
     bins = NumericBins.fit(np.array(values, np.float32))

@@ -113,7 +113,9 @@ def values_of_a_source(too_old: float) -> Series:
     ],
 )
 def test_what_fires_after_some_hours(series: Series, fired: set[str], tmp_path: Path) -> None:
-    assert_fires(tmp_path, STATED, series, JUDGED, {(name, TICKET) for name in fired})
+    assert_fires(
+        tmp_path, STATED, series, JUDGED, {(name, TICKET) for name in fired}, every=drift.STEP
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,7 @@ def test_what_is_expected_is_not_told(
 ANY = {"age": {(SHIFT, TICKET)}, PREDICTION: {(PREDICTIONS, TICKET)}}
 
 
+@pytest.mark.slow
 def test_a_shift_is_forgotten_when_its_days_are_over(tmp_path: Path) -> None:
     day = 24 * 60
     shifted_for_a_day = served(((60, 30, 10, 0), day), (USUAL, 2 * day), minutes=3 * day)

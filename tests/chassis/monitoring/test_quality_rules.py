@@ -1,4 +1,4 @@
-"""A model that is certainly no better than none is told; few labels and none prove nothing."""
+"""A model that is certainly worse than none is told; few labels and none prove nothing."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from chassis.monitoring.scenarios import (
     grows,
     labelled,
 )
-from ml_chassis.monitoring.rules import quality
+from ml_chassis.monitoring.rules import drift, quality
 
 MINUTES, JUDGED = 200, 195
 BASE = 0.6
@@ -29,7 +29,7 @@ def told(
     Args:
         labels: A minute.
         loss: Their mean loss.
-        deviation: The standard deviation of their losses.
+        deviation: The standard deviation of their losses, and of the differences.
         part: The slice.
         workers: Which serve the version.
     """
@@ -38,9 +38,10 @@ def told(
         "labelled_rows": labels,
         "loss": labels * loss,
         "squared_loss": labels * (loss**2 + deviation**2),
+        "base_rate_loss": labels * BASE,
+        "squared_loss_difference": labels * ((loss - BASE) ** 2 + deviation**2),
     }
     return {
-        labelled("model_service_base_rate_loss", **version): f"{BASE}x{MINUTES}",
         labelled("model_service_model_workers", **version): f"{workers}x{MINUTES}",
         **{
             labelled(f"model_service_{name}_total", slice=part, **version): grows((each, MINUTES))
@@ -74,7 +75,7 @@ def told(
 def test_what_fires_after_some_hours(
     series: Series, fired: set[tuple[str, str]], tmp_path: Path
 ) -> None:
-    assert_fires(tmp_path, STATED, series, JUDGED, fired)
+    assert_fires(tmp_path, STATED, series, JUDGED, fired, every=drift.STEP)
 
 
 def test_the_mean_and_its_standard_error_are_those_of_the_losses(tmp_path: Path) -> None:

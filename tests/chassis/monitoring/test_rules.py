@@ -145,6 +145,14 @@ def test_the_owner_is_told(tmp_path: Path) -> None:
     promtool("check", "rules", write(tmp_path, STATED.model_copy(update={"owner": ""})))
 
 
+def test_the_rules_of_one_service_are_not_about_another(tmp_path: Path) -> None:
+    series = requests(grows((600, 200)), grows((0, 150), (120, 50)))
+    other = STATED.model_copy(update={"job": "other"})
+    assert_fires(tmp_path, other, series, 195, {("ModelServiceAbsent", PAGE)})
+    of_all = STATED.model_copy(update={"job": ""})
+    assert_fires(tmp_path, of_all, series, 195, BOTH)
+
+
 def test_the_test_can_fail(tmp_path: Path) -> None:
     series = requests(grows((600, 200)), grows((0, 150), (120, 50)))
 

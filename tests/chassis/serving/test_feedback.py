@@ -78,7 +78,7 @@ def test_labels_are_joined_once_in_any_order(asked: Asked) -> None:
         ({"labels": [{"prediction_id": "a"}]}, 422, "Field required"),
         ({"labels": [{"prediction_id": "a b", "label": True}]}, 422, "match pattern"),
         ({"labels": [{"prediction_id": "a", "label": True, "x": 1}]}, 422, "not permitted"),
-        ({"labels": [{"prediction_id": "a", "label": True}] * 1_001}, 422, "1000 labels at most"),
+        ({"labels": [{"prediction_id": "a", "label": True}] * 1_001}, 422, "at most 1000 items"),
         (
             {"labels": [{"prediction_id": "a", "label": each} for each in (True, False)]},
             422,
@@ -113,6 +113,13 @@ def test_a_database_that_is_locked_fails_no_prediction(asked: Asked) -> None:
 def test_nothing_of_it_is_in_what_the_objectives_are_about(asked: Asked) -> None:
     assert asked.tell(("unknown", True)).status_code == 200
     assert 'route="/feedback"' not in asked.client.get("/metrics").text
+
+
+def test_the_document_describes_it(asked: Asked, client: httpx.Client) -> None:
+    described = asked.client.get("/docs.json").json()["paths"]["/feedback"]["post"]
+    example = described["requestBody"]["content"]["application/json"]["example"]
+    assert asked.client.post("/feedback", json=example).status_code == 200
+    assert "/feedback" not in client.get("/docs.json").json()["paths"]
 
 
 def test_without_a_database_there_is_no_such_route(client: httpx.Client) -> None:

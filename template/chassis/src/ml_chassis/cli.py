@@ -41,6 +41,7 @@ EXTRAS = {
     "psutil": "checks",
     "skl2onnx": "gradient-boosting",
     "sklearn": "training",
+    "sqlalchemy": "training",
     "threadpoolctl": "gradient-boosting",
     "tomlkit": "training",
     "torch": "neural-network",

@@ -50,9 +50,9 @@ class DamagedError(RegistryError):
 
 
 class Manifest(BaseModel):
-    """What a model is and where it came from."""
+    """What a model is and where it came from; later versions of the library may say more."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     version: str
     created_at: datetime

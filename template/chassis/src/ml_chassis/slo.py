@@ -97,6 +97,8 @@ class Slo(_Section):
 
     owner: str = ""
     """Who is told when an objective is missed."""
+    job: str = ""
+    """How Prometheus calls the service, in the label `job`; none is every service that it has."""
     traffic: Traffic
     objectives: Objectives
     budget: Budget

@@ -17,7 +17,9 @@ INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.
 """Inserts that may meet a key that is there already, by the name of the dialect."""
 
 
-def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
+def open_database(
+    url: str, tables: sa.MetaData, private: bool, seconds: int | None = None
+) -> sa.Engine:
     """Open a database, and make the tables and columns that it does not have.
 
     Tables of an earlier version keep their rows, and get the columns that came later. These may be
@@ -27,6 +29,7 @@ def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
         url: Its address.
         tables: What is to be in it.
         private: Whether the rows hold personal values.
+        seconds: For which a server or another writer is waited for; see `engine_of`.
 
     Raises:
         DataError: it cannot be opened.
@@ -37,7 +40,7 @@ def open_database(url: str, tables: sa.MetaData, private: bool) -> sa.Engine:
             raise DataError(f"{hide_password(url)}: use sqlite:///FILE or postgresql+psycopg://.")
         if parsed.database and parsed.get_backend_name() == "sqlite":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = engine_of(parsed)
+        engine = engine_of(parsed) if seconds is None else _impatient(parsed, seconds)
         tables.create_all(engine)
         _add_columns(engine, tables)
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
@@ -82,6 +85,35 @@ def engine_of(url: sa.URL, **options: Any) -> sa.Engine:
         # A statement that is prepared by name is known to one connection alone.
         options["connect_args"] = {"prepare_threshold": None}
     return sa.create_engine(url, hide_parameters=True, **options)
+
+
+def _impatient(url: sa.URL, seconds: int) -> sa.Engine:
+    """Return an engine that waits so long and no longer, for services.
+
+    Its transactions in a file begin as writers: one that begins with reading would be refused when
+    another has written meanwhile.
+    """
+    if url.get_backend_name() == "sqlite":
+        if "timeout" not in url.query:
+            url = url.update_query_dict({"timeout": str(seconds)})
+        engine = engine_of(url)
+
+        def connected(connection: Any, _: Any) -> None:
+            connection.isolation_level = None
+            connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for writers
+
+        sa.event.listen(engine, "connect", connected)
+        begin = "BEGIN IMMEDIATE"
+    else:
+        milliseconds = str(1_000 * seconds)
+        url = url.update_query_dict(
+            {"connect_timeout": str(seconds), "tcp_user_timeout": milliseconds}
+        )
+        engine = engine_of(url)
+        # Of the transaction alone, as a pooler gives the connection to others.
+        begin = f"SET LOCAL statement_timeout = {milliseconds}"
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
 
 
 def why_failed(error: Exception, url: str | sa.URL, private: bool) -> str:

@@ -1,49 +1,56 @@
 """What a worker keeps of its predictions until their labels come.
 
 A request only leaves its rows in a list; once a second a thread writes what has gathered into the
-database. Of more than `MAX_ROWS_PER_SECOND` a random share of the requests is kept. A database that
-fails costs labels, which are counted, and never a prediction.
+database. Above `MAX_ROWS_PER_SECOND` a random share of the rows is kept. A database that fails
+costs labels, which are counted, and never a prediction.
 """
 
+import asyncio
 import logging
 import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+
+import numpy as np
 
 from ..contract import Contract, Prediction, Rows, Table
 from ..errors import UserError
 from ..monitoring import metrics
-from ..monitoring.quality import Kept, Label, Watch, count
-from .store import Store, Told
+from ..monitoring.quality import Joined, Kept, Label, Watch, count, publish
+from .store import MOST_JOINED, Store, Told
 
 LOGGER = logging.getLogger("model_service")
 MAX_ROWS_PER_SECOND = 300
 """In one process: a row takes some 35 microseconds, beside the requests."""
 MAX_PENDING = 5_000
 """Predictions that wait for a database that fails."""
+MAX_WAITING = 8
+"""Requests with labels that wait for the database."""
 VERSIONS = 3
 """Of models whose predictions may still be in the list."""
 LATE = timedelta(minutes=10)
 """How long a label and a prediction may take from their processes to the database."""
+SCRAPE_SECONDS = 60
+"""After which Prometheus has seen a new series at zero: only then is it known to grow."""
 JOIN_SECONDS, FORGET_SECONDS, SAY_SECONDS = 10, 3_600, 60
 
 
+class BusyError(Exception):
+    """More requests with labels wait than the database can take."""
+
+
 class Noted(NamedTuple):
-    """The answer of one request."""
+    """The answer of one request, and how many of its rows are kept."""
 
     id: str
     version: str
     rows: Rows
     predictions: Sequence[Prediction]
-    chosen: Sequence[int] | None = None
-
-    @property
-    def positions(self) -> Sequence[int]:
-        """Of the rows in the request."""
-        return range(len(self.predictions)) if self.chosen is None else self.chosen
+    kept: int
 
 
 class Log:
@@ -56,8 +63,14 @@ class Log:
         self._noted: list[Noted] = []
         self._pending: list[Kept] = []
         self._offered = self._offered_before = 0
+        self._random = np.random.default_rng()
         self._store: Store | None = None
-        self._opening = threading.Lock()
+        # Of its own: a database that hangs must not stop what other threads do.
+        self._threads: ThreadPoolExecutor | None = None
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._unseen: list[tuple[float, list[Joined]]] = []
         self._joined = self._forgot = self._said = -float("inf")
         for outcome in ("kept", "lost"):
             metrics.count_kept(outcome, 0)
@@ -71,26 +84,49 @@ class Log:
 
     def note(self, name: str, version: str, rows: Rows, predictions: Sequence[Prediction]) -> None:
         """Note the answer of one request, whose rows have the ids NAME-0, NAME-1 and so on."""
-        self._offered += len(predictions)
+        few = len(predictions)
+        self._offered += few
         offered = max(self._offered, self._offered_before)
-        if random.random() * offered <= MAX_ROWS_PER_SECOND:  # noqa: S311 - no secret
-            self._noted.append(Noted(name, version, rows, predictions))
+        if offered > MAX_ROWS_PER_SECOND:
+            few = int(self._random.binomial(few, MAX_ROWS_PER_SECOND / offered))
+        if few:
+            self._noted.append(Noted(name, version, rows, predictions, few))
 
     def flush(self) -> None:
         """Write what was noted, and join labels; is called every second, in a thread."""
         noted, self._noted = self._noted, []
         self._offered_before, self._offered = self._offered, 0
-        for version in {each.version for each in noted} & self._watches.keys():
-            of_version = [each for each in noted if each.version == version]
-            self._pending += self._kept(self._watches[version], of_version)
         try:
+            for version in {each.version for each in noted} & self._watches.keys():
+                of_version = [each for each in noted if each.version == version]
+                self._pending += self._kept(self._watches[version], of_version)
+            self._count_seen()
             self._write()
         except Exception as error:  # the database or its driver: any of their errors
             self._say(error)
-            lost = len(self._pending) - MAX_PENDING
-            if lost > 0:
-                del self._pending[:lost]
-                metrics.count_kept("lost", lost)
+        lost = len(self._pending) - MAX_PENDING
+        if lost > 0:
+            del self._pending[:lost]
+            metrics.count_kept("lost", lost)
+
+    async def in_background(self) -> None:
+        """Flush, and let the event loop go on."""
+        await asyncio.get_running_loop().run_in_executor(self._executor(), self.flush)
+
+    async def take(self, labels: Mapping[str, Label]) -> Told:
+        """Add labels, and let the event loop go on; see `add`.
+
+        Raises:
+            BusyError: too many others wait.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise BusyError
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor(), self.add, labels)
+        finally:
+            self._waiting -= 1
 
     def add(self, labels: Mapping[str, Label]) -> Told:
         """Add labels by the ids of predictions.
@@ -108,9 +144,18 @@ class Log:
         return told
 
     def close(self) -> None:
-        """Close the database."""
-        if self._store:
-            self._store.close()
+        """Let go of the database; what still waits for it ends within its time."""
+        if self._threads:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._counting:
+            for _, joined in self._unseen:
+                count(self._contract, joined)
+            self._unseen = []
+
+    def _executor(self) -> ThreadPoolExecutor:
+        if self._threads is None:  # in a worker, and not in the process that it was forked from
+            self._threads = ThreadPoolExecutor(2, thread_name_prefix="feedback")
+        return self._threads
 
     def _write(self) -> None:
         store, now = self._open(), time.monotonic()
@@ -121,30 +166,51 @@ class Log:
         if now - self._joined > JOIN_SECONDS:
             first = self._joined < 0
             today = datetime.now(UTC).replace(tzinfo=None)
-            self._count(store.join(datetime.min if first else today - LATE))
-            self._joined = now
+            told = store.join(datetime.min if first else today - LATE)
+            self._count(told)
+            if len(told.joined) + told.known + told.changed < MOST_JOINED:
+                self._joined = now
         if now - self._forgot > FORGET_SECONDS:
             store.forget(datetime.now(UTC).replace(tzinfo=None) - self._days)
             self._forgot = now
 
     def _open(self) -> Store:
-        with self._opening:
+        with self._lock:
             if self._store is None:
                 self._store = Store(self._contract, self._url)
             return self._store
 
     def _count(self, told: Told) -> None:
-        count(self._contract, told.joined)
-        metrics.count_labels("joined", len(told.joined))
-        for outcome in ("known", "changed", "waiting"):
-            metrics.count_labels(outcome, getattr(told, outcome))
+        for outcome in ("joined", "known", "changed", "waiting"):
+            found = getattr(told, outcome)
+            metrics.count_labels(outcome, len(found) if outcome == "joined" else found)
+        with self._counting:
+            own, others = list[Joined](), list[Joined]()
+            for each in told.joined:
+                watch = self._watches.get(each.kept.model_version)
+                (own if watch and watch.track == each.kept.track else others).append(each)
+            count(self._contract, own)
+            if others:
+                publish(self._contract, others)
+                self._unseen.append((time.monotonic(), others))
+
+    def _count_seen(self) -> None:
+        """Count labels of other versions, whose series Prometheus has seen by now."""
+        with self._counting:
+            while self._unseen and time.monotonic() - self._unseen[0][0] > SCRAPE_SECONDS:
+                count(self._contract, self._unseen.pop(0)[1])
 
     def _kept(self, watch: Watch, noted: Sequence[Noted]) -> list[Kept]:
         """Return what is kept of answers of one version, together: one by one takes much longer."""
-        few = [_some(each) for each in noted]
-        _, categorical = self._contract.to_inputs([each.rows for each in few])
-        ids = [f"{each.id}-{at}" for each in few for at in each.positions]
-        return watch.keep(ids, categorical, [value for each in few for value in each.predictions])
+        chosen = [sorted(random.sample(range(len(each.predictions)), each.kept)) for each in noted]
+        both = list(zip(noted, chosen, strict=True))
+        inputs = [_rows(each.rows, positions) for each, positions in both]
+        _, categorical = self._contract.to_inputs(inputs)
+        return watch.keep(
+            [f"{each.id}-{at}" for each, positions in both for at in positions],
+            categorical,
+            [each.predictions[at] for each, positions in both for at in positions],
+        )
 
     def _say(self, error: Exception) -> None:
         if time.monotonic() - self._said > SAY_SECONDS:
@@ -153,16 +219,8 @@ class Log:
             LOGGER.error("predictions are not kept for their labels: %s", why)
 
 
-def _some(noted: Noted) -> Noted:
-    """Return a random part of the rows of a large request."""
-    count = len(noted.predictions)
-    if count <= MAX_ROWS_PER_SECOND:
-        return noted
-    chosen = sorted(random.sample(range(count), MAX_ROWS_PER_SECOND))
-    table = noted.rows
-    rows: Rows = (
-        Table(table.numeric[chosen], table.categorical[chosen])
-        if isinstance(table, Table)
-        else [table[at] for at in chosen]
-    )
-    return Noted(noted.id, noted.version, rows, [noted.predictions[at] for at in chosen], chosen)
+def _rows(rows: Rows, positions: Sequence[int]) -> Rows:
+    if isinstance(rows, Table):
+        chosen = np.array(positions)
+        return Table(rows.numeric[chosen], rows.categorical[chosen])
+    return [rows[at] for at in positions]

@@ -16,6 +16,9 @@ from ..contract import Contract
 from ..data.database import INSERTS, open_database
 from ..monitoring.quality import Joined, Kept, Label
 
+SECONDS = 5
+"""For which a database is waited for."""
+MOST_JOINED = 1_000
 AT_ONCE = 500
 """Ids in a statement: a database takes so many parameters and no more."""
 
@@ -33,7 +36,9 @@ PREDICTIONS = sa.Table(
     sa.Column("id", sa.Text, primary_key=True, comment="prediction_id of the answer"),
     sa.Column("predicted_at", sa.DateTime, nullable=False, index=True, comment="in UTC"),
     sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("track", sa.Text, nullable=False, comment="of the replica that predicted"),
     sa.Column("prediction", sa.JSON, nullable=False, comment="a number, or one for each class"),
+    sa.Column("constant", sa.JSON, nullable=False, comment="the mean of training"),
     sa.Column("bin", sa.Text, nullable=False, comment="of the predictions of training"),
     sa.Column("acts", sa.Boolean, comment="whether it reached the threshold of the decision"),
     sa.Column("slices", sa.JSON, nullable=False, comment="values of the categories of slices"),
@@ -67,10 +72,7 @@ class Store:
         Raises:
             DataError: it cannot be opened.
         """
-        self._engine = open_database(url, TABLES, bool(contract.personal))
-        if self._engine.dialect.name == "sqlite":
-            with self._engine.connect() as connection:  # readers do not wait for writers
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        self._engine = open_database(url, TABLES, bool(contract.personal), SECONDS)
 
     def close(self) -> None:
         """Close the connections."""
@@ -104,7 +106,7 @@ class Store:
             _wait(connection, labels)
 
     def join(self, since: datetime) -> Told:
-        """Join labels that wait, of other processes too.
+        """Join labels that wait, of other processes too, `MOST_JOINED` of them.
 
         A label and its prediction that come at the same time in two processes see nothing of each
         other.
@@ -112,11 +114,19 @@ class Store:
         Args:
             since: In UTC; labels that came later are looked at.
         """
-        late = sa.select(LABELS.c.id).where(LABELS.c.received_at >= since)
+        late = (
+            sa.select(LABELS.c.id)
+            .join(PREDICTIONS, PREDICTIONS.c.id == LABELS.c.id)
+            .where(LABELS.c.received_at >= since)
+            .order_by(LABELS.c.id)
+            .limit(MOST_JOINED)
+            # As `add` does: labels are locked first, or the two would wait for each other.
+            .with_for_update(of=LABELS, skip_locked=True)
+        )
         with self._engine.begin() as connection:
-            joined = _joined(connection, PREDICTIONS.c.id.in_(late))
-            there = late.join(PREDICTIONS, PREDICTIONS.c.id == LABELS.c.id)
-            known, changed = _relabel(connection, sorted(connection.scalars(there)))
+            names = connection.scalars(late).all()
+            joined = _join(connection, names)
+            known, changed = _relabel(connection, names)
         return Told(joined, known, changed, 0)
 
     def forget(self, before: datetime) -> int:
@@ -130,10 +140,6 @@ class Store:
                 )
             )
             return sum(deleted)
-
-
-# A transaction begins with writing: one that begins with reading may be refused later, when
-# another has written meanwhile.
 
 
 def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
@@ -150,23 +156,21 @@ def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
 
 
 def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:
-    return [
-        each for part in _parts(names) for each in _joined(connection, PREDICTIONS.c.id.in_(part))
-    ]
-
-
-def _joined(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Joined]:
     """Give predictions the labels that wait for them; each is returned once, by one process."""
     of_both = LABELS.c.id == PREDICTIONS.c.id
     given = (
         sa.update(PREDICTIONS)
-        .where(which, PREDICTIONS.c.label.is_(None), sa.exists().where(of_both))
+        .where(PREDICTIONS.c.label.is_(None), sa.exists().where(of_both))
         .values(
             label=sa.select(LABELS.c.label).where(of_both).scalar_subquery(), labelled_at=_now()
         )
         .returning(*(PREDICTIONS.c[name] for name in Kept._fields), PREDICTIONS.c.label)
     )
-    joined = [Joined(Kept(*row[:-1]), json.loads(row.label)) for row in connection.execute(given)]
+    joined = [
+        Joined(Kept(*row[:-1]), json.loads(row.label))
+        for part in _parts(names)
+        for row in connection.execute(given.where(PREDICTIONS.c.id.in_(part)))
+    ]
     _settle(connection, [each.kept.id for each in joined])
     return joined
 

@@ -59,8 +59,13 @@ class NumericBins(BaseModel):
         """One name per bin."""
         if not self.edges:
             return ["any", MISSING]
-        inner = [f"{low:.6g} to {high:.6g}" for low, high in pairwise(self.edges)]
-        return [f"up to {self.edges[0]:.6g}", *inner, f"above {self.edges[-1]:.6g}", MISSING]
+        names = self._named(6)  # digits that people can read, if they tell all edges apart
+        return names if len(set(names)) == len(names) else self._named(17)
+
+    def _named(self, digits: int) -> list[str]:
+        edges = [f"{edge:.{digits}g}" for edge in self.edges]
+        inner = [f"{low} to {high}" for low, high in pairwise(edges)]
+        return [f"up to {edges[0]}", *inner, f"above {edges[-1]}", MISSING]
 
     def count(self, values: Values) -> npt.NDArray[np.int64]:
         """Return the number of values per bin."""

@@ -171,32 +171,42 @@ LABELS_RECEIVED = Counter(
 LABELLED = Counter(
     "model_service_labelled_rows",
     "Predictions whose label has come, of all and of each slice.",
-    ["version", "slice"],
+    ["track", "version", "slice"],
 )
 LOSS = Counter(
     "model_service_loss",
     "Sum of their losses: log loss in nats, or the squared error.",
-    ["version", "slice"],
+    ["track", "version", "slice"],
 )
 SQUARED_LOSS = Counter(
     "model_service_squared_loss",
     "Sum of the squares of their losses, for the interval of the mean.",
-    ["version", "slice"],
+    ["track", "version", "slice"],
+)
+BASE_RATE_LOSS = Counter(
+    "model_service_base_rate_loss",
+    "Sum of the losses of always answering the mean of training, on the same rows.",
+    ["track", "version", "slice"],
+)
+SQUARED_DIFFERENCE = Counter(
+    "model_service_squared_loss_difference",
+    "Sum of the squares of the differences between the two.",
+    ["track", "version", "slice"],
 )
 LABEL_BIN = Counter(
     "model_service_label_bin",
     "Labels by the bin of their prediction.",
-    ["version", "bin", "label"],
+    ["track", "version", "bin", "label"],
 )
 CONFIDENCE_BIN = Counter(
     "model_service_confidence_bin",
-    "Sum of the predicted probabilities, by the same bins.",
-    ["version", "bin"],
+    "Sum of the predicted probabilities of the first of the labels, by the same bins.",
+    ["track", "version", "bin"],
 )
 DECISIONS = Counter(
     "model_service_decisions",
     "Labelled decisions by outcome, at the threshold from which on it pays to act.",
-    ["version", "outcome"],
+    ["track", "version", "outcome"],
 )
 DECISION_VALUE = Gauge(
     "model_service_decision_value",
@@ -210,22 +220,20 @@ EVALUATION_LOSS = Gauge(
     ["version"],
     multiprocess_mode="mostrecent",
 )
-BASE_RATE_LOSS = Gauge(
-    "model_service_base_rate_loss",
-    "Mean loss on the same rows of always answering the same.",
-    ["version"],
-    multiprocess_mode="mostrecent",
-)
 
 
 MEMORY = "model_service_memory_bytes"
+QUALITY = (LABELLED, LOSS, SQUARED_LOSS, BASE_RATE_LOSS, SQUARED_DIFFERENCE)
+OF_LABELS = (
+    *(*QUALITY, LABEL_BIN, CONFIDENCE_BIN),
+    *(DECISIONS, DECISION_VALUE, EVALUATION_LOSS),
+)
+"""Shown where a database for labels is set."""
 PER_VERSION = (
     *PER_BIN,
-    *(each._name for each in (INFERENCE, WORKERS, CREATED, TRAINED_ROWS, LABELLED, LOSS)),
-    *(each._name for each in (SQUARED_LOSS, LABEL_BIN, CONFIDENCE_BIN, DECISIONS)),
-    *(each._name for each in (DECISION_VALUE, EVALUATION_LOSS, BASE_RATE_LOSS)),
+    *(each._name for each in (INFERENCE, WORKERS, CREATED, TRAINED_ROWS, *OF_LABELS)),
 )
-"""Shown of the versions that were served last alone, as each promotion adds series."""
+"""Shown of the versions that were served or labelled last alone: each promotion adds series."""
 SHOWN_VERSIONS = 3
 """Those that were trained last, of what was served; and what is served."""
 MEMORY_SECONDS = 5
@@ -383,48 +391,48 @@ def count_labels(outcome: str, labels: int) -> None:
     _series(LABELS_RECEIVED, outcome).inc(labels)
 
 
-def publish_expected(version: str, loss: float, base_rate_loss: float) -> None:
-    """Publish how good a version was when it was trained."""
+def publish_expected(version: str, loss: float, worth: Mapping[str, float]) -> None:
+    """Publish how good a version was when it was trained, and what outcomes are worth."""
     _series(EVALUATION_LOSS, version).set(loss)
-    _series(BASE_RATE_LOSS, version).set(base_rate_loss)
-
-
-def publish_decision(version: str, worth: Mapping[str, float]) -> None:
-    """Publish what each outcome of a decision is worth, and that there was none yet."""
     for outcome, value in worth.items():
         _series(DECISION_VALUE, version, outcome).set(value)
-        _series(DECISIONS, version, outcome)
 
 
-def publish_slice(version: str, name: str) -> None:
+def publish_slice(track: str, version: str, name: str) -> None:
     """Publish a slice without rows: a series must begin before it grows."""
-    for metric in (LABELLED, LOSS, SQUARED_LOSS):
-        _series(metric, version, name)
+    for metric in QUALITY:
+        _series(metric, track, version, name)
 
 
-def publish_label_bin(version: str, name: str, labels: Iterable[str]) -> None:
+def publish_label_bin(track: str, version: str, name: str, labels: Iterable[str]) -> None:
     """Publish a bin of predictions without labels."""
-    _series(CONFIDENCE_BIN, version, name)
+    _series(CONFIDENCE_BIN, track, version, name)
     for label in labels:
-        _series(LABEL_BIN, version, name, label)
+        _series(LABEL_BIN, track, version, name, label)
 
 
-def count_loss(version: str, name: str, loss: float) -> None:
-    """Count the loss of a labelled prediction, in a slice."""
-    _series(LABELLED, version, name).inc()
-    _series(LOSS, version, name).inc(loss)
-    _series(SQUARED_LOSS, version, name).inc(loss * loss)
+def publish_outcomes(track: str, version: str, outcomes: Iterable[str]) -> None:
+    """Publish that there was no such outcome of a decision yet."""
+    for outcome in outcomes:
+        _series(DECISIONS, track, version, outcome)
 
 
-def count_label(version: str, name: str, label: str, confidence: float) -> None:
+def count_loss(track: str, version: str, name: str, loss: float, base_rate: float) -> None:
+    """Count the loss of a labelled prediction in a slice, and that of the mean of training."""
+    values = (1, loss, loss * loss, base_rate, (loss - base_rate) ** 2)
+    for metric, value in zip(QUALITY, values, strict=True):
+        _series(metric, track, version, name).inc(value)
+
+
+def count_label(track: str, version: str, name: str, label: str, confidence: float) -> None:
     """Count a label in the bin of its prediction, and the probability that was predicted."""
-    _series(LABEL_BIN, version, name, label).inc()
-    _series(CONFIDENCE_BIN, version, name).inc(confidence)
+    _series(LABEL_BIN, track, version, name, label).inc()
+    _series(CONFIDENCE_BIN, track, version, name).inc(confidence)
 
 
-def count_decision(version: str, outcome: str) -> None:
+def count_decision(track: str, version: str, outcome: str) -> None:
     """Count what came of a decision."""
-    _series(DECISIONS, version, outcome).inc()
+    _series(DECISIONS, track, version, outcome).inc()
 
 
 def count_source_call(source: str, result: str) -> None:
@@ -484,7 +492,8 @@ class _Shown(CollectorRegistry):
             if versions and metric.name in PER_VERSION:
                 samples = (each for each in samples if each.labels["version"] in versions)
             if metric.name.startswith(PREFIX):
-                samples = (each._replace(labels=each.labels | self._track) for each in samples)
+                # A label may come to another replica than the one that predicted.
+                samples = (each._replace(labels=self._track | each.labels) for each in samples)
             metric.samples = list(samples)
             yield metric
 
@@ -493,12 +502,13 @@ class _Shown(CollectorRegistry):
         values = {
             metric.name: {each.labels["version"]: each.value for each in metric.samples}
             for metric in self._found
-            if metric.name in {WORKERS._name, CREATED._name}
+            if metric.name in {WORKERS._name, CREATED._name, LABELLED._name}
         }
         created = values.get(CREATED._name, {})
         last = sorted(created, key=lambda version: -created[version])[:SHOWN_VERSIONS]
         served = values.get(WORKERS._name, {})
-        return {*last, *(version for version, workers in served.items() if workers)}
+        labelled = sorted(values.get(LABELLED._name, {}))[-SHOWN_VERSIONS:]  # begin with their time
+        return {*last, *labelled, *(version for version, workers in served.items() if workers)}
 
 
 def _memory() -> Metric:

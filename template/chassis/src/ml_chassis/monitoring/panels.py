@@ -253,7 +253,7 @@ def _model(slo: Slo) -> dict[str, tuple[Panel, ...]]:
 def _drift(slo: Slo) -> dict[str, tuple[Panel, ...]]:
     over = f"{drift.PSI}{{{CHOSEN}}} / {drift.LIMIT}"
     stable = f'{drift.TO_STABLE}{{job=~"$job"}}'
-    hour = f'{drift.RECENT_SHARE}{{{CHOSEN},feature=~"$feature"}}'
+    hour = f'{drift.RECENT_SHARE}{{{CHOSEN},feature="$feature"}}'
     return {
         "All features": (
             Panel(
@@ -286,8 +286,8 @@ def _drift(slo: Slo) -> dict[str, tuple[Panel, ...]]:
                 "Index and its limit",
                 "The limit is larger when few rows were asked.",
                 (
-                    Query(f'{drift.PSI}{{{CHOSEN},feature=~"$feature"}}', "{{track}}"),
-                    Query(f'{drift.LIMIT}{{{CHOSEN},feature=~"$feature"}}', "limit {{track}}"),
+                    Query(f'{drift.PSI}{{{CHOSEN},feature="$feature"}}', "{{track}}"),
+                    Query(f'{drift.LIMIT}{{{CHOSEN},feature="$feature"}}', "limit {{track}}"),
                 ),
             ),
             Panel("Shares of the last hour", "By bin.", (Query(hour, "{{bin}}"),), "percentunit"),
@@ -318,15 +318,7 @@ def _business(slo: Slo) -> dict[str, tuple[Panel, ...]]:
     rate = f"sum by (outcome) ({_rate(series_of(metrics.LABELS_RECEIVED))})"
     whole = f'{CHOSEN},slice="{ALL}"'
     interval = f"{quality.NORMAL} * {quality.ERROR}{{{whole}}}"
-    known = tuple(
-        Query(
-            f"max by (track, version) ({series_of(metric)}{{{CHOSEN}}})", f"{words} {{{{version}}}}"
-        )
-        for metric, words in (
-            (metrics.EVALUATION_LOSS, "at evaluation"),
-            (metrics.BASE_RATE_LOSS, "always the same"),
-        )
-    )
+    evaluated = f"max by (version) ({series_of(metrics.EVALUATION_LOSS)}{{{CHOSEN}}})"
     first = "true|right|above"
     seen = f'sum by (bin) ({quality.LABELS}{{{CHOSEN},label=~"{first}"}})'
     confidence = f"sum by (bin) ({quality.CONFIDENCE}{{{CHOSEN}}})"
@@ -364,7 +356,8 @@ def _business(slo: Slo) -> dict[str, tuple[Panel, ...]]:
                     Query(f"{quality.LOSS}{{{whole}}}", "{{version}} {{track}}"),
                     Query(f"{quality.LOSS}{{{whole}}} - {interval}", "lower end {{version}}"),
                     Query(f"{quality.LOSS}{{{whole}}} + {interval}", "upper end {{version}}"),
-                    *known,
+                    Query(f"{quality.BASE_RATE}{{{whole}}}", "always the mean of training"),
+                    Query(evaluated, "at evaluation {{version}}"),
                 ),
             ),
             Panel(
@@ -379,7 +372,8 @@ def _business(slo: Slo) -> dict[str, tuple[Panel, ...]]:
             ),
             Panel(
                 "Calibration",
-                f"{days} Fraction of positives beside the mean predicted probability.",
+                f"{days} Fraction of positives, or of right classes, beside the mean predicted "
+                "probability; of a number, of labels above the prediction.",
                 (
                     Query(f"{seen} / ({labels})", "observed"),
                     Query(f"{confidence} / ({labels})", "predicted"),

@@ -35,7 +35,7 @@ class Expected(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     loss: float = Field(description="Mean on those rows.")
-    base_rate_loss: float = Field(description="Of always answering the same.")
+    constant: Prediction = Field(description="The mean of what training should have answered.")
     slices: tuple[str, ...] = Field(description="Categories by which quality is measured, too.")
     decision: Decision | None = Field(description="What somebody does because of a prediction.")
 
@@ -46,7 +46,9 @@ class Kept(NamedTuple):
     Attributes:
         id: As in the answer.
         model_version: The version that predicted.
+        track: Of the replica that predicted.
         prediction: A number, or the probability of each class.
+        constant: What always answering the same would have been.
         bin: Of the reference of the version.
         acts: Whether it reaches the threshold of the decision; None where there is none.
         slices: Value of each category of `Expected.slices`.
@@ -54,7 +56,9 @@ class Kept(NamedTuple):
 
     id: str
     model_version: str
+    track: str
     prediction: Prediction
+    constant: Prediction
     bin: str
     acts: bool | None
     slices: Mapping[str, str]
@@ -71,10 +75,16 @@ class Watch:
     """What is kept of the predictions of one version."""
 
     def __init__(
-        self, contract: Contract, version: str, reference: Reference, expected: Expected
+        self,
+        contract: Contract,
+        version: str,
+        track: str,
+        reference: Reference,
+        expected: Expected,
     ) -> None:
-        """Take what training knew of the version."""
+        """Take what training knew of the version, and the track of this replica."""
         self._contract, self._version, self._expected = contract, version, expected
+        self.track = track
         self._bins = reference.prediction
         slices = [name for name in expected.slices if name not in contract.personal]
         self._levels = {name: reference.categorical[name] for name in slices}
@@ -82,16 +92,16 @@ class Watch:
 
     def publish(self) -> None:
         """Publish what is expected, and all series that labels will make grow."""
-        version, expected = self._version, self._expected
-        metrics.publish_expected(version, expected.loss, expected.base_rate_loss)
-        if expected.decision:
-            metrics.publish_decision(version, expected.decision.outcomes)
+        place, expected = (self.track, self._version), self._expected
+        outcomes = expected.decision.outcomes if expected.decision else {}
+        metrics.publish_expected(self._version, expected.loss, outcomes)
+        metrics.publish_outcomes(*place, outcomes)
         for name in self._bins.names:
-            metrics.publish_label_bin(version, name, LABELS[self._contract.task])
-        metrics.publish_slice(version, ALL)
+            metrics.publish_label_bin(*place, name, LABELS[self._contract.task])
+        metrics.publish_slice(*place, ALL)
         for feature, bins in self._levels.items():
             for level in (*bins.levels, OTHER):
-                metrics.publish_slice(version, f"{feature} {level}")
+                metrics.publish_slice(*place, f"{feature} {level}")
 
     def keep(
         self,
@@ -113,7 +123,9 @@ class Watch:
             Kept(
                 name,
                 self._version,
+                self.track,
                 prediction,
+                self._expected.constant,
                 bins[row],
                 None if decision is None else bool(found[row] >= decision.threshold),
                 {
@@ -140,33 +152,51 @@ def _bins_of(
     return [known.get(each, OTHER) for each in chosen]
 
 
+def publish(contract: Contract, joined: Iterable[Joined]) -> None:
+    """Publish the series that `count` will make grow, of versions that are not served here."""
+    for kept, _ in joined:
+        place = kept.track, kept.model_version
+        for name in _slices(kept):
+            metrics.publish_slice(*place, name)
+        metrics.publish_label_bin(*place, kept.bin, LABELS[contract.task])
+        if kept.acts is not None:
+            metrics.publish_outcomes(
+                *place, [_outcome(kept.acts, label) for label in (True, False)]
+            )
+
+
 def count(contract: Contract, joined: Iterable[Joined]) -> None:
     """Count how good predictions were whose labels have come."""
     for kept, label in joined:
-        loss, seen, confidence = _judged(contract, kept.prediction, label)
-        version = kept.model_version
-        for name in (ALL, *(f"{feature} {level}" for feature, level in kept.slices.items())):
-            metrics.count_loss(version, name, loss)
-        metrics.count_label(version, kept.bin, seen, confidence)
+        place = kept.track, kept.model_version
+        loss = _loss(contract, kept.prediction, label)
+        for name in _slices(kept):
+            metrics.count_loss(*place, name, loss, _loss(contract, kept.constant, label))
+        metrics.count_label(*place, kept.bin, *_seen(contract, kept.prediction, label))
         if kept.acts is not None:
-            metrics.count_decision(version, _outcome(kept.acts, bool(label)))
+            metrics.count_decision(*place, _outcome(kept.acts, bool(label)))
 
 
-def _judged(contract: Contract, prediction: Prediction, label: Label) -> tuple[float, str, float]:
-    """Return the loss of a prediction, which of `LABELS` its label is, and how sure it was."""
-    by, predicted = measures_of(contract.task), np.array([prediction], np.float64)
-    good, bad = LABELS[contract.task]
+def _slices(kept: Kept) -> tuple[str, ...]:
+    return (ALL, *(f"{feature} {level}" for feature, level in kept.slices.items()))
+
+
+def _loss(contract: Contract, prediction: Prediction, label: Label) -> float:
+    truth = contract.classes.index(str(label)) if contract.classes else label
+    predicted = np.array([prediction], np.float64)
+    return float(measures_of(contract.task).losses(np.array([truth]), predicted)[0])
+
+
+def _seen(contract: Contract, prediction: Prediction, label: Label) -> tuple[str, float]:
+    """Return which of `LABELS` a label is, and how probable the first of them was to be."""
+    first, second = LABELS[contract.task]
+    predicted = np.array(prediction, np.float64)
+    if contract.task == "binary":
+        return first if label else second, float(predicted)
     if contract.task == "multiclass":
-        truth = np.array([contract.classes.index(str(label))])
-        right = bool(predicted[0].argmax() == truth[0])
-        seen, confidence = good if right else bad, float(predicted.max())
-    elif contract.task == "binary":
-        truth = np.array([bool(label)])
-        seen, confidence = good if label else bad, float(predicted[0])
-    else:
-        truth = np.array([float(label)])
-        seen, confidence = good if truth[0] > predicted[0] else bad, 0.0
-    return float(by.losses(truth, predicted)[0]), seen, confidence
+        right = contract.classes[predicted.argmax()] == label
+        return first if right else second, float(predicted.max())
+    return first if float(label) > predicted else second, 0.5
 
 
 def _outcome(acts: bool, label: bool) -> str:

@@ -135,7 +135,8 @@ def create_app(runtime: Runtime, hot: dict[str, Endpoint], web: FastAPI | None =
         hot: What answers requests for predictions, by path.
         web: Routes of your own, for the document; they are mounted elsewhere.
     """
-    described = document(runtime.contract, runtime.settings.model_name, web)
+    takes_labels = runtime.feedback is not None
+    described = document(runtime.contract, runtime.settings.model_name, web, takes_labels)
 
     async def show_front_page(_: Request) -> Response:
         shown = {

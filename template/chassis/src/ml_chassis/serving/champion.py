@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("model_service")
 
 
-def load(contract: Contract, root: Path, name: str) -> Model:
-    """Return the model that an alias or version names, as far as it can be served.
+def load(contract: Contract, root: Path, name: str, track: str = "stable") -> Model:
+    """Return the model that an alias or version names, as far as it can be served, by a track.
 
     A damaged model is replaced by the one that was served before it; where there is none, by the
     fallback that its manifest holds.
@@ -46,7 +46,7 @@ def load(contract: Contract, root: Path, name: str) -> Model:
                 contract, version, manifest.reference, manifest.rows.get("train", 0)
             )
             quick = inline_rows(contract, predictor)
-            watch = _watch(contract, manifest)
+            watch = _watch(contract, manifest, track)
             created = manifest.created_at
             return Model(version, predictor, manifest.fallback, quick, drift, created, watch)
     manifest = registry.read_manifest(root, versions[0])
@@ -56,10 +56,10 @@ def load(contract: Contract, root: Path, name: str) -> Model:
     return Model(versions[0], None, manifest.fallback, created=manifest.created_at)
 
 
-def _watch(contract: Contract, manifest: registry.Manifest) -> Watch | None:
+def _watch(contract: Contract, manifest: registry.Manifest, track: str) -> Watch | None:
     if manifest.expected is None:
         return None
-    return Watch(contract, manifest.version, manifest.reference, manifest.expected)
+    return Watch(contract, manifest.version, track, manifest.reference, manifest.expected)
 
 
 class Reloader:
@@ -72,6 +72,7 @@ class Reloader:
         root: Path,
         name: str,
         log: "Log | None" = None,
+        track: str = "stable",
     ) -> None:
         """Load what is named now.
 
@@ -79,9 +80,9 @@ class Reloader:
             RegistryError: nothing can be served.
         """
         self._contract, self._scorer, self._root, self._name = contract, scorer, root, name
-        self._log = log
+        self._log, self._track = log, track
         self._seen = registry.history(root, name)
-        self._use(load(contract, root, name))
+        self._use(load(contract, root, name, track))
 
     async def check(self) -> None:
         """Load the model when another one is named; requests are answered meanwhile."""
@@ -90,7 +91,9 @@ class Reloader:
             named = registry.history(self._root, self._name)
             if named == self._seen:
                 return
-            model = await asyncio.to_thread(load, self._contract, self._root, self._name)
+            model = await asyncio.to_thread(
+                load, self._contract, self._root, self._name, self._track
+            )
         except RegistryError as error:
             self._seen = named
             LOGGER.error("the model stays as it is: %s", error)
@@ -114,6 +117,8 @@ class Reloader:
             metrics.publish_model(model.version, created, model.predictor is not None, before)
         if model.drift:
             model.drift.publish()
-        if model.watch and self._log:
+        if self._log and model.watch:
             self._log.use(model.version, model.watch)
+        elif self._log:
+            LOGGER.warning("%s is too old for labels: train it again", model.version)
         self._scorer.use(model)

@@ -1,7 +1,6 @@
 """POST /feedback: what turned out to be true, by the ids of predictions."""
 
-import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from starlette.types import Scope
@@ -10,7 +9,8 @@ from ..contract import Contract
 from ..monitoring import metrics
 from .describe import REFUSALS, Json, media, refusals, response
 from .endpoint import Answer, Handler
-from .messages import Problem, RefusedError, explain, require_few
+from .messages import Problem, RefusedError, explain
+from .scoring import OverloadedError
 
 if TYPE_CHECKING:  # a service without such a database needs nothing of it
     from ..feedback.log import Log
@@ -36,7 +36,7 @@ class FeedbackResponse(BaseModel):
 class _Label(BaseModel):
     """The label of one prediction."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     prediction_id: Annotated[
         str, Field(pattern=ID, description="As in the answer of POST /predict.")
@@ -46,31 +46,32 @@ class _Label(BaseModel):
 
 def label_of(contract: Contract) -> type[BaseModel]:
     """Return the label of one prediction as it may be told, for one schema."""
-    label = contract.labelled_schema.__annotations__[contract.label]
+    label: Any = contract.labelled_schema.model_fields[contract.label].rebuild_annotation()
     return create_model("Label", __base__=_Label, __doc__=_Label.__doc__, label=(label, ...))
 
 
-def request_of(contract: Contract) -> type[BaseModel]:
-    """Return the message with labels, for one schema."""
+def request_of(contract: Contract, max_labels: int | None = None) -> type[BaseModel]:
+    """Return the message with labels, for one schema; of so many and no more."""
     labels: Any = list[label_of(contract)]  # type: ignore[misc]
     return create_model(
         "FeedbackRequest",
         __config__=ConfigDict(extra="forbid", strict=True),
         __doc__="Labels of predictions, in any order, and as often as they come.",
-        labels=(Annotated[labels, Field(min_length=1, fail_fast=True)], ...),
+        labels=(Annotated[labels, Field(min_length=1, max_length=max_labels, fail_fast=True)], ...),
     )
 
 
 def answer(contract: Contract, log: "Log", max_labels: int) -> Handler:
     """Return what answers POST /feedback."""
-    message: Any = request_of(contract)
+    from ..feedback.log import BusyError
+
+    message: Any = request_of(contract, max_labels)
 
     def read(body: bytes) -> dict[str, Any]:
         try:
             found = message.model_validate_json(body).labels
         except ValidationError as error:
             raise explain(error) from None
-        require_few(len(found), max_labels, "labels")
         labels: dict[str, Any] = {}
         for row, each in enumerate(found):
             if labels.setdefault(each.prediction_id, each.label) != each.label:
@@ -81,7 +82,9 @@ def answer(contract: Contract, log: "Log", max_labels: int) -> Handler:
     async def answered(_: Scope, body: bytes) -> Answer:
         labels = read(body)
         try:
-            told = await asyncio.to_thread(log.add, labels)
+            told = await log.take(labels)
+        except BusyError:
+            raise OverloadedError from None
         except Exception as error:
             metrics.LOGGER.error("labels were not kept: %s", type(error).__name__)
             raise RefusedError(
@@ -94,12 +97,19 @@ def answer(contract: Contract, log: "Log", max_labels: int) -> Handler:
     return answered
 
 
+def messages(
+    contract: Contract,
+) -> list[tuple[type[BaseModel], Literal["validation", "serialization"]]]:
+    """Return both messages, for the OpenAPI document."""
+    return [(request_of(contract), "validation"), (FeedbackResponse, "serialization")]
+
+
 def described(contract: Contract) -> Json:
     """Return the operation, for the OpenAPI document."""
     example = {"labels": [{"prediction_id": "0123456789abcdef-0", "label": _example(contract)}]}
     return {
         "operationId": "feedback",
-        "summary": "Say what turned out to be true; only where a database for it is set.",
+        "summary": "Say what turned out to be true.",
         "requestBody": {"required": True, "content": media("FeedbackRequest", example=example)},
         "responses": {
             "200": response("What became of the labels.", media("FeedbackResponse")),

@@ -164,16 +164,16 @@ class _Response(BaseModel):
     ]
 
 
-def require_few(rows: int, max_rows: int, what: str = "rows") -> None:
-    """Make sure that a request has no more rows, or labels, than are allowed.
+def require_few(rows: int, max_rows: int) -> None:
+    """Make sure that a request has no more rows than are allowed.
 
     Raises:
         RefusedError: it has more (422).
     """
     if rows > max_rows:
-        message = f"Send {max_rows} {what} at most in one request, not {rows}."
+        message = f"Send {max_rows} rows at most in one request, not {rows}."
         raise RefusedError(
-            422, f"Too many {what}.", [Problem(field=what, message=message, reason="length")]
+            422, "Too many rows.", [Problem(field="rows", message=message, reason="length")]
         )
 
 

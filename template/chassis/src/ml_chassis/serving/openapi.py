@@ -22,13 +22,19 @@ WEB = "/api"
 DEFAULT_NAME: str = Settings.model_fields["model_name"].default
 
 
-def document(contract: Contract, name: str = DEFAULT_NAME, web: FastAPI | None = None) -> Json:
+def document(
+    contract: Contract,
+    name: str = DEFAULT_NAME,
+    web: FastAPI | None = None,
+    takes_labels: bool = False,
+) -> Json:
     """Return the OpenAPI 3.1 document of the service.
 
     Args:
         contract: The schema.
         name: Name of the model in the paths of other servers' protocols.
         web: Routes of your own.
+        takes_labels: Whether there is a database for them.
 
     Raises:
         ValueError: a message of yours has the name of another one.
@@ -38,15 +44,14 @@ def document(contract: Contract, name: str = DEFAULT_NAME, web: FastAPI | None =
         [
             (decoder.messages.request, "validation"),
             (decoder.messages.response, "serialization"),
-            (feedback.request_of(contract), "validation"),
-            (feedback.FeedbackResponse, "serialization"),
             (Refusal, "serialization"),
+            *(feedback.messages(contract) if takes_labels else ()),
         ],
         ref_template=f"{SCHEMAS}{{model}}",
     )
     paths: Json = {
         "/predict": {"post": _predict(contract)},
-        "/feedback": {"post": feedback.described(contract)},
+        **({"/feedback": {"post": feedback.described(contract)}} if takes_labels else {}),
         "/": _front_page(),
         "/livez": shown("alive", "The process is alive.", TEXT),
         "/readyz": shown("ready", "The model answers.", TEXT, probe=True),

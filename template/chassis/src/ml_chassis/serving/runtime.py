@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..contract import Contract
 from ..monitoring import metrics
 from ..monitoring.exporter import Exporter
-from ..settings import Settings
+from ..settings import PREFIX, Settings, SettingsError
 from .champion import Reloader
 from .decode import Decoder
 from .drain import Drain
@@ -75,6 +75,7 @@ class Runtime:
             folder_of(self.settings),
             self.settings.alias,
             self.feedback,
+            self.settings.track,
         )
         metrics.publish_start()
         metrics.publish_reasons(REASONS)
@@ -103,11 +104,11 @@ class Runtime:
         """End it."""
         for task in self._tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, Exception):  # it ended by itself, and said why
                 await task
         if self.feedback:
             with suppress(TimeoutError):  # a database that hangs does not hold up the end
-                await asyncio.wait_for(asyncio.to_thread(self.feedback.flush), LAST_SECONDS)
+                await asyncio.wait_for(self.feedback.in_background(), LAST_SECONDS)
             self.feedback.close()
         if self._exporter:
             await self._exporter.stop()
@@ -134,7 +135,7 @@ class Runtime:
     async def _keep(self, log: "Log") -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            await asyncio.to_thread(log.flush)
+            await log.in_background()
 
     def _count_drift(self) -> None:
         if drift := self.scorer.model.drift:
@@ -145,6 +146,9 @@ def _log(contract: Contract, settings: Settings) -> "Log | None":
     url = settings.feedback_url.get_secret_value()
     if not url:
         return None
-    from ..feedback.log import Log  # with the library for databases, which costs memory
-
+    try:
+        from ..feedback.log import Log  # with a library for databases, which the image may not hold
+    except ModuleNotFoundError as error:
+        needed = "add ml-service-chassis[feedback] to the dependencies in pyproject.toml"
+        raise SettingsError(f"{PREFIX}FEEDBACK_URL: there is no {error.name}: {needed}.") from None
     return Log(contract, url, settings.feedback_days)

@@ -18,7 +18,6 @@ from ..data.pipeline import say, update
 from ..data.store import Store, open_store
 from ..errors import UserError
 from ..fallback import Fallback
-from ..measures import measures_of
 from ..monitoring.drift import Reference
 from ..monitoring.quality import Expected
 from ..project import Project
@@ -197,7 +196,12 @@ def assess(
         "rows": {"train": len(rows.train), "test": len(rows.test)},
         "metrics": measures,
         "fallback": _fallback(config, rows.train),
-        "expected": _expected(config, rows.test, others["base_rate"], measures["loss"]),
+        "expected": Expected(
+            loss=measures["loss"],
+            constant=rows.train.target.mean(axis=0).tolist(),
+            slices=config.evaluation.slices,
+            decision=config.decision,
+        ),
         "reference": Reference.fit(
             config.project.contract,
             rows.train.numeric,
@@ -288,17 +292,6 @@ def register(contract: Contract, candidate: Candidate, models: Root) -> registry
 def step(number: int, text: str, steps: int = STEPS) -> None:
     """Say what is done now."""
     print(f"[{number}/{steps}] {text}", flush=True)
-
-
-def _expected(
-    config: TrainingConfig, test: Dataset, base_rate: Predictions, loss: float
-) -> Expected:
-    return Expected(
-        loss=loss,
-        base_rate_loss=float(measures_of(test.contract.task).losses(test.label, base_rate).mean()),
-        slices=config.evaluation.slices,
-        decision=config.decision,
-    )
 
 
 def _champion(contract: Contract, models: Root) -> tuple[bytes, registry.Manifest] | None:

@@ -1,5 +1,7 @@
 """Prometheus rules from slo.yaml: what is recorded of the service, and who is told when."""
 
+import json
+import re
 from typing import Any
 
 import yaml
@@ -7,6 +9,7 @@ import yaml
 from ...slo import Slo
 from . import burn, drift, quality
 
+SERIES = re.compile(r"\b(model_service(?:_\w+|:[\w:]+))(?:\{([^}]*)\})?")
 NOTE = "# Written by `make rules` from slo.yaml. Edit that, or add rules in a file of your own.\n"
 
 
@@ -16,7 +19,7 @@ def rules(slo: Slo) -> dict[str, Any]:
     if slo.owner:
         for each in alerts:
             each["labels"]["owner"] = _Quoted(slo.owner)
-    return {
+    found: dict[str, Any] = {
         "groups": [
             {"name": "model_service_indicators", "rules": [*burn.recorded(slo)]},
             {
@@ -32,6 +35,19 @@ def rules(slo: Slo) -> dict[str, Any]:
             {"name": "model_service_alerts", "rules": alerts},
         ]
     }
+    if slo.job:
+        for group in found["groups"]:
+            for rule in group["rules"]:
+                rule["expr"] = _of_job(rule["expr"], slo.job)
+    return found
+
+
+def _of_job(expr: str, job: str) -> str:
+    """Return an expression that asks of one service alone."""
+    matcher = f"job={json.dumps(job)}"
+    return SERIES.sub(
+        lambda found: f"{found[1]}{{{matcher}{',' if found[2] else ''}{found[2] or ''}}}", expr
+    )
 
 
 def text(slo: Slo) -> str:

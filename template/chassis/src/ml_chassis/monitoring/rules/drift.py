@@ -17,9 +17,9 @@ from ..drift import ADDED_ROWS, MISSING, OTHER, PREDICTION
 from .burn import LEAST_BAD, answered
 from .rule import Rule, alert, record
 
-STEP = "5m"
-"""Between two looks, each of which counts what came since: days of raw samples would be slow."""
-THREE_STEPS = "15m"
+STEP, THREE_STEPS = "2m", "6m"
+"""Between two looks, each of which counts what came since: days of raw samples would be slow. It is
+less than the 5 minutes after which Prometheus takes a series for gone."""
 LEAST_ROWS = 500
 """Rows in the window below which no shift is told: chi-squared is true of many rows."""
 LEAST_RECENT_ROWS = 100
@@ -38,7 +38,7 @@ VERSION = (*TRACK, "version")
 FEATURE = (*VERSION, "feature")
 BIN = (*FEATURE, "bin")
 
-NEW = "model_service:feature_bin_rows:increase5m"
+NEW = "model_service:feature_bin_rows:increase2m"
 BIN_ROWS = "model_service:feature_bin_rows:window"
 ROWS = "model_service:feature_rows:window"
 SHARE = "model_service:feature_bin_share:window"

@@ -7,8 +7,6 @@ quality is unknown then and not good.
 
 from collections.abc import Iterator
 
-from prometheus_client import Counter
-
 from ...slo import Slo
 from .. import metrics
 from ..quality import ALL
@@ -24,6 +22,8 @@ SLICE = "(job, track, version, slice)"
 ROWS = "model_service:labelled_rows:window"
 LOSS = "model_service:loss:window"
 ERROR = "model_service:loss_standard_error:window"
+BASE_RATE = "model_service:base_rate_loss:window"
+DIFFERENCE_ERROR = "model_service:loss_difference_standard_error:window"
 LABELS = "model_service:label_bin:window"
 CONFIDENCE = "model_service:confidence_bin:window"
 DECISIONS = "model_service:decisions:window"
@@ -32,43 +32,46 @@ VALUE = "model_service:decision_value:window"
 
 def recorded(slo: Slo) -> Iterator[Rule]:
     """Yield what is recorded, each from what stands before it."""
-    window = f"{slo.drift.window_days}d"
-    steps = {
+    sums = {
         ROWS: (metrics.LABELLED, SLICE),
+        "model_service:loss_sum:window": (metrics.LOSS, SLICE),
+        "model_service:squared_loss_sum:window": (metrics.SQUARED_LOSS, SLICE),
+        "model_service:base_rate_loss_sum:window": (metrics.BASE_RATE_LOSS, SLICE),
+        "model_service:squared_difference_sum:window": (metrics.SQUARED_DIFFERENCE, SLICE),
         LABELS: (metrics.LABEL_BIN, "(job, track, version, bin, label)"),
         CONFIDENCE: (metrics.CONFIDENCE_BIN, "(job, track, version, bin)"),
         DECISIONS: (metrics.DECISIONS, "(job, track, version, outcome)"),
     }
-    for name, (metric, labels) in steps.items():
-        yield from _summed(name, metric, labels, window)
-    lost, squared = "model_service:loss_sum:window", "model_service:squared_loss_sum:window"
-    yield from _summed(lost, metrics.LOSS, SLICE, window)
-    yield from _summed(squared, metrics.SQUARED_LOSS, SLICE, window)
+    for name, (metric, labels) in sums.items():
+        step = name.replace(":window", f":increase{STEP}")
+        increase = f"increase({metrics.series_of(metric)}[{THREE_STEPS}])"
+        yield record(step, f"sum by {labels} ({increase}) / 3")
+        yield record(name, f"sum_over_time({step}[{slo.drift.window_days}d])")
+    _, lost, squared, base, squared_difference, *_ = sums
     yield record(LOSS, f"{lost} / ({ROWS} > 0)")
-    spread = f"clamp_min({squared} / ({ROWS} > 0) - {LOSS} ^ 2, 0)"
-    yield record(ERROR, f"sqrt({spread} / {ROWS})")
-    worth = f"max by (job, track, version, outcome) ({metrics.series_of(metrics.DECISION_VALUE)})"
-    yield record(VALUE, f"sum by (job, track, version) ({DECISIONS} * {worth})")
+    yield record(ERROR, _standard_error(squared, LOSS))
+    yield record(BASE_RATE, f"{base} / ({ROWS} > 0)")
+    yield record(DIFFERENCE_ERROR, _standard_error(squared_difference, f"({LOSS} - {BASE_RATE})"))
+    worth = f"max by (job, version, outcome) ({metrics.series_of(metrics.DECISION_VALUE)})"
+    value = f"{DECISIONS} * on (job, version, outcome) group_left () {worth}"
+    yield record(VALUE, f"sum by (job, track, version) ({value})")
 
 
 def alerts(slo: Slo) -> Iterator[Rule]:
-    """Yield the alert on a model that is certainly no better than always answering the same."""
-    floor = f"max by (job, track, version) ({metrics.series_of(metrics.BASE_RATE_LOSS)})"
+    """Yield the alert on a model that is certainly worse than always answering the same."""
     served = f"sum by (job, track, version) ({metrics.series_of(metrics.WORKERS)}) > 0"
-    certain = f'({LOSS}{{slice="{ALL}"}} - {NORMAL} * {ERROR})'
+    whole = f'{{slice="{ALL}"}}'
     yield alert(
         "ModelServiceQuality",
-        f"{certain} > on (job, track, version) group_left () {floor}\n"
+        f"{LOSS}{whole} - {BASE_RATE} > {NORMAL} * {DIFFERENCE_ERROR}\n"
         f"and {ROWS} >= {LEAST_LABELS}\nand on (job, track, version) {served}",
         "ticket",
-        f"By the labels of the last {slo.drift.window_days} days the mean loss of "
-        '{{ $labels.version }} is at least {{ $value | printf "%.3f" }}: always answering the same '
-        "was better.",
+        f"By the labels of the last {slo.drift.window_days} days, always answering the mean of "
+        "training would have been better than {{ $labels.version }}: its loss is higher by "
+        '{{ $value | printf "%.3f" }}.',
     )
 
 
-def _summed(name: str, metric: Counter, labels: str, window: str) -> Iterator[Rule]:
-    step = name.replace(":window", f":increase{STEP}")
-    increase = f"increase({metrics.series_of(metric)}[{THREE_STEPS}])"
-    yield record(step, f"sum by {labels} ({increase}) / 3")
-    yield record(name, f"sum_over_time({step}[{window}])")
+def _standard_error(squares: str, mean: str) -> str:
+    """Return that of a mean, from the sum of the squares."""
+    return f"sqrt(clamp_min({squares} / ({ROWS} > 0) - {mean} ^ 2, 0) / {ROWS})"
