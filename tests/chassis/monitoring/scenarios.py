@@ -64,7 +64,7 @@ def assert_fires(
         series = {**series, labelled("model_service_start_time_seconds"): f"1x{minute + 1}"}
     firing = 'max by (alertname, severity) (ALERTS{alertstate="firing"})'
     labels = (f'{{alertname="{name}",severity="{severity}"}}' for name, severity in sorted(fired))
-    assert_samples(folder, objectives, series, minute, firing, dict.fromkeys(labels, 1))
+    assert_samples(folder, objectives, series, minute, firing, dict.fromkeys(labels, 1), every)
 
 
 def assert_samples(
