@@ -9,26 +9,18 @@ import pytest
 from prometheus_client import REGISTRY
 
 from chassis.flights import CONTRACT
+from chassis.test_decision import WARN
 from ml_chassis.contract import Table
-from ml_chassis.decision import Decision
 from ml_chassis.feedback import log
 from ml_chassis.feedback.log import Log
 from ml_chassis.monitoring.drift import Reference
 from ml_chassis.monitoring.quality import Expected, Watch
 
 ROW = CONTRACT.to_row(CONTRACT.example_row())
-DECISION = Decision(
-    action="warn",
-    unit="USD",
-    true_positive=20,
-    false_positive=-5,
-    false_negative=0,
-    true_negative=0,
-)
 REFERENCE = Reference.fit(
     CONTRACT, *CONTRACT.to_arrays([ROW] * 10), np.linspace(0, 1, 10, dtype=np.float32)
 )
-EXPECTED = Expected(loss=0.5, constant=0.2, slices=("carrier",), decision=DECISION)
+EXPECTED = Expected(loss=0.5, constant=0.2, slices=("carrier",), decision=WARN)
 
 
 def value(name: str, **labels: str) -> float:
@@ -45,8 +37,8 @@ def version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def made(tmp_path: Path, version: str) -> Iterator[Log]:
     """Return one that knows a model."""
-    found = Log(CONTRACT, f"sqlite:///{tmp_path}/x.db?timeout=0.1", 90)
-    found.use(version, Watch(CONTRACT, version, "stable", REFERENCE, EXPECTED))
+    found = Log(CONTRACT, f"sqlite:///{tmp_path}/x.db?timeout=0.1", 90, "stable")
+    found.use(version, Watch(CONTRACT, version, REFERENCE, EXPECTED))
     yield found
     found.close()
 
@@ -72,7 +64,7 @@ def test_labels_are_counted_by_slice_bin_and_outcome(made: Log, version: str) ->
     for outcome, count in outcomes.items():
         assert value("decisions_total", version=version, outcome=outcome) == count
         worth = value("decision_value", version=version, outcome=outcome)
-        assert worth == DECISION.outcomes[outcome]
+        assert worth == WARN.outcomes[outcome]
     (high,) = (name for name in REFERENCE.prediction.names if name.startswith("above"))
     assert value("label_bin_total", version=version, bin=high, label="true") == 1
     assert value("label_bin_total", version=version, bin=high, label="false") == 1
@@ -126,8 +118,8 @@ def test_a_database_that_fails_costs_labels_and_no_prediction(
 
 def test_a_database_that_comes_later_is_used_then(tmp_path: Path, version: str) -> None:
     (tmp_path / "folder").write_text("not a folder")
-    late = Log(CONTRACT, f"sqlite:///{tmp_path}/folder/x.db", 90)
-    late.use(version, Watch(CONTRACT, version, "stable", REFERENCE, EXPECTED))
+    late = Log(CONTRACT, f"sqlite:///{tmp_path}/folder/x.db", 90, "stable")
+    late.use(version, Watch(CONTRACT, version, REFERENCE, EXPECTED))
     late.note("a", version, [ROW], [0.5])
     late.flush()
     (tmp_path / "folder").unlink()
@@ -147,8 +139,8 @@ def test_a_version_that_is_long_gone_is_not_kept(made: Log) -> None:
 def test_labels_of_what_is_served_elsewhere_are_counted_once_their_series_are_seen(
     made: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    canary = Log(CONTRACT, f"sqlite:///{tmp_path}/x.db", 90)
-    canary.use("other", Watch(CONTRACT, "other", "canary", REFERENCE, EXPECTED))
+    canary = Log(CONTRACT, f"sqlite:///{tmp_path}/x.db", 90, "canary")
+    canary.use("other", Watch(CONTRACT, "other", REFERENCE, EXPECTED))
     canary.note("a", "other", [ROW], [0.5])
     canary.flush()
 

@@ -7,7 +7,7 @@ import yaml
 
 from ml_chassis import slo
 from ml_chassis.monitoring import rules
-from ml_chassis.monitoring.rules import drift
+from ml_chassis.monitoring.rules.rule import STEP
 from prometheus import promtool
 
 STATED = slo.read().model_copy(update={"job": "service"})
@@ -74,7 +74,7 @@ def assert_samples(
     minute: int,
     expression: str,
     expected: dict[str, float],
-    every: str = drift.STEP,
+    every: str = STEP,
 ) -> None:
     """Fail unless an expression has these values at a minute, by their labels."""
     path = write(folder, objectives)

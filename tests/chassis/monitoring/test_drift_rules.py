@@ -19,6 +19,7 @@ from chassis.monitoring.scenarios import (
 from ml_chassis import slo
 from ml_chassis.monitoring.drift import ADDED_ROWS, PREDICTION
 from ml_chassis.monitoring.rules import drift
+from ml_chassis.monitoring.rules.rule import STEP
 
 MINUTES = 200
 JUDGED = 195
@@ -113,9 +114,7 @@ def values_of_a_source(too_old: float) -> Series:
     ],
 )
 def test_what_fires_after_some_hours(series: Series, fired: set[str], tmp_path: Path) -> None:
-    assert_fires(
-        tmp_path, STATED, series, JUDGED, {(name, TICKET) for name in fired}, every=drift.STEP
-    )
+    assert_fires(tmp_path, STATED, series, JUDGED, {(name, TICKET) for name in fired}, every=STEP)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from chassis.monitoring.scenarios import (
     grows,
     labelled,
 )
-from ml_chassis.monitoring.rules import drift, quality
+from ml_chassis.monitoring.rules import quality
+from ml_chassis.monitoring.rules.rule import STEP
 
 MINUTES, JUDGED = 200, 195
 BASE = 0.6
@@ -75,7 +76,7 @@ def told(
 def test_what_fires_after_some_hours(
     series: Series, fired: set[tuple[str, str]], tmp_path: Path
 ) -> None:
-    assert_fires(tmp_path, STATED, series, JUDGED, fired, every=drift.STEP)
+    assert_fires(tmp_path, STATED, series, JUDGED, fired, every=STEP)
 
 
 def test_the_mean_and_its_standard_error_are_those_of_the_losses(tmp_path: Path) -> None:

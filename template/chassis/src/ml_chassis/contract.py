@@ -156,6 +156,7 @@ class Contract:
         by_name: The columns of the features by their names.
         personal: Names of the columns whose values are personal.
         label: The name of the label.
+        label_column: Its column.
         task: What kind of model answers.
         classes: The classes between which a model of many decides, in the order of its
             probabilities; none for other tasks.
@@ -186,7 +187,7 @@ class Contract:
             )
         self._check_examples()
         (label,) = labels
-        self.label = label.name
+        self.label, self.label_column = label.name, label
         self.task: Task = task_of(label)
         self.classes: tuple[str, ...] = (label.choices or ()) if self.task == "multiclass" else ()
         self.width: tuple[int, ...] = (len(self.classes),) if self.classes else ()

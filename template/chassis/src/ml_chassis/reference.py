@@ -32,7 +32,6 @@ END = "<!-- Until here. -->\n"
 def data_contract(project: Project) -> str:
     """Return docs/data-contract.md."""
     contract = project.contract
-    label = [column for column in contract.labelled if column.name == contract.label]
     return "\n".join(
         [
             NOTE,
@@ -48,7 +47,7 @@ def data_contract(project: Project) -> str:
             "",
             "The label, known later:",
             "",
-            *_table("label", label),
+            *_table("label", [contract.label_column]),
             "",
         ]
     )

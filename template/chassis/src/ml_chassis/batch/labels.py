@@ -20,7 +20,7 @@ from ..serving.messages import explain
 from ..settings import PREFIX
 from . import ScoreError
 from .reading import read
-from .score import TYPES
+from .score import TYPES, words
 
 ID, LABEL = "prediction_id", "label"
 AT_ONCE = 5_000
@@ -80,8 +80,7 @@ def read_labels(contract: Contract, source: str, private: bool) -> dict[str, Lab
 def _rows(contract: Contract, source: str, private: bool) -> Iterator[tuple[int, str, Any, str]]:
     """Yield position, id, label and problem of each row."""
     message: Any = label_of(contract)
-    (column,) = (each for each in contract.labelled if each.name == contract.label)
-    types = {ID: str, LABEL: TYPES[column.type]}
+    types = {ID: str, LABEL: TYPES[contract.label_column.type]}
     for block in read(source, private):
         for broken in block.broken:
             yield broken.position, "", None, broken.reason
@@ -99,7 +98,7 @@ def _problem(message: Any, name: str, label: Any) -> str:
     try:
         message(prediction_id=name, label=label)
     except ValidationError as error:
-        return explain(error).refusal.text.removeprefix("The request is not valid. ")
+        return words(explain(error))
     return ""
 
 

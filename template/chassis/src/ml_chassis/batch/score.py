@@ -122,8 +122,8 @@ def _score_rows(
     try:
         table, invalid = checker.split(_columns(features), features.height)
     except RefusedError as error:
-        raise ScoreError(f"INPUT: {_words(error)}.") from None
-    refused = {at: _words(error) for at, error in invalid} | refused
+        raise ScoreError(f"INPUT: {words(error)}.") from None
+    refused = {at: words(error) for at, error in invalid} | refused
     good = np.ones(features.height, np.bool_)
     good[list(refused)] = False
     answers = _predict(model.predictor, Table(table.numeric[good], table.categorical[good]))
@@ -216,7 +216,7 @@ def _ids(chunk: Block, version: str) -> pl.Series:
     return f"{digest.hexdigest()[:16]}-" + chunk.positions.cast(pl.String)
 
 
-def _words(refused: RefusedError) -> str:
+def words(refused: RefusedError) -> str:
     """Return what is wrong, by field and without the row."""
     problems = refused.refusal.problems
     return "; ".join(f"{each.field}: {each.message}" for each in problems)

@@ -29,7 +29,7 @@ def open_database(
         url: Its address.
         tables: What is to be in it.
         private: Whether the rows hold personal values.
-        seconds: For which a server or another writer is waited for; see `engine_of`.
+        seconds: For which a server or another writer is waited for; without, see `engine_of`.
 
     Raises:
         DataError: it cannot be opened.

@@ -56,9 +56,17 @@ class Noted(NamedTuple):
 class Log:
     """Notes predictions and takes labels, for one schema and database."""
 
-    def __init__(self, contract: Contract, url: str, days: int) -> None:
-        """Take the schema, the address of the database, and how many days it keeps what it has."""
+    def __init__(self, contract: Contract, url: str, days: int, track: str) -> None:
+        """Take what stays as it is.
+
+        Args:
+            contract: The schema.
+            url: Address of the database.
+            days: For which it keeps what it has.
+            track: Of this replica.
+        """
         self._contract, self._url, self._days = contract, url, timedelta(days=days)
+        self._track = track
         self._watches: dict[str, Watch] = {}
         self._noted: list[Noted] = []
         self._pending: list[Kept] = []
@@ -79,7 +87,7 @@ class Log:
 
     def use(self, version: str, watch: Watch) -> None:
         """Keep the predictions of this version from now on, too."""
-        watch.publish()
+        watch.publish(self._track)
         self._watches = dict([*self._watches.items(), (version, watch)][-VERSIONS:])
 
     def note(self, name: str, version: str, rows: Rows, predictions: Sequence[Prediction]) -> None:
@@ -187,12 +195,14 @@ class Log:
         with self._counting:
             own, others = list[Joined](), list[Joined]()
             for each in told.joined:
-                watch = self._watches.get(each.kept.model_version)
-                (own if watch and watch.track == each.kept.track else others).append(each)
+                (own if self._publishes(each.kept) else others).append(each)
             count(self._contract, own)
             if others:
                 publish(self._contract, others)
                 self._unseen.append((time.monotonic(), others))
+
+    def _publishes(self, kept: Kept) -> bool:
+        return kept.track == self._track and kept.model_version in self._watches
 
     def _count_seen(self) -> None:
         """Count labels of other versions, whose series Prometheus has seen by now."""
@@ -207,6 +217,7 @@ class Log:
         inputs = [_rows(each.rows, positions) for each, positions in both]
         _, categorical = self._contract.to_inputs(inputs)
         return watch.keep(
+            self._track,
             [f"{each.id}-{at}" for each, positions in both for at in positions],
             categorical,
             [each.predictions[at] for each, positions in both for at in positions],

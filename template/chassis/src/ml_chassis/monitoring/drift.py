@@ -69,10 +69,17 @@ class NumericBins(BaseModel):
 
     def count(self, values: Values) -> npt.NDArray[np.int64]:
         """Return the number of values per bin."""
-        missing = np.isnan(values)
+        return np.bincount(self._positions(values), minlength=len(self.edges) + 2)
+
+    def place(self, values: Values) -> list[str]:
+        """Return the name of the bin of each value."""
+        names = self.names
+        return [names[position] for position in self._positions(values).tolist()]
+
+    def _positions(self, values: Values) -> npt.NDArray[np.intp]:
         position = np.searchsorted(np.array(self.edges, np.float32), values, side="left")
-        position[missing] = len(self.edges) + 1
-        return np.bincount(position, minlength=len(self.edges) + 2)
+        position[np.isnan(values)] = len(self.edges) + 1
+        return position
 
 
 class CategoricalBins(BaseModel):
@@ -102,6 +109,11 @@ class CategoricalBins(BaseModel):
         missing = counted.pop("", 0)
         known = [counted.pop(level, 0) for level in self.levels]
         return np.array([*known, counted.total(), missing], np.int64)
+
+    def place(self, values: Sequence[str]) -> list[str]:
+        """Return the name of the bin of each value."""
+        names = {**dict(zip(self.levels, self.names, strict=False)), "": MISSING}
+        return [names.get(value, OTHER) for value in values]
 
 
 class Reference(BaseModel):
@@ -146,7 +158,7 @@ class Reference(BaseModel):
                 for at, name in enumerate(contract.categorical)
             },
             prediction=(
-                CategoricalBins.fit(_most_probable(classes, prediction).tolist())
+                CategoricalBins.fit(most_probable(classes, prediction).tolist())
                 if classes
                 else NumericBins.fit(prediction)
             ),
@@ -185,7 +197,7 @@ class Reference(BaseModel):
             for at, name in enumerate(contract.categorical)
         }
         if isinstance(self.prediction, CategoricalBins):
-            chosen = _most_probable(contract.classes, prediction)
+            chosen = most_probable(contract.classes, prediction)
             predicted = self.prediction.count(chosen.tolist())
         else:
             predicted = self.prediction.count(prediction)
@@ -310,7 +322,7 @@ class DriftCounts:
         self._values[: self._numeric, place] = numeric.T
         self._texts[: self._categorical, place] = categorical.T
         if self._classes:
-            self._texts[-1, place] = _most_probable(self._classes, prediction)
+            self._texts[-1, place] = most_probable(self._classes, prediction)
         else:
             self._values[-1, place] = prediction
         self._gathered = place.stop
@@ -327,7 +339,7 @@ class DriftCounts:
             self._counts[name] += self._texts_bins[name].count(texts)
 
 
-def _most_probable(classes: Sequence[str], prediction: Values) -> npt.NDArray[np.object_]:
+def most_probable(classes: Sequence[str], prediction: Values) -> npt.NDArray[np.object_]:
     """Return the name of the most probable class of each row; shape (rows, classes) comes in."""
     chosen: npt.NDArray[np.object_] = np.array(classes, np.object_)[prediction.argmax(axis=1)]
     return chosen

@@ -13,7 +13,7 @@ from .quality import ALL
 from .rules import burn, drift, quality
 
 Kind = Literal["lines", "number", "bars"]
-Unit = Literal["short", "reqps", "percentunit", "s", "bytes", "rowsps", "days"]
+Unit = Literal["short", "reqps", "percentunit", "s", "bytes", "rowsps"]
 
 JOB, TRACK, FEATURE = "job", "track", "feature"
 """What somebody who looks chooses."""

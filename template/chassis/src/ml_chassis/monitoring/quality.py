@@ -15,7 +15,7 @@ from ..contract import Contract, Prediction, Task
 from ..decision import Decision
 from ..measures import measures_of
 from . import metrics
-from .drift import OTHER, CategoricalBins, NumericBins, Reference
+from .drift import OTHER, CategoricalBins, Reference, most_probable
 
 ALL = "(all)"
 """The slice of all rows."""
@@ -75,24 +75,18 @@ class Watch:
     """What is kept of the predictions of one version."""
 
     def __init__(
-        self,
-        contract: Contract,
-        version: str,
-        track: str,
-        reference: Reference,
-        expected: Expected,
+        self, contract: Contract, version: str, reference: Reference, expected: Expected
     ) -> None:
-        """Take what training knew of the version, and the track of this replica."""
+        """Take what training knew of the version."""
         self._contract, self._version, self._expected = contract, version, expected
-        self.track = track
         self._bins = reference.prediction
         slices = [name for name in expected.slices if name not in contract.personal]
         self._levels = {name: reference.categorical[name] for name in slices}
         self._at = {name: contract.categorical.index(name) for name in slices}
 
-    def publish(self) -> None:
-        """Publish what is expected, and all series that labels will make grow."""
-        place, expected = (self.track, self._version), self._expected
+    def publish(self, track: str) -> None:
+        """Publish what is expected, and all series of a track that labels will make grow."""
+        place, expected = (track, self._version), self._expected
         outcomes = expected.decision.outcomes if expected.decision else {}
         metrics.publish_expected(self._version, expected.loss, outcomes)
         metrics.publish_outcomes(*place, outcomes)
@@ -105,6 +99,7 @@ class Watch:
 
     def keep(
         self,
+        track: str,
         ids: Sequence[str],
         categorical: npt.NDArray[np.object_],
         predictions: Sequence[Prediction],
@@ -112,18 +107,23 @@ class Watch:
         """Return what is kept of rows.
 
         Args:
+            track: Of the replica that predicted.
             ids: Of the predictions.
             categorical: Of the rows, shape (rows, categorical columns).
             predictions: Of the rows.
         """
         found = np.array(predictions, np.float32)
-        bins = _bins_of(self._contract, self._bins, found)
+        bins = (
+            self._bins.place(most_probable(self._contract.classes, found).tolist())
+            if isinstance(self._bins, CategoricalBins)
+            else self._bins.place(found)
+        )
         decision = self._expected.decision
         return [
             Kept(
                 name,
                 self._version,
-                self.track,
+                track,
                 prediction,
                 self._expected.constant,
                 bins[row],
@@ -138,18 +138,6 @@ class Watch:
 
     def _level(self, feature: str, value: str | None) -> str:
         return value if value in self._levels[feature].levels else OTHER
-
-
-def _bins_of(
-    contract: Contract, bins: NumericBins | CategoricalBins, predictions: npt.NDArray[np.float32]
-) -> list[str]:
-    names = bins.names
-    if isinstance(bins, NumericBins):
-        at = np.searchsorted(np.array(bins.edges, np.float32), predictions, side="left")
-        return [names[position] for position in at.tolist()]
-    known = {level: f"= {level}" for level in bins.levels}
-    chosen = [contract.classes[position] for position in predictions.argmax(axis=1).tolist()]
-    return [known.get(each, OTHER) for each in chosen]
 
 
 def publish(contract: Contract, joined: Iterable[Joined]) -> None:
@@ -169,9 +157,9 @@ def count(contract: Contract, joined: Iterable[Joined]) -> None:
     """Count how good predictions were whose labels have come."""
     for kept, label in joined:
         place = kept.track, kept.model_version
-        loss = _loss(contract, kept.prediction, label)
+        losses = [_loss(contract, each, label) for each in (kept.prediction, kept.constant)]
         for name in _slices(kept):
-            metrics.count_loss(*place, name, loss, _loss(contract, kept.constant, label))
+            metrics.count_loss(*place, name, *losses)
         metrics.count_label(*place, kept.bin, *_seen(contract, kept.prediction, label))
         if kept.acts is not None:
             metrics.count_decision(*place, _outcome(kept.acts, bool(label)))

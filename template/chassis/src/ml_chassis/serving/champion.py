@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("model_service")
 
 
-def load(contract: Contract, root: Path, name: str, track: str = "stable") -> Model:
-    """Return the model that an alias or version names, as far as it can be served, by a track.
+def load(contract: Contract, root: Path, name: str) -> Model:
+    """Return the model that an alias or version names, as far as it can be served.
 
     A damaged model is replaced by the one that was served before it; where there is none, by the
     fallback that its manifest holds.
@@ -46,7 +46,7 @@ def load(contract: Contract, root: Path, name: str, track: str = "stable") -> Mo
                 contract, version, manifest.reference, manifest.rows.get("train", 0)
             )
             quick = inline_rows(contract, predictor)
-            watch = _watch(contract, manifest, track)
+            watch = _watch(contract, manifest)
             created = manifest.created_at
             return Model(version, predictor, manifest.fallback, quick, drift, created, watch)
     manifest = registry.read_manifest(root, versions[0])
@@ -56,10 +56,10 @@ def load(contract: Contract, root: Path, name: str, track: str = "stable") -> Mo
     return Model(versions[0], None, manifest.fallback, created=manifest.created_at)
 
 
-def _watch(contract: Contract, manifest: registry.Manifest, track: str) -> Watch | None:
+def _watch(contract: Contract, manifest: registry.Manifest) -> Watch | None:
     if manifest.expected is None:
         return None
-    return Watch(contract, manifest.version, track, manifest.reference, manifest.expected)
+    return Watch(contract, manifest.version, manifest.reference, manifest.expected)
 
 
 class Reloader:
@@ -72,7 +72,6 @@ class Reloader:
         root: Path,
         name: str,
         log: "Log | None" = None,
-        track: str = "stable",
     ) -> None:
         """Load what is named now.
 
@@ -80,9 +79,9 @@ class Reloader:
             RegistryError: nothing can be served.
         """
         self._contract, self._scorer, self._root, self._name = contract, scorer, root, name
-        self._log, self._track = log, track
+        self._log = log
         self._seen = registry.history(root, name)
-        self._use(load(contract, root, name, track))
+        self._use(load(contract, root, name))
 
     async def check(self) -> None:
         """Load the model when another one is named; requests are answered meanwhile."""
@@ -91,9 +90,7 @@ class Reloader:
             named = registry.history(self._root, self._name)
             if named == self._seen:
                 return
-            model = await asyncio.to_thread(
-                load, self._contract, self._root, self._name, self._track
-            )
+            model = await asyncio.to_thread(load, self._contract, self._root, self._name)
         except RegistryError as error:
             self._seen = named
             LOGGER.error("the model stays as it is: %s", error)

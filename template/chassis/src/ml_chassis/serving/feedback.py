@@ -106,7 +106,8 @@ def messages(
 
 def described(contract: Contract) -> Json:
     """Return the operation, for the OpenAPI document."""
-    example = {"labels": [{"prediction_id": "0123456789abcdef-0", "label": _example(contract)}]}
+    label = {"prediction_id": "0123456789abcdef-0", "label": contract.label_column.example}
+    example = {"labels": [label]}
     return {
         "operationId": "feedback",
         "summary": "Say what turned out to be true.",
@@ -116,8 +117,3 @@ def described(contract: Contract) -> Json:
             **refusals("Refusal", MEANINGS),
         },
     }
-
-
-def _example(contract: Contract) -> Any:
-    (label,) = (column for column in contract.labelled if column.name == contract.label)
-    return label.example

@@ -75,7 +75,6 @@ class Runtime:
             folder_of(self.settings),
             self.settings.alias,
             self.feedback,
-            self.settings.track,
         )
         metrics.publish_start()
         metrics.publish_reasons(REASONS)
@@ -151,4 +150,4 @@ def _log(contract: Contract, settings: Settings) -> "Log | None":
     except ModuleNotFoundError as error:
         needed = "add ml-service-chassis[feedback] to the dependencies in pyproject.toml"
         raise SettingsError(f"{PREFIX}FEEDBACK_URL: there is no {error.name}: {needed}.") from None
-    return Log(contract, url, settings.feedback_days)
+    return Log(contract, url, settings.feedback_days, settings.track)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import polars as pl
 
@@ -37,7 +37,7 @@ from .log import Log, Run, describe_run, environment, open_log
 from .result import EXIT_CODES, Result
 from .shift import Shift, shifts
 from .split import Split
-from .train import fit, made_from, packages, split, step
+from .train import Champion, fit, made_from, packages, split, step
 
 FOLDER = Path("build/retraining")
 STEPS = 7
@@ -50,13 +50,6 @@ COMPARISON_FILE = "comparison.json"
 
 class RetrainingError(UserError):
     """The registry or the data are not as they must be."""
-
-
-class Champion(NamedTuple):
-    """The model that is served."""
-
-    predictor: Predictor
-    manifest: Manifest
 
 
 def run(project: Project) -> int:

@@ -8,7 +8,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -38,6 +38,13 @@ from .split import Split
 STEPS = 6
 PACKAGES = ("numpy", "onnx", "onnxruntime", "polars")
 REPORT = Path("build/training/report.html")
+
+
+class Champion(NamedTuple):
+    """The model that is served."""
+
+    predictor: Predictor
+    manifest: registry.Manifest
 
 
 class GateError(UserError):
@@ -174,8 +181,7 @@ def assess(
     champion = _champion(rows.test.contract, models)
     others = _others(rows.train, rows.test)
     if champion:
-        predictor = Predictor(rows.test.contract, champion[0])
-        others["champion"] = predictor.predict(rows.test.numeric, rows.test.categorical)
+        others["champion"] = champion.predictor.predict(rows.test.numeric, rows.test.categorical)
     refits = list(_refits(module, parameters, config.seed, rows.train, rows.test))
     evaluation = evaluate(config, rows.test, model, others, refits)
     measures = evaluation.measures | {"refused_share": rows.refused_share}
@@ -207,7 +213,7 @@ def assess(
             rows.train.numeric,
             rows.train.categorical,
             model.predict(rows.train.numeric, rows.train.categorical),
-            champion[1].reference if champion else None,
+            champion.manifest.reference if champion else None,
         ),
     }
     return Candidate(graph, evaluation, gates, facts)
@@ -294,14 +300,14 @@ def step(number: int, text: str, steps: int = STEPS) -> None:
     print(f"[{number}/{steps}] {text}", flush=True)
 
 
-def _champion(contract: Contract, models: Root) -> tuple[bytes, registry.Manifest] | None:
-    """Return the graph and manifest of the model that is served, where it could be asked."""
+def _champion(contract: Contract, models: Root) -> Champion | None:
+    """Return the model that is served, where it could be asked."""
     try:
         graph, manifest = registry.load(models)
         registry.require_schema(contract, manifest)
     except registry.RegistryError:
         return None
-    return graph, manifest
+    return Champion(Predictor(contract, graph), manifest)
 
 
 def _others(train: Dataset, test: Dataset) -> dict[str, Predictions]:

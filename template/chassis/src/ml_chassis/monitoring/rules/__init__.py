@@ -8,6 +8,7 @@ import yaml
 
 from ...slo import Slo
 from . import burn, drift, quality
+from .rule import STEP
 
 SERIES = re.compile(r"\b(model_service(?:_\w+|:[\w:]+))(?:\{([^}]*)\})?")
 NOTE = "# Written by `make rules` from slo.yaml. Edit that, or add rules in a file of your own.\n"
@@ -24,12 +25,12 @@ def rules(slo: Slo) -> dict[str, Any]:
             {"name": "model_service_indicators", "rules": [*burn.recorded(slo)]},
             {
                 "name": "model_service_drift",
-                "interval": drift.STEP,
+                "interval": STEP,
                 "rules": [*drift.recorded(slo)],
             },
             {
                 "name": "model_service_quality",
-                "interval": drift.STEP,
+                "interval": STEP,
                 "rules": [*quality.recorded(slo)],
             },
             {"name": "model_service_alerts", "rules": alerts},

@@ -15,11 +15,8 @@ from ...slo import Slo
 from .. import metrics
 from ..drift import ADDED_ROWS, MISSING, OTHER, PREDICTION
 from .burn import LEAST_BAD, answered
-from .rule import Rule, alert, record
+from .rule import STEP, TRACK, VERSION, Rule, alert, labels, per_step, record, served
 
-STEP, THREE_STEPS = "2m", "6m"
-"""Between two looks, each of which counts what came since: days of raw samples would be slow. It is
-less than the 5 minutes after which Prometheus takes a series for gone."""
 LEAST_ROWS = 500
 """Rows in the window below which no shift is told: chi-squared is true of many rows."""
 LEAST_RECENT_ROWS = 100
@@ -33,12 +30,10 @@ USUAL = 0.5
 BAD_SHARE = 0.05
 """Of values that are refused or too old, from which on somebody should look."""
 
-TRACK = ("job", "track")
-VERSION = (*TRACK, "version")
 FEATURE = (*VERSION, "feature")
 BIN = (*FEATURE, "bin")
 
-NEW = "model_service:feature_bin_rows:increase2m"
+NEW = f"model_service:feature_bin_rows:increase{STEP}"
 BIN_ROWS = "model_service:feature_bin_rows:window"
 ROWS = "model_service:feature_rows:window"
 SHARE = "model_service:feature_bin_share:window"
@@ -53,14 +48,11 @@ STALE = "model_service:stale_values_share:hour"
 
 def recorded(slo: Slo) -> Iterator[Rule]:
     """Yield what is recorded, each from what stands before it."""
-    bins = metrics.series_of(metrics.BINS)
-    # An increase misses what came between the last sample before its window and the first in it.
-    # So each row lies in three windows, of which at most one begins or ends beside it.
-    yield record(NEW, f"sum by {_labels(BIN)} (increase({bins}[{THREE_STEPS}])) / 3")
+    yield record(NEW, per_step(metrics.BINS, BIN))
     yield from _drift(slo)
     yield from _recent()
     problems, wanted = _problems(), f"sum by (job, track, source) ({_rate(metrics.SOURCE_VALUES)})"
-    rows = f"(sum by {_labels(TRACK)} ({problems}) + {answered('1h')})"
+    rows = f"(sum by {labels(TRACK)} ({problems}) + {answered('1h')})"
     yield record(REFUSED, f"{problems} / {_to_one(TRACK)} {rows}")
     lost = wanted.replace("[", '{state=~"missing|too_old"}[')
     yield record(STALE, f"({lost} or 0 * {wanted}) / {wanted}")
@@ -123,17 +115,16 @@ def _drift(slo: Slo) -> Iterator[Rule]:
 
     Both sides have `ADDED_ROWS` in each bin: a share of nothing has no logarithm.
     """
-    served = f"sum by {_labels(VERSION)} ({metrics.series_of(metrics.WORKERS)}) > 0"
-    rows = f"(max by {_labels(VERSION)} ({metrics.series_of(metrics.TRAINED_ROWS)}) > 0)"
-    share = f"max by {_labels(BIN)} ({metrics.series_of(metrics.REFERENCE)})"
+    rows = f"(max by {labels(VERSION)} ({metrics.series_of(metrics.TRAINED_ROWS)}) > 0)"
+    share = f"max by {labels(BIN)} ({metrics.series_of(metrics.REFERENCE)})"
     known = f"({share} * {_to_one(VERSION)} {rows})"
     window = f"sum_over_time({NEW}[{slo.drift.window_days}d])"
-    yield record(BIN_ROWS, f"{window} and on {_labels(VERSION)} ({served})")
-    yield record(ROWS, f"sum by {_labels(FEATURE)} ({BIN_ROWS}) > 0")
+    yield record(BIN_ROWS, f"{window} and on {labels(VERSION)} ({served()})")
+    yield record(ROWS, f"sum by {labels(FEATURE)} ({BIN_ROWS}) > 0")
     yield record(SHARE, _smoothed(BIN_ROWS, ROWS, FEATURE))
-    yield record(TRAINED, _smoothed(known, f"sum by {_labels(FEATURE)} ({known})", FEATURE))
-    yield record(PSI, f"sum by {_labels(FEATURE)} ({_terms(SHARE, TRAINED)})")
-    used = f"clamp_min(count by {_labels(FEATURE)} ({BIN_ROWS} + {known} > 0) - 1, 1)"
+    yield record(TRAINED, _smoothed(known, f"sum by {labels(FEATURE)} ({known})", FEATURE))
+    yield record(PSI, f"sum by {labels(FEATURE)} ({_terms(SHARE, TRAINED)})")
+    used = f"clamp_min(count by {labels(FEATURE)} ({BIN_ROWS} + {known} > 0) - 1, 1)"
     # Wilson and Hilferty (1931): of one degree of freedom 3 % too high, of more less.
     quantile = f"{used} * (1 - 2 / (9 * {used}) + {NORMAL} * sqrt(2 / (9 * {used}))) ^ 3"
     # The index over 1 / rows + 1 / rows of training is distributed as chi-squared.
@@ -148,7 +139,7 @@ def _shifted(matchers: str) -> str:
 def _broken(name: str) -> str:
     """Return where half of the values that training had are missing, or unknown."""
     place = (*TRACK, "feature", "bin")
-    usual = f'max by {_labels(place)} ({TRAINED}{{bin="{name}"}} < {USUAL})'
+    usual = f'max by {labels(place)} ({TRAINED}{{bin="{name}"}} < {USUAL})'
     return f'{RECENT_SHARE}{{bin="{name}"}} > (1 + {usual}) / 2'
 
 
@@ -158,23 +149,23 @@ def _recent() -> Iterator[Rule]:
     Those two are compared where they have the same bins.
     """
     place = (*TRACK, "feature")
-    rows = f"sum by {_labels((*place, 'bin'))} (sum_over_time({NEW}[1h]))"
-    enough = f"sum by {_labels(place)} ({rows}) >= {LEAST_RECENT_ROWS}"
+    rows = f"sum by {labels((*place, 'bin'))} (sum_over_time({NEW}[1h]))"
+    enough = f"sum by {labels(place)} ({rows}) >= {LEAST_RECENT_ROWS}"
     yield record(RECENT_SHARE, _smoothed(rows, f"({enough})", place))
     own = f'{RECENT_SHARE}{{track!="stable"}}'
     stable = f'{_to_one(("job", "feature", "bin"))} {RECENT_SHARE}{{track="stable"}}'
     alike = [
-        f"count by {_labels(place)} ({own})",
-        f"count by {_labels(place)} ({own} * {stable})",
+        f"count by {labels(place)} ({own})",
+        f"count by {labels(place)} ({own} * {stable})",
         f'{_to_one(("job", "feature"))} count by (job, feature) ({RECENT_SHARE}{{track="stable"}})',
     ]
-    index = f"sum by {_labels(place)} ({_terms(own, stable)})"
+    index = f"sum by {labels(place)} ({_terms(own, stable)})"
     yield record(TO_STABLE, f"{index}\nand {alike[0]} == {alike[1]}\nand {alike[0]} == {alike[2]}")
 
 
 def _smoothed(rows: str, all_rows: str, place: tuple[str, ...]) -> str:
     """Return the share of the rows in each bin."""
-    bins = f"{ADDED_ROWS} * count by {_labels(place)} ({rows})"
+    bins = f"{ADDED_ROWS} * count by {labels(place)} ({rows})"
     return f"({rows} + {ADDED_ROWS}) / {_to_one(place)} ({all_rows} + {bins})"
 
 
@@ -192,10 +183,6 @@ def _rate(metric: Counter) -> str:
     return f"rate({metrics.series_of(metric)}[1h])"
 
 
-def _labels(names: tuple[str, ...]) -> str:
-    return f"({', '.join(names)})"
-
-
 def _to_one(names: tuple[str, ...]) -> str:
     """Return how many samples are matched with the one that has these labels."""
-    return f"on {_labels(names)} group_left ()"
+    return f"on {labels(names)} group_left ()"

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from ...slo import Slo
 from .. import metrics
 from ..quality import ALL
-from .drift import STEP, THREE_STEPS
-from .rule import Rule, alert, record
+from .rule import STEP, VERSION, Rule, alert, labels, per_step, record, served
 
 LEAST_LABELS = 100
 """Below which nobody is told: the mean of few losses is not distributed normally."""
 NORMAL = 1.96
 """The 0.975 quantile of the normal distribution."""
 
-SLICE = "(job, track, version, slice)"
+SLICE = (*VERSION, "slice")
 ROWS = "model_service:labelled_rows:window"
 LOSS = "model_service:loss:window"
 ERROR = "model_service:loss_standard_error:window"
@@ -38,14 +37,13 @@ def recorded(slo: Slo) -> Iterator[Rule]:
         "model_service:squared_loss_sum:window": (metrics.SQUARED_LOSS, SLICE),
         "model_service:base_rate_loss_sum:window": (metrics.BASE_RATE_LOSS, SLICE),
         "model_service:squared_difference_sum:window": (metrics.SQUARED_DIFFERENCE, SLICE),
-        LABELS: (metrics.LABEL_BIN, "(job, track, version, bin, label)"),
-        CONFIDENCE: (metrics.CONFIDENCE_BIN, "(job, track, version, bin)"),
-        DECISIONS: (metrics.DECISIONS, "(job, track, version, outcome)"),
+        LABELS: (metrics.LABEL_BIN, (*VERSION, "bin", "label")),
+        CONFIDENCE: (metrics.CONFIDENCE_BIN, (*VERSION, "bin")),
+        DECISIONS: (metrics.DECISIONS, (*VERSION, "outcome")),
     }
-    for name, (metric, labels) in sums.items():
+    for name, (metric, names) in sums.items():
         step = name.replace(":window", f":increase{STEP}")
-        increase = f"increase({metrics.series_of(metric)}[{THREE_STEPS}])"
-        yield record(step, f"sum by {labels} ({increase}) / 3")
+        yield record(step, per_step(metric, names))
         yield record(name, f"sum_over_time({step}[{slo.drift.window_days}d])")
     _, lost, squared, base, squared_difference, *_ = sums
     yield record(LOSS, f"{lost} / ({ROWS} > 0)")
@@ -54,17 +52,16 @@ def recorded(slo: Slo) -> Iterator[Rule]:
     yield record(DIFFERENCE_ERROR, _standard_error(squared_difference, f"({LOSS} - {BASE_RATE})"))
     worth = f"max by (job, version, outcome) ({metrics.series_of(metrics.DECISION_VALUE)})"
     value = f"{DECISIONS} * on (job, version, outcome) group_left () {worth}"
-    yield record(VALUE, f"sum by (job, track, version) ({value})")
+    yield record(VALUE, f"sum by {labels(VERSION)} ({value})")
 
 
 def alerts(slo: Slo) -> Iterator[Rule]:
     """Yield the alert on a model that is certainly worse than always answering the same."""
-    served = f"sum by (job, track, version) ({metrics.series_of(metrics.WORKERS)}) > 0"
     whole = f'{{slice="{ALL}"}}'
     yield alert(
         "ModelServiceQuality",
         f"{LOSS}{whole} - {BASE_RATE} > {NORMAL} * {DIFFERENCE_ERROR}\n"
-        f"and {ROWS} >= {LEAST_LABELS}\nand on (job, track, version) {served}",
+        f"and {ROWS} >= {LEAST_LABELS}\nand on {labels(VERSION)} {served()}",
         "ticket",
         f"By the labels of the last {slo.drift.window_days} days, always answering the mean of "
         "training would have been better than {{ $labels.version }}: its loss is higher by "

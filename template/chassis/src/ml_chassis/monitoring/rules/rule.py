@@ -2,11 +2,40 @@
 
 from typing import Any, Literal, get_args
 
+from prometheus_client import Counter
+
+from .. import metrics
+
 RUNBOOK = "docs/runbook.md"
 
 Rule = dict[str, Any]
 Severity = Literal["page", "ticket"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+
+STEP, THREE_STEPS = "2m", "6m"
+"""Between two looks, each of which counts what came since: days of raw samples would be slow. It is
+less than the 5 minutes after which Prometheus takes a series for gone."""
+TRACK = ("job", "track")
+VERSION = (*TRACK, "version")
+
+
+def labels(names: tuple[str, ...]) -> str:
+    """Return the labels by which is summed or matched."""
+    return f"({', '.join(names)})"
+
+
+def served() -> str:
+    """Return the versions that are served now."""
+    return f"sum by {labels(VERSION)} ({metrics.series_of(metrics.WORKERS)}) > 0"
+
+
+def per_step(metric: Counter, names: tuple[str, ...]) -> str:
+    """Return how much a metric grew in a step, over all replicas.
+
+    An increase misses what came between the last sample before its window and the first in it. So
+    all lies in three windows, of which at most one begins or ends beside it.
+    """
+    return f"sum by {labels(names)} (increase({metrics.series_of(metric)}[{THREE_STEPS}])) / 3"
 
 
 def record(name: str, expr: str) -> Rule:
