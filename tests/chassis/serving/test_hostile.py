@@ -100,12 +100,13 @@ def test_a_client_that_reads_no_answer_is_sent_away(trained: Trained, tmp_path: 
         service = start_service(trained.models, tmp_path, log=log)
     connections = [connect(service) for _ in range(3)]
     try:
+        wait_for(lambda: len(established(service)) == len(connections), "all are connected")
         for connection in connections:
             connection.setblocking(False)
-            with suppress(BlockingIOError):
+            # Until no more is taken; on a slow machine, the first may have been sent away by then.
+            with suppress(BlockingIOError, ConnectionError):
                 for _ in range(3_000):
                     connection.sendall(b"GET /docs.json HTTP/1.1\r\nHost: test\r\n\r\n")
-        assert len(established(service)) == len(connections)
 
         wait_for(lambda: not established(service), "all are sent away")
     finally:
