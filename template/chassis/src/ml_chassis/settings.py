@@ -17,6 +17,8 @@ NOT_KEPT = r"sqlite(\+\w+)?://((/(file:)?(:memory:)?)?(\?.*)?|.*mode=memory.*)"
 """Databases that are gone with the process."""
 NO_ADDRESS = r"[~$]|\w{2,}:(?!//)"
 """What would be a folder of that name in this one, and is meant as another place."""
+ADDRESS = r"(https?://[^\s/?#@]+(/[^\s?#]*)?)?"
+Share = Annotated[float, Field(ge=0, le=1)]
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -139,6 +141,31 @@ class Settings(BaseSettings):
     feedback_days: Annotated[
         int, Field(ge=1, le=3_650, description="Days for which it keeps predictions and labels.")
     ] = 90
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="Lines of the log, for people or for machines.")
+    ] = "text"
+    log_share: Annotated[
+        Share,
+        Field(description="Share of the requests that get a line; one that fails always does."),
+    ] = 0.01
+    traces_url: Annotated[
+        SecretStr,
+        Field(
+            description="Where a collector of OpenTelemetry takes spans by OTLP over HTTP: "
+            "`http://localhost:4318/v1/traces`. Without one, none are made."
+        ),
+    ] = SecretStr("")
+    traces_share: Annotated[
+        Share,
+        Field(description="Share of the traces that begin here; clients decide for those before."),
+    ] = 0.01
+    profiles_dir: Annotated[
+        str,
+        Field(description="Folder for CPU profiles, which `kill -USR1` begins; none makes none."),
+    ] = ""
+    profile_seconds: Annotated[
+        int, Field(ge=1, le=300, description="Seconds that a profile takes.")
+    ] = 10
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),
@@ -167,6 +194,9 @@ class Settings(BaseSettings):
                 raise ValueError(f"{PREFIX}{name}_URL: name a file, as in {file}")
         if re.match(NO_ADDRESS, str(self.models_dir)):
             raise ValueError(f"{PREFIX}MODELS_DIR: give a whole path, or a URL as s3://bucket/path")
+        if not re.fullmatch(ADDRESS, self.traces_url.get_secret_value()):
+            example = "http://localhost:4318/v1/traces"
+            raise ValueError(f"{PREFIX}TRACES_URL: give an address, such as {example}")
         if self.metrics_port == self.port:
             raise ValueError(f"{PREFIX}METRICS_PORT: give another port than {PREFIX}PORT, or 0")
         return self

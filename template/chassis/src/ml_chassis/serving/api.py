@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from ..contract import Contract, Rows, Table
+from ..current import CURRENT
 from ..monitoring.exporter import show_metrics
 from . import arrow_reader, feedback, protocols
 from .arrow_reader import read_stream
@@ -60,6 +61,8 @@ def predict(runtime: Runtime) -> Handler:
             rows = decode(body, settings.max_rows)
         scored = await runtime.scorer.score(rows)
         write, name = write_table if wants_table else write_json, next(ids)
+        if watched := CURRENT.get():
+            watched.prediction_id = name
         if log and not scored.degraded:
             log.note(name, scored.version, rows, scored.predictions)
         if large and (is_table or wants_table):

@@ -1,6 +1,5 @@
 """Start the service as in production: `make serve`, and the command of the image."""
 
-import logging
 import os
 import shutil
 import socket
@@ -9,7 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from .. import settings
+from .. import logs, settings
 from ..errors import UserError
 from ..project import Project
 
@@ -39,7 +38,7 @@ def run(project: Project) -> None:
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     counts = tempfile.mkdtemp("", "model-service-metrics-", memory)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.start(configured.log_format)
     supervisor = os.getpid()
     try:
         from .production import Production

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
+from ..current import watch
 from ..monitoring import metrics
-from .messages import RefusedError, too_long
+from .messages import Header, RefusedError, too_long
+from .observation import FAILED
 from .runtime import Runtime
 from .scoring import NoAnswerError, OverloadedError
 
@@ -26,8 +28,6 @@ RETRY_SECONDS = 1
 BUSY = {429, 503}
 UNREAD = {405, 408, 413}
 """Refused before the body was read; what else the client sends is of no use."""
-
-Header = tuple[bytes, bytes]
 
 
 class Answer(NamedTuple):
@@ -81,14 +81,18 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         start = perf_counter()
+        watched = self._runtime.observer.begin(scope)
         answer = await self._answer(scope, receive)
         more: list[Header] = []
         if self._runtime.drain.active or answer.status in UNREAD:
             more.append((b"connection", b"close"))
         if answer.status == 405:
             more.append((b"allow", ", ".join(self._methods).encode()))
+        seconds = perf_counter() - start
         if self._counted:
-            metrics.count_request(self._route, answer.status, perf_counter() - start)
+            metrics.count_request(self._route, answer.status, seconds)
+        if watched or answer.status >= FAILED:
+            more += self._runtime.observer.end(scope, self._route, answer.status, seconds)
         await send_answer(answer, send, more)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
@@ -145,6 +149,7 @@ def _explain(error: Exception, route: str, fields: Container[str | None] | None)
     if isinstance(error, NoAnswerError):
         status = 504 if error.reason == "slow" else 503
         return RefusedError(status, "The model gave no answer; try again later.")
+    watch()  # so that this line names it
     metrics.LOGGER.error("%s failed", route, exc_info=error)
     return RefusedError(500, "The service failed; the request may be sent again.")
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from .. import registry, storage
+from .. import logs, registry, settings, storage
 from ..errors import UserError
 from ..registry import MANIFEST_FILE, MODEL_FILE, RegistryError
 from ..settings import Settings
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
             print(error, file=sys.stderr)
             return 1
         return 0
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logs.start(settings.read().log_format, logging.WARNING)
     _follow(root, name, Path(folder), int(seconds), os.getppid())
     return 0
 

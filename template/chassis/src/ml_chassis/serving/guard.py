@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..monitoring import metrics
 from ..settings import Settings
-from .endpoint import Answer, Header, send_answer
-from .messages import Refusal
+from .endpoint import Answer, send_answer
+from .messages import Header, Refusal
 
 LOGGER = logging.getLogger("model_service")
 

@@ -22,6 +22,8 @@ REASONS: dict[str, Reason] = {
     **dict.fromkeys(("too_long", "too_short"), "length"),
 }
 """By the types of errors of Pydantic; all others are of the type of a value."""
+Header = tuple[bytes, bytes]
+"""A name in lower case and its value, as ASGI has them."""
 MAX_PROBLEMS = 100
 MAX_ERRORS = 1_000
 INVALID = "The request is not valid."

@@ -24,7 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..monitoring import metrics
 from .endpoint import UNREAD, Answer, DisconnectedError, read_body, refuse, send_answer
-from .messages import MAX_PROBLEMS, Refusal, explain, explain_all, to_whole
+from .messages import MAX_PROBLEMS, Header, Refusal, explain, explain_all, to_whole
+from .observation import FAILED
 from .runtime import Runtime
 from .scoring import Scored
 
@@ -178,13 +179,20 @@ class _Front:
             return
         start = perf_counter()
         status = 0
+        observer = self._runtime.observer
+        watched = observer.begin(scope)
 
         async def send_noted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                more: list[Header] = []
                 if self._runtime.drain.active or status in UNREAD:
-                    message["headers"] = [*message["headers"], (b"connection", b"close")]
+                    more.append((b"connection", b"close"))
+                if watched or status >= FAILED:
+                    more += observer.end(scope, _route(scope), status, perf_counter() - start)
+                if more:
+                    message["headers"] = [*message["headers"], *more]
             await send(message)
 
         try:
@@ -200,7 +208,10 @@ class _Front:
                 refuse(error, _route(scope), self._runtime.contract.by_name), send_noted
             )
         finally:  # no status: given up at BentoML's time limit
-            metrics.count_request(_route(scope), status or 504, perf_counter() - start)
+            seconds = perf_counter() - start
+            metrics.count_request(_route(scope), status or 504, seconds)
+            if not status:
+                observer.end(scope, _route(scope), 504, seconds)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -13,6 +13,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..monitoring import metrics
@@ -60,6 +61,15 @@ class Supervisor(Arbiter):  # type: ignore[misc]
         LOGGER.warning("%s does nothing here: %s", name, instead)
 
 
+class Lines(Logger):  # type: ignore[misc]
+    """Gunicorn's log, and with it uvicorn's, as all other lines are."""
+
+    def setup(self, cfg: Any) -> None:
+        """Write where the root of all logs does."""
+        super().setup(cfg)
+        self.error_log.handlers = logging.getLogger().handlers
+
+
 class Production(BaseApplication):  # type: ignore[misc]
     """The service as Gunicorn runs it."""
 
@@ -85,6 +95,7 @@ class Production(BaseApplication):  # type: ignore[misc]
             "keepalive": self._settings.keep_alive_seconds,
             "graceful_timeout": int(self._settings.drain_seconds) + 10,
             "loglevel": "warning",
+            "logger_class": Lines,
             "control_socket_disable": True,
             "worker_tmp_dir": os.environ[metrics.FOLDER],
             "when_ready": lambda _: self._announce(),

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..contract import Contract
+from ..errors import missing
 from ..monitoring import metrics
 from ..monitoring.exporter import Exporter
 from ..settings import PREFIX, Settings, SettingsError
@@ -16,6 +17,8 @@ from .champion import Reloader
 from .decode import Decoder
 from .drain import Drain
 from .follow import Keeper, folder_of
+from .observation import Observer
+from .profiling import Profiles
 from .scoring import REASONS, Scorer
 from .table import TableChecker
 from .turns import Turns
@@ -40,6 +43,7 @@ class Runtime:
         scorer: Answers them.
         turns: Lets large bodies wait for each other.
         feedback: Keeps predictions until their labels come; None where no database is set.
+        observer: Tells of requests in the log, and in traces.
         drain: Says whether the service is stopping.
     """
 
@@ -52,6 +56,8 @@ class Runtime:
         self.scorer = Scorer(contract, settings.model_seconds, settings.max_waiting)
         self.turns = Turns(settings.max_waiting)
         self.feedback = _log(contract, settings)
+        self.observer = Observer(settings)
+        self._profiles = Profiles(settings)
         self._keeper = Keeper(settings)
         self._reloader: Reloader | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,6 +97,8 @@ class Runtime:
         forked = self._imported_by != os.getpid()
         self._supervisor = self._imported_by if forked else os.getppid()
         self.drain.install()
+        self.observer.start()
+        self._profiles.install()
         self._tasks = [asyncio.create_task(self._tick())]
         if self.feedback:
             self._tasks.append(asyncio.create_task(self._keep(self.feedback)))
@@ -113,6 +121,7 @@ class Runtime:
             await self._exporter.stop()
         self._keeper.stop()
         self._count_drift()
+        await asyncio.to_thread(self.observer.stop)
 
     async def _tick(self) -> None:
         while True:
@@ -148,6 +157,5 @@ def _log(contract: Contract, settings: Settings) -> "Log | None":
     try:
         from ..feedback.log import Log  # with a library for databases, which the image may not hold
     except ModuleNotFoundError as error:
-        needed = "add ml-service-chassis[feedback] to the dependencies in pyproject.toml"
-        raise SettingsError(f"{PREFIX}FEEDBACK_URL: there is no {error.name}: {needed}.") from None
+        raise SettingsError(f"{PREFIX}FEEDBACK_URL: {missing(error, 'feedback')}") from None
     return Log(contract, url, settings.feedback_days, settings.track)

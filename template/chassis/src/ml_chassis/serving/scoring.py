@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..contract import Categorical, Contract, Numeric, Prediction, Predictions, Rows, Table
+from ..current import CURRENT, Call, Watched
 from ..fallback import Fallback
 from ..monitoring import metrics
 from ..monitoring.drift import DriftCounts
@@ -84,6 +85,7 @@ class NoAnswerError(Exception):
 class _Job(NamedTuple):
     rows: Rows
     answer: asyncio.Future[Scored]
+    watched: Watched | None
 
 
 class _Failed(NamedTuple):
@@ -127,6 +129,7 @@ class Scorer:
         self._scheduled = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._call: asyncio.Future[list[_Result]] | None = None
+        self._last: Call | None = None
         self._late = False
 
     @property
@@ -153,12 +156,15 @@ class Scorer:
         if isinstance(rows, Table) and len(rows) > MAX_BATCH_ROWS:
             scored = await self._score_in_parts(rows)
         elif len(rows) >= ALONE_ROWS and self._call is None and self._model.is_quick(len(rows)):
-            job = _Job(rows, asyncio.get_running_loop().create_future())
+            job = _Job(rows, asyncio.get_running_loop().create_future(), CURRENT.get())
             self._serve_at_once(self._model, [job])
             scored = await job.answer
         else:
             scored = await self._submit(rows)
         metrics.count_predictions(scored.version, scored.degraded, len(rows))
+        if watched := CURRENT.get():
+            watched.rows += len(rows)
+            watched.model_version, watched.degraded = scored.version, scored.degraded
         return scored
 
     async def _score_in_parts(self, table: Table) -> Scored:
@@ -182,7 +188,7 @@ class Scorer:
         if len(self._waiting) >= self._max_waiting:
             raise OverloadedError
         loop = asyncio.get_running_loop()
-        job = _Job(rows, loop.create_future())
+        job = _Job(rows, loop.create_future(), CURRENT.get())
         self._waiting.append(job)
         self._most_waiting = max(self._most_waiting, len(self._waiting))
         self._schedule(loop)
@@ -229,7 +235,8 @@ class Scorer:
             inputs = self._to_inputs([job.rows for job in batch])
             start = perf_counter()
             predictions = model.predictor.predict(*inputs)
-            metrics.count_call(model.version, len(predictions), perf_counter() - start)
+            self._last = Call(start, perf_counter() - start, len(predictions))
+            metrics.count_call(model.version, len(predictions), self._last.seconds)
             # A sum is not finite where one of its terms is not; of float64, as it may be large.
             finite = math.isfinite(predictions.sum(dtype=np.float64))
             problem = "" if finite else "not_finite"
@@ -272,9 +279,12 @@ class Scorer:
         self._schedule(loop)
 
     def _answer(self, model: Model, batch: Sequence[_Job], results: Sequence[_Result]) -> None:
+        call, self._last = self._last, None
         for job, result in zip(batch, results, strict=True):
             if job.answer.done():  # given up
                 continue
+            if job.watched and call and not isinstance(result, _Failed):
+                job.watched.calls.append(call)
             try:
                 job.answer.set_result(self._to_answer(model, job.rows, result))
             except Exception as error:

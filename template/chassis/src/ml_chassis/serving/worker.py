@@ -212,7 +212,11 @@ class HttpWorker(UvicornWorker):  # type: ignore[misc]
 
     def init_signals(self) -> None:
         """Say what signals do before the event loop runs."""
+        # One for a profile must not end a worker that is not ready for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         super().init_signals()
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
         for each in FOR_SUPERVISOR:
             signal.signal(each, signal.SIG_IGN)
 

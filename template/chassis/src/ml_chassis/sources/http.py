@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from .. import tracing
 from .resilience import SourceError
 
 TIMEOUT = httpx.Timeout(1, connect=0.2, pool=0.2)
@@ -31,11 +32,13 @@ async def get(client: httpx.AsyncClient, path: str) -> bytes:
     Raises:
         SourceError: there is no answer with status 200 and `MAX_BYTES` at most.
     """
+    about = {"http.request.method": "GET", "server.address": client.base_url.host}
     try:
-        async with client.stream("GET", path) as response:
-            if response.status_code != 200:
-                raise _refused(response)
-            return await _read(response)
+        with tracing.asking(f"GET {client.base_url.host}", about) as headers:
+            async with client.stream("GET", path, headers=headers) as response:
+                if response.status_code != 200:
+                    raise _refused(response)
+                return await _read(response)
     except UNREACHABLE:
         raise SourceError("unreachable", repeat=True) from None
     except httpx.TimeoutException:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from .. import settings
+from .. import logs, settings
 from ..contract import Contract
 from ..errors import UserError
 from ..monitoring import metrics
@@ -34,10 +34,10 @@ EXAMPLES = 10
 
 def run(project: Project, example: bool = False, replay: bool = False) -> int:
     """Consume, replay dead letters or send examples; return the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    LOGGER.setLevel(logging.INFO)
     try:
         configured = settings.read()
+        logs.start(configured.log_format, logging.WARNING)
+        LOGGER.setLevel(logging.INFO)
         url = configured.broker_url.get_secret_value()
         if not url:
             raise StreamError(

@@ -1,0 +1,173 @@
+"""Traces: which part of a request took how long, over the services that it goes through.
+
+Spans are sent to a collector by OTLP over HTTP. The trace goes on that the client has begun, and is
+handed on to the services that are asked meanwhile.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    format_span_id,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from .current import CURRENT, Watched
+from .errors import missing
+from .settings import PREFIX, SettingsError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+SEND_SECONDS = 5
+"""For which a collector may let the sender wait."""
+MOST_CALLS = 32
+"""Of the model that get a span in one request."""
+_TRACE_CONTEXT = TraceContextTextMapPropagator()
+Attributes = Mapping[str, str | int | float]
+
+
+class Trace:
+    """The spans of one request; those of what it does are children of its own."""
+
+    def __init__(self, tracer: Tracer, carrier: Mapping[str, str], method: str) -> None:
+        """Begin, in the trace that the client has begun if it has."""
+        self._tracer = tracer
+        before = _TRACE_CONTEXT.extract(carrier)
+        self._span = tracer.start_span(method, before, SpanKind.SERVER)
+        self._context = set_span_in_context(self._span, Context())
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """How others find it."""
+        return _ids(self._span)
+
+    def end(self, name: str, status: int, watched: Watched, attributes: Attributes) -> None:
+        """End it.
+
+        Args:
+            name: The method and the route.
+            status: What the request was answered with.
+            watched: The request.
+            attributes: What is said of it.
+        """
+        now, since = time.time_ns(), perf_counter()
+        for call in watched.calls[:MOST_CALLS]:
+            began = now - int((since - call.start) * 1e9)
+            about: Attributes = {"model_service.batch.rows": call.rows}
+            child = self._tracer.start_span(
+                "model", self._context, attributes=about, start_time=began
+            )
+            child.end(began + int(call.seconds * 1e9))
+        self._span.update_name(name)
+        self._span.set_attributes(attributes)
+        if status >= 500:
+            self._span.set_status(Status(StatusCode.ERROR))
+        self._span.end()
+
+    @contextmanager
+    def child(self, name: str, attributes: Attributes) -> Iterator[dict[str, str]]:
+        """Time what another service is asked; yield the headers that it is told.
+
+        An exception ends the span as failed, with its type and without its text, which may hold
+        values.
+        """
+        span = self._tracer.start_span(name, self._context, SpanKind.CLIENT, attributes)
+        headers: dict[str, str] = {}
+        _TRACE_CONTEXT.inject(headers, set_span_in_context(span, Context()))
+        try:
+            yield headers
+        except BaseException as error:
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(Status(StatusCode.ERROR))
+            raise
+        finally:
+            span.end()
+
+
+@contextmanager
+def asking(name: str, attributes: Attributes) -> Iterator[dict[str, str]]:
+    """Time what another service is asked for the current request; yield headers for it.
+
+    Where this service sends no spans, the trace of the client goes on behind it.
+    """
+    watched = CURRENT.get()
+    if watched is None:
+        yield {}
+    elif watched.trace is None:
+        yield watched.carrier
+    else:
+        with watched.trace.child(name, attributes) as headers:
+            yield headers
+
+
+def is_sampled(carrier: Mapping[str, str]) -> bool | None:
+    """Return whether the client has a trace of which spans are wanted; None where it has none."""
+    found = get_current_span(_TRACE_CONTEXT.extract(carrier)).get_span_context()
+    return found.trace_flags.sampled if found.is_valid else None
+
+
+def carried_ids(carrier: Mapping[str, str]) -> dict[str, str]:
+    """Return how others find the trace of the client, if it has one."""
+    found = get_current_span(_TRACE_CONTEXT.extract(carrier))
+    return _ids(found) if found.get_span_context().is_valid else {}
+
+
+def _ids(span: Span) -> dict[str, str]:
+    context = span.get_span_context()
+    return {
+        "trace_id": format_trace_id(context.trace_id),
+        "span_id": format_span_id(context.span_id),
+    }
+
+
+def start(url: str, name: str, attributes: Attributes) -> "TracerProvider":
+    """Return what makes tracers, and sends their spans in a thread of its own.
+
+    Args:
+        url: Where a collector takes them by OTLP over HTTP.
+        name: Of the service; the variable OTEL_SERVICE_NAME counts for more.
+        attributes: What is true of every span.
+
+    Raises:
+        SettingsError: the library for it is not installed.
+    """
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+    require()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    told: dict[str, Any] = {"service.name": name, "service.instance.id": str(os.getpid())}
+    resource = Resource({**told, **attributes}).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(url, timeout=SEND_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
+def require() -> None:
+    """Make sure that spans can be sent.
+
+    Raises:
+        SettingsError: the library for it is not installed.
+    """
+    try:
+        import opentelemetry.exporter.otlp.proto.http  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{PREFIX}TRACES_URL: {missing(error, 'tracing')}") from None

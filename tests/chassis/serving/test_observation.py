@@ -1,0 +1,377 @@
+"""Lines, traces and profiles of a service that runs, with a collector and another service."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import psutil
+import pytest
+
+from chassis.example.sources.weather_service import WeatherService, weather_service
+from chassis.example.test_web import FLIGHT, Stub, departure_in
+from chassis.flights import CONTRACT
+from collector import Collector, Span, running_collector
+from ml_chassis.current import CURRENT
+from ml_chassis.serving.api import create_app, endpoints
+from ml_chassis.serving.observation import MOST_TRACES, Observer
+from ml_chassis.serving.runtime import Runtime
+from ml_chassis.serving.scoring import Model
+from ml_chassis.settings import Settings, SettingsError
+from ml_chassis.testing import Service, Trained, free_port, start_service
+from waiting import wait_for
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+SERVER, CLIENT = 2, 3
+ROW = {**CONTRACT.example_row(), "distance": 1234.5678}
+
+
+class Watched(NamedTuple):
+    """A service whose requests are all told of."""
+
+    service: Service
+    collector: Collector
+    weather: WeatherService
+    log: Path
+    profiles: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return its log so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def line_of(self, request_id: str) -> dict[str, Any]:
+        """Return the line of a request, once it is written."""
+
+        def found() -> list[dict[str, Any]]:
+            mine = [line for line in self.lines() if line.get("request_id") == request_id]
+            return [line for line in mine if "duration_ms" in line]
+
+        wait_for(lambda: bool(found()), "the line is written")
+        (line,) = found()
+        return line
+
+    def spans_of(self, trace_id: str, count: int) -> list[Span]:
+        """Return the spans of a trace, once so many have come, in the order of their starts."""
+        wait_for(lambda: len(self.collector.trace(trace_id)) >= count, "the spans come")
+        return sorted(self.collector.trace(trace_id), key=lambda span: span.start)
+
+
+@pytest.fixture(scope="module")
+def watched(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder = tmp_path_factory.mktemp("watched")
+    profiles = folder / "profiles"
+    profiles.mkdir()
+    with (
+        running_collector() as collector,
+        weather_service() as weather,
+        (folder / "log").open("wb") as log,
+    ):
+        service = start_service(
+            trained.models,
+            folder,
+            log=log,
+            WEATHER_URL=weather.url,
+            OTEL_BSP_SCHEDULE_DELAY="100",
+            MODEL_SERVICE_LOG_FORMAT="json",
+            MODEL_SERVICE_LOG_SHARE="1",
+            MODEL_SERVICE_TRACES_URL=collector.url,
+            MODEL_SERVICE_TRACES_SHARE="1",
+            MODEL_SERVICE_PROFILES_DIR=str(profiles),
+            MODEL_SERVICE_PROFILE_SECONDS="1",
+        )
+        yield Watched(service, collector, weather, folder / "log", profiles)
+        service.process.terminate()
+        assert service.process.wait(timeout=60) == 0
+
+
+def predict(watched: Watched, **headers: str) -> httpx.Response:
+    address = f"{watched.service.url}/predict"
+    return httpx.post(address, json={"rows": [ROW, ROW]}, headers=headers, trust_env=False)
+
+
+@pytest.mark.slow
+def test_the_line_of_a_request_names_it_its_predictions_and_its_trace(watched: Watched) -> None:
+    answer = predict(watched, **{"X-Request-Id": "from-gateway", **SAMPLED})
+
+    assert answer.headers["x-request-id"] == "from-gateway"
+    line = watched.line_of("from-gateway")
+    (first, _) = answer.json()["prediction_id"]
+    assert first == f"{line['prediction_id']}-0"
+    assert line["message"] == "POST /predict 200"
+    assert line["level"] == "INFO"
+    assert line["trace_id"] == TRACE
+    assert line["rows"] == 2
+    assert line["model_version"] == answer.json()["model_version"]
+    assert line["track"] == "stable"
+    assert line["duration_ms"] > 0
+
+
+@pytest.mark.slow
+def test_no_line_and_no_span_has_a_value_of_a_row(watched: Watched) -> None:
+    refused = httpx.post(
+        f"{watched.service.url}/predict",
+        json={"rows": [{**ROW, "carrier": "SECRET"}]},
+        headers={"X-Request-Id": "refused"},
+    )
+
+    assert refused.status_code == 422
+    line = watched.line_of(predict(watched).headers["x-request-id"])
+    watched.spans_of(line["trace_id"], 2)
+    for told in (watched.log.read_text(), str(watched.collector.spans)):
+        assert "SECRET" not in told
+        assert "1234.5" not in told
+    assert watched.line_of("refused")["message"] == "POST /predict 422"
+
+
+@pytest.mark.slow
+def test_a_trace_goes_on_from_the_gateway_to_the_model(watched: Watched) -> None:
+    trace = "c0" * 16
+    answer = predict(watched, traceparent=f"00-{trace}-{PARENT}-01")
+
+    request, model = watched.spans_of(trace, 2)
+    assert (request.name, request.kind, request.parent_id) == ("POST /predict", SERVER, PARENT)
+    assert request.resource["service.name"] == "model"
+    about = request.attributes
+    assert about["http.route"] == "/predict"
+    assert about["http.response.status_code"] == 200
+    assert about["model_service.rows"] == 2
+    assert about["model_service.model_version"] == answer.json()["model_version"]
+    assert about["model_service.request_id"] == answer.headers["x-request-id"]
+    assert (model.name, model.parent_id) == ("model", request.span_id)
+    assert model.attributes["model_service.batch.rows"] >= 2
+    assert request.start <= model.start <= model.end <= request.end
+
+
+@pytest.mark.slow
+def test_another_service_is_told_of_the_trace(watched: Watched) -> None:
+    trace = "c1" * 16
+    body = {**FLIGHT, **departure_in(2)}
+
+    httpx.post(
+        f"{watched.service.url}/api/flights",
+        json=body,
+        headers={"traceparent": f"00-{trace}-{PARENT}-01", "tracestate": "a=b"},
+    ).raise_for_status()
+
+    request, asked, model = watched.spans_of(trace, 3)
+    assert request.name == "POST /api/flights"
+    assert (asked.kind, asked.parent_id) == (CLIENT, request.span_id)
+    assert asked.attributes["server.address"] == "127.0.0.1"
+    assert model.parent_id == request.span_id
+    (told,) = (headers for _, headers in watched.weather.asked if trace in str(headers))
+    assert told["traceparent"] == f"00-{trace}-{asked.span_id}-01"
+    assert told["tracestate"] == "a=b"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "route", ["/v2/models/{name}/infer", "/v1/models/{name}:predict", "/predictions/{name}"]
+)
+def test_requests_in_other_protocols_have_lines_too(watched: Watched, route: str) -> None:
+    answer = httpx.post(
+        f"{watched.service.url}{route.format(name='model')}",
+        content=b"{}",
+        headers={"X-Request-Id": route.replace("{name}", "of")},
+    )
+
+    line = watched.line_of(answer.headers["x-request-id"])
+    assert line["message"] == f"POST {route} {answer.status_code}"
+
+
+@pytest.mark.slow
+def test_a_trace_that_nobody_wants_is_only_named(watched: Watched) -> None:
+    trace = "c2" * 16
+
+    predict(watched, **{"X-Request-Id": "unwanted", "traceparent": f"00-{trace}-{PARENT}-00"})
+
+    assert watched.line_of("unwanted")["trace_id"] == trace
+    wanted = predict(watched)
+    watched.spans_of(watched.line_of(wanted.headers["x-request-id"])["trace_id"], 2)
+    assert not watched.collector.trace(trace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["", "two words", "x" * 129, "\u00fc", '"}', "a\tb"])
+def test_an_id_that_does_not_belong_into_a_log_is_replaced(watched: Watched, name: str) -> None:
+    answer = predict(watched, **{"X-Request-Id": name.encode("latin-1")})  # type: ignore[arg-type]
+
+    assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
+    assert answer.is_success
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parent", ["", "x", f"00-{'0' * 32}-{PARENT}-01", f"ff-{TRACE}-x-01"])
+def test_a_trace_that_is_none_is_left_aside(watched: Watched, parent: str) -> None:
+    answer = predict(watched, traceparent=parent)
+
+    assert answer.is_success
+    line = watched.line_of(answer.headers["x-request-id"])
+    assert line["trace_id"] != "0" * 32
+    assert len(line["trace_id"]) == 32
+
+
+@pytest.mark.slow
+def test_a_running_worker_is_profiled(watched: Watched) -> None:
+    """The supervisor hands the signal on; the page names what took the time."""
+
+    def finished() -> list[Path]:
+        return list(watched.profiles.glob("profile-*.html"))
+
+    os.kill(watched.service.process.pid, signal.SIGUSR1)
+    begun = "a profile of 1 s begins"
+    wait_for(lambda: begun in watched.log.read_text(), "the profile begins")
+    many = {"rows": [ROW] * 500}
+    address = f"{watched.service.url}/predict"
+    wait_for(
+        lambda: httpx.post(address, json=many).is_success and bool(finished()),
+        "the profile is written",
+    )
+
+    (page,) = finished()
+    assert "serving/decode.py" in page.read_text()
+    (worker,) = psutil.Process(watched.service.process.pid).children()
+    assert page.stem.endswith(f"-{worker.pid}")
+
+
+@pytest.mark.slow
+def test_every_line_is_json_those_of_the_server_too(watched: Watched) -> None:
+    """The gunicorn that supervises tells of a worker that died."""
+    (worker,) = psutil.Process(watched.service.process.pid).children()
+    worker.kill()
+    wait_for(
+        lambda: any(line["logger"] == "gunicorn.error" for line in watched.lines()),
+        "the supervisor says so",
+    )
+
+    def answers() -> bool:
+        try:
+            return predict(watched).is_success
+        except httpx.TransportError:
+            return False
+
+    wait_for(answers, "another worker answers")
+    assert {line["level"] for line in watched.lines()} >= {"INFO", "ERROR"}
+
+
+def ask(runtime: Runtime, count: int = 1, **headers: str) -> list[httpx.Response]:
+    """Send requests to the interface in this process, one after another."""
+
+    async def send() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(create_app(runtime, endpoints(runtime)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            runtime.observer.start()
+            body = {"rows": [ROW]}
+            found = [
+                await client.post("/predict", json=body, headers=headers) for _ in range(count)
+            ]
+            await asyncio.to_thread(runtime.observer.stop)
+            return found
+
+    return asyncio.run(send())
+
+
+def with_model(stub: Stub, **settings: Any) -> Runtime:
+    runtime = Runtime(CONTRACT, Settings(**settings))
+    runtime.scorer.use(Model("v1", stub, None))
+    return runtime
+
+
+def test_a_request_that_fails_has_a_line_and_a_name(caplog: pytest.LogCaptureFixture) -> None:
+    runtime = with_model(Stub(error=RuntimeError("it is broken")), log_share=0)
+
+    (answer,) = ask(runtime)
+
+    assert answer.status_code == 503
+    (line,) = (record for record in caplog.records if record.name == "model_service.requests")
+    assert line.getMessage() == "POST /predict 503"
+    assert line.levelno == logging.ERROR
+    assert answer.headers["x-request-id"]
+    assert CURRENT.get() is None
+
+
+def test_of_the_others_a_share_has_one(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    told = {}
+    for share in (0, 0.5, 1):
+        caplog.clear()
+        ask(with_model(Stub(), log_share=share), 200)
+        told[share] = sum(each.name == "model_service.requests" for each in caplog.records)
+
+    assert told[0] == 0
+    assert 40 < told[0.5] < 160  # beyond it once in 10^17
+    assert told[1] == 200
+
+
+def test_a_request_that_nobody_names_has_no_name() -> None:
+    (answer,) = ask(with_model(Stub(), log_share=0))
+
+    assert "x-request-id" not in answer.headers
+
+
+def test_a_collector_that_is_down_costs_no_prediction(caplog: pytest.LogCaptureFixture) -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1/traces"
+
+    answers = ask(with_model(Stub(), traces_url=url, traces_share=1), 3)
+
+    assert all(answer.is_success for answer in answers)
+    told = [each for each in caplog.records if each.name.startswith("opentelemetry")]
+    assert told, "it is said that spans are lost"
+
+
+def test_clients_cannot_have_more_traces_than_there_is_room_for() -> None:
+    with running_collector() as collector:
+        ask(
+            with_model(Stub(), traces_url=collector.url, traces_share=0), 3 * MOST_TRACES, **SAMPLED
+        )
+
+        requests = [span for span in collector.spans if span.kind == SERVER]
+        seconds = {span.start // 10**9 for span in requests}
+        assert MOST_TRACES <= len(requests) <= MOST_TRACES * (len(seconds) + 1)
+
+
+def test_a_request_that_fails_is_a_failed_span() -> None:
+    with running_collector() as collector:
+        ask(with_model(Stub(error=RuntimeError()), traces_url=collector.url, traces_share=1))
+
+        (span,) = collector.spans
+        assert span.failed
+        assert span.attributes["http.response.status_code"] == 503
+
+
+@pytest.mark.parametrize("url", ["collector:4317", "grpc://collector", "http://", "http://a?b"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="MODEL_SERVICE_TRACES_URL: give an address"):
+        Settings(traces_url=url)
+
+
+@pytest.mark.parametrize(
+    ("module", "setting", "extra"),
+    [
+        ("opentelemetry.exporter.otlp.proto.http", "traces_url", "tracing"),
+        ("pyinstrument", "profiles_dir", "profiling"),
+    ],
+)
+def test_without_its_library_a_setting_says_what_to_add(
+    module: str, setting: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    value = "http://collector" if setting == "traces_url" else str(tmp_path)
+
+    with pytest.raises(SettingsError, match=rf"ml-service-chassis\[{extra}\]"):
+        Runtime(CONTRACT, Settings(**{setting: value}))
+
+
+def test_a_folder_for_profiles_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="MODEL_SERVICE_PROFILES_DIR: .*none is no folder"):
+        Runtime(CONTRACT, Settings(profiles_dir=str(tmp_path / "none")))
+
+
+def test_an_observer_that_never_started_ends() -> None:
+    Observer(Settings()).stop()
