@@ -11,7 +11,6 @@ import pytest
 from ml_chassis import logs
 from ml_chassis.current import CURRENT, Watched
 
-
 Read = Callable[[], str]
 
 

@@ -1,13 +1,14 @@
 """Which requests are watched, and what is told of them: a line in the log, the spans of a trace.
 
 A request is watched by chance, where its client names it or its trace, and where it fails. All
-others only pay for the look at their headers.
+others only pay for the look at their headers. One chance decides on both, so that what has a trace
+has a line where its share is not the smaller one.
 """
 
 import logging
-import random
 import re
 import time
+from random import random
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 LOGGER = logging.getLogger("model_service.requests")
-MOST_TRACES = 100
+MOST_TRACES = 20
 """A second, in one worker, whatever clients ask for: spans cost more than a prediction."""
 MOST_SECONDS = 3.0
 """For the last spans, when the service ends."""
@@ -43,7 +44,7 @@ class Observer:
             SettingsError: spans are to be sent, and the library for it is not installed.
         """
         self._settings = settings
-        self._log_share = settings.log_share
+        self._log_share = self._most_share = settings.log_share
         self._trace_share = 0.0
         self._provider: TracerProvider | None = None
         self._second = self._traces = 0
@@ -58,6 +59,7 @@ class Observer:
             self._provider = tracing.start(url, self._settings.model_name, track)
             self._tracer = self._provider.get_tracer("ml_chassis")
             self._trace_share = self._settings.traces_share
+            self._most_share = max(self._log_share, self._trace_share)
 
     def stop(self) -> None:
         """Send what is left; a collector that hangs does not hold up the end for long."""
@@ -72,12 +74,11 @@ class Observer:
             if name in _KNOWN:
                 given = given or {}
                 given[name] = value
-        logged = self._log_share > random.random()  # noqa: S311 - nothing secret
-        traced = self._trace_share > random.random()  # noqa: S311
-        if not (given or logged or traced):
+        chance = random()  # noqa: S311 - nothing secret
+        if given is None and chance >= self._most_share:
             return None
-        watched = self._watched(given or {}, scope["method"], traced)
-        watched.is_logged = logged
+        watched = self._watched(given or {}, scope["method"], chance < self._trace_share)
+        watched.is_logged = chance < self._log_share
         CURRENT.set(watched)
         return watched
 

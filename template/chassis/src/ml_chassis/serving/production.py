@@ -112,6 +112,8 @@ class Production(BaseApplication):  # type: ignore[misc]
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         address = f"http://{host}:{self._settings.port}"
         LOGGER.info("serving %s on %s, %s; stop: Ctrl-C", model, address, workers)
+        if self._settings.profiles_dir:
+            LOGGER.info("a CPU profile of each worker: kill -USR1 %d", os.getpid())
 
     def load(self) -> ASGIApp:
         """Import the service; each worker is a copy of the process that did it."""

@@ -153,21 +153,22 @@ class Scorer:
             OverloadedError: too many requests wait already.
             NoAnswerError: the model fails and there is no fallback.
         """
+        watched = CURRENT.get()
         if isinstance(rows, Table) and len(rows) > MAX_BATCH_ROWS:
-            scored = await self._score_in_parts(rows)
+            scored = await self._score_in_parts(rows, watched)
         elif len(rows) >= ALONE_ROWS and self._call is None and self._model.is_quick(len(rows)):
-            job = _Job(rows, asyncio.get_running_loop().create_future(), CURRENT.get())
+            job = _Job(rows, asyncio.get_running_loop().create_future(), watched)
             self._serve_at_once(self._model, [job])
             scored = await job.answer
         else:
-            scored = await self._submit(rows)
+            scored = await self._submit(rows, watched)
         metrics.count_predictions(scored.version, scored.degraded, len(rows))
-        if watched := CURRENT.get():
+        if watched is not None:
             watched.rows += len(rows)
             watched.model_version, watched.degraded = scored.version, scored.degraded
         return scored
 
-    async def _score_in_parts(self, table: Table) -> Scored:
+    async def _score_in_parts(self, table: Table, watched: Watched | None) -> Scored:
         """Return the answer for many rows, one batch after another: others are served in between.
 
         One version answers all of them, and so does the fallback if the model fails on any.
@@ -175,20 +176,20 @@ class Scorer:
         model, predictions = self._model, list[Prediction]()
         while len(predictions) < len(table):
             start = len(predictions)
-            part = await self._submit(table[start : start + MAX_BATCH_ROWS])
+            part = await self._submit(table[start : start + MAX_BATCH_ROWS], watched)
             if part.version != model.version:  # another model is served now
-                return await self._score_in_parts(table)
+                return await self._score_in_parts(table, watched)
             if part.degraded and model.fallback:
                 predicted = model.fallback.predict(self._contract, table)
                 return Scored(predicted, model.version, part.degraded)
             predictions += part.predictions
         return Scored(predictions, model.version)
 
-    def _submit(self, rows: Rows) -> asyncio.Future[Scored]:
+    def _submit(self, rows: Rows, watched: Watched | None) -> asyncio.Future[Scored]:
         if len(self._waiting) >= self._max_waiting:
             raise OverloadedError
         loop = asyncio.get_running_loop()
-        job = _Job(rows, loop.create_future(), CURRENT.get())
+        job = _Job(rows, loop.create_future(), watched)
         self._waiting.append(job)
         self._most_waiting = max(self._most_waiting, len(self._waiting))
         self._schedule(loop)
@@ -283,7 +284,7 @@ class Scorer:
         for job, result in zip(batch, results, strict=True):
             if job.answer.done():  # given up
                 continue
-            if job.watched and call and not isinstance(result, _Failed):
+            if job.watched is not None and call and not isinstance(result, _Failed):
                 job.watched.calls.append(call)
             try:
                 job.answer.set_result(self._to_answer(model, job.rows, result))
