@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry on this machine: it takes spans by OTLP over HTTP, and keeps them."""
+"""A collector of OpenTelemetry on this machine: takes spans by OTLP over HTTP, and keeps them."""
 
 import gzip
 import threading
