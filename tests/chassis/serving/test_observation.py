@@ -17,7 +17,6 @@ from chassis.example.sources.weather_service import WeatherService, weather_serv
 from chassis.example.test_web import FLIGHT, Stub, departure_in
 from chassis.flights import CONTRACT
 from collector import Collector, Span, running_collector
-from ml_chassis.current import CURRENT
 from ml_chassis.serving.api import create_app, endpoints
 from ml_chassis.serving.observation import MOST_TRACES, Observer
 from ml_chassis.serving.runtime import Runtime
@@ -278,7 +277,9 @@ def test_every_line_is_json_those_of_the_server_too(watched: Watched) -> None:
     assert {line["level"] for line in watched.lines()} >= {"INFO", "ERROR"}
 
 
-def ask(runtime: Runtime, count: int = 1, **headers: str) -> list[httpx.Response]:
+def ask(
+    runtime: Runtime, count: int = 1, headers: dict[str, str] | None = None
+) -> list[httpx.Response]:
     """Send requests to the interface in this process, one after another."""
 
     async def send() -> list[httpx.Response]:
@@ -311,7 +312,6 @@ def test_a_request_that_fails_has_a_line_and_a_name(caplog: pytest.LogCaptureFix
     assert line.getMessage() == "POST /predict 503"
     assert line.levelno == logging.ERROR
     assert answer.headers["x-request-id"]
-    assert CURRENT.get() is None
 
 
 def test_of_the_others_a_share_has_one(caplog: pytest.LogCaptureFixture) -> None:
@@ -327,10 +327,38 @@ def test_of_the_others_a_share_has_one(caplog: pytest.LogCaptureFixture) -> None
     assert told[1] == 200
 
 
-def test_a_request_that_nobody_names_has_no_name() -> None:
-    (answer,) = ask(with_model(Stub(), log_share=0))
+def test_a_request_that_is_only_named_has_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
 
-    assert "x-request-id" not in answer.headers
+    (answer,) = ask(with_model(Stub(), log_share=0), headers={"X-Request-Id": "mine"})
+
+    assert answer.headers["x-request-id"] == "mine"
+    assert not [each for each in caplog.records if each.name == "model_service.requests"]
+
+
+def test_what_is_known_of_a_request_is_not_said_of_the_next() -> None:
+    """The requests of a connection may share their context."""
+    stub = Stub(error=RuntimeError())
+    endpoint = endpoints(with_model(stub, log_share=0))["/predict"]
+    body = json.dumps({"rows": [ROW]}).encode()
+    answers: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    async def ask_twice() -> None:
+        for stub.error in (RuntimeError(), None):
+            await endpoint({"type": "http", "method": "POST", "headers": []}, receive, send)
+
+    asyncio.run(ask_twice())
+
+    starts = [each for each in answers if each["type"] == "http.response.start"]
+    assert [each["status"] for each in starts] == [503, 200]
+    named = ["x-request-id" in str(each["headers"]) for each in starts]
+    assert named == [True, False]
 
 
 def test_a_collector_that_is_down_costs_no_prediction(caplog: pytest.LogCaptureFixture) -> None:
@@ -345,9 +373,8 @@ def test_a_collector_that_is_down_costs_no_prediction(caplog: pytest.LogCaptureF
 
 def test_clients_cannot_have_more_traces_than_there_is_room_for() -> None:
     with running_collector() as collector:
-        ask(
-            with_model(Stub(), traces_url=collector.url, traces_share=0), 3 * MOST_TRACES, **SAMPLED
-        )
+        runtime = with_model(Stub(), traces_url=collector.url, traces_share=0)
+        ask(runtime, 3 * MOST_TRACES, SAMPLED)
 
         requests = [span for span in collector.spans if span.kind == SERVER]
         seconds = requests[-1].start // 10**9 - requests[0].start // 10**9 + 2
