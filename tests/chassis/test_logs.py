@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from ml_chassis import logs
-from ml_chassis.current import CURRENT, Watched
+from ml_chassis.current import CURRENT, RequestContext
 
 Read = Callable[[], str]
 
@@ -37,7 +38,8 @@ def test_a_line_of_json_has_the_fields_of_the_event(written: Read) -> None:
 
     (line,) = lines(written)
     assert line.pop("time").endswith(("Z", "+00:00"))
-    assert line == {"message": "3 rows", "level": "INFO", "logger": "a", "rows": 3}
+    known = {"message": "3 rows", "level": "INFO", "logger": "a", "pid": os.getpid()}
+    assert line == {**known, "rows": 3}
 
 
 def test_an_exception_is_in_the_line(written: Read) -> None:
@@ -57,14 +59,40 @@ def test_a_line_of_text_has_the_fields_behind_the_message(written: Read) -> None
 
     logging.getLogger("a").warning("it took long", extra={"seconds": 1.5})
 
-    assert written().endswith(" WARNING it took long seconds=1.5\n")
+    assert written().endswith(f" WARNING [{os.getpid()}] it took long seconds=1.5\n")
+
+
+def test_a_field_cannot_look_like_another_one(written: Read) -> None:
+    logs.start("text")
+
+    logging.getLogger("a").info("asked", extra={"name_given": "x\nlevel=CRITICAL rows=3"})
+
+    assert written().endswith(' asked name_given="x\\nlevel=CRITICAL rows=3"\n')
+
+
+def test_half_a_character_is_no_reason_to_lose_a_line(written: Read) -> None:
+    logs.start("json")
+
+    logging.getLogger("a").info("half: %s", "\ud800")
+
+    assert json.loads(written())["message"] == "half: \ud800"
+
+
+def test_a_failure_is_told_among_many_successes(written: Read) -> None:
+    logs.start("json")
+    for _ in range(2 * logs.MOST):
+        logging.getLogger("a").info("answered %d", 200)
+
+    logging.getLogger("a").error("answered %d", 500)
+
+    assert lines(written)[-1]["message"] == "answered 500"
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_line_names_the_request_that_is_watched(form: logs.Format, written: Read) -> None:
     logs.start(form)
     logging.getLogger("a").info("none")
-    CURRENT.set(Watched("mine"))
+    CURRENT.set(RequestContext({"x-request-id": "mine"}))
 
     logging.getLogger("a").info("one")
 
@@ -88,7 +116,7 @@ def test_a_flood_is_bounded_and_told(written: Read, monkeypatch: pytest.MonkeyPa
     assert len(said) == logs.MOST + 2
     assert said[-2]["message"] == "another thing"
     assert said[-1]["message"] == "failure 1000"
-    assert said[-1]["left_out"] == 20
+    assert said[-1]["dropped"] == 20
 
 
 def test_a_warning_of_a_library_is_a_line(written: Read) -> None:

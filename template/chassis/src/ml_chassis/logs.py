@@ -1,26 +1,34 @@
 """The log of a process: one line for each event, as text for people or as JSON for machines.
 
-Each line names the request that it is about, if that is watched. Of lines that say the same there
-are `MOST` a second at most; the next one says how many were left out.
+Each line names the request that it is about, if that has a context. Of lines that say the same
+there are `MOST` a second at most; the next one says how many were dropped.
 """
 
+import json
 import logging
+import re
 import sys
 import time
 from typing import Literal
 
 from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.msgspec import MsgspecFormatter
+from pythonjsonlogger.json import JsonFormatter
 
 from .current import CURRENT
 
 MOST = 100
 """Lines of one kind a second, in one process."""
-FORMAT = "%(asctime)s %(levelname)s %(message)s"
-FIELDS = ("message", "levelname", "name")
-NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception"}
+FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
+FIELDS = ("message", "levelname", "name", "process")
+NAMES = {"levelname": "level", "name": "logger", "process": "pid", "exc_info": "exception"}
 HIDDEN = {*RESERVED_ATTRS, "color_message"}
 """What a record of the standard library has, and uvicorn adds: the rest is fields of the event."""
+QUIET = {
+    # It writes the address of each request, in which there may be values and keys.
+    "httpx": logging.WARNING,
+    # They repeat what a client sends.
+    "opentelemetry.trace": logging.ERROR,
+}
 
 Format = Literal["text", "json"]
 
@@ -30,8 +38,14 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as its parent says
         """Return the line, without an exception."""
-        fields = (f" {name}={each}" for name, each in vars(record).items() if name not in HIDDEN)
-        return super().formatMessage(record) + "".join(fields)
+        fields = {name: each for name, each in vars(record).items() if name not in HIDDEN}
+        told = (f" {name}={_quoted(each)}" for name, each in fields.items())
+        return super().formatMessage(record) + "".join(told)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return text if re.fullmatch(r"[!-~]+", text) else json.dumps(text)
 
 
 class Context(logging.Filter):
@@ -39,33 +53,32 @@ class Context(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every line through."""
-        if watched := CURRENT.get():
-            vars(record).update(watched.ids)
+        if context := CURRENT.get():
+            vars(record).update(context.ids)
         return True
 
 
 class Bound(logging.Filter):
     """Lets some lines of each kind through in a second: a flood helps nobody."""
 
-    def __init__(self, most: int = MOST) -> None:
-        """Take how many."""
+    def __init__(self) -> None:
+        """Begin with none."""
         super().__init__()
-        self._most = most
         self._second = 0
-        self._seen: dict[tuple[str, str], int] = {}
-        self._left_out: dict[tuple[str, str], int] = {}
+        self._seen: dict[tuple[str, int, str], int] = {}
+        self._dropped: dict[tuple[str, int, str], int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line is written; in the next second, it says how many were not."""
-        kind, second = (record.name, str(record.msg)), int(time.monotonic())
+        kind, second = (record.name, record.levelno, str(record.msg)), int(time.monotonic())
         if second != self._second:
             self._second, self._seen = second, {}
         self._seen[kind] = self._seen.get(kind, 0) + 1
-        if self._seen[kind] > self._most:
-            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+        if self._seen[kind] > MOST:
+            self._dropped[kind] = self._dropped.get(kind, 0) + 1
             return False
-        if left_out := self._left_out.pop(kind, 0):
-            record.left_out = left_out
+        if dropped := self._dropped.pop(kind, 0):
+            record.dropped = dropped
         return True
 
 
@@ -75,9 +88,11 @@ def start(form: Format, level: int = logging.INFO) -> None:
     handler.setFormatter(
         TextFormatter(FORMAT)
         if form == "text"
-        else MsgspecFormatter(FIELDS, timestamp="time", rename_fields=NAMES, reserved_attrs=HIDDEN)
+        else JsonFormatter(FIELDS, timestamp="time", rename_fields=NAMES, reserved_attrs=HIDDEN)
     )
     handler.addFilter(Bound())
     handler.addFilter(Context())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    for name, least in QUIET.items():
+        logging.getLogger(name).setLevel(least)

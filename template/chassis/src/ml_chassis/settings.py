@@ -4,7 +4,7 @@ import os
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as NotJsonError
 
@@ -17,7 +17,6 @@ NOT_KEPT = r"sqlite(\+\w+)?://((/(file:)?(:memory:)?)?(\?.*)?|.*mode=memory.*)"
 """Databases that are gone with the process."""
 NO_ADDRESS = r"[~$]|\w{2,}:(?!//)"
 """What would be a folder of that name in this one, and is meant as another place."""
-ADDRESS = r"(https?://[^\s/?#@]+(/[^\s?#]*)?)?"
 Share = Annotated[float, Field(ge=0, le=1)]
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -146,7 +145,7 @@ class Settings(BaseSettings):
     ] = "text"
     log_share: Annotated[
         Share,
-        Field(description="Share of the requests that get a line; one that fails always does."),
+        Field(description="Share of the requests in the access log, beside those answered 5xx."),
     ] = 0.01
     traces_url: Annotated[
         SecretStr,
@@ -157,14 +156,14 @@ class Settings(BaseSettings):
     ] = SecretStr("")
     traces_share: Annotated[
         Share,
-        Field(description="Share of the traces that begin here; clients decide for those before."),
+        Field(description="Share of the requests traced; of a trace that goes on, its flag says."),
     ] = 0.01
     profiles_dir: Annotated[
         str,
-        Field(description="Folder for CPU profiles, which `kill -USR1` begins; none makes none."),
+        Field(description="Folder for CPU profiles, which `kill -USR1` begins. Without one, none."),
     ] = ""
     profile_seconds: Annotated[
-        int, Field(ge=1, le=300, description="Seconds that a profile takes.")
+        int, Field(ge=1, le=60, description="Seconds that a profile takes.")
     ] = 10
     drain_seconds: Annotated[
         float,
@@ -194,12 +193,20 @@ class Settings(BaseSettings):
                 raise ValueError(f"{PREFIX}{name}_URL: name a file, as in {file}")
         if re.match(NO_ADDRESS, str(self.models_dir)):
             raise ValueError(f"{PREFIX}MODELS_DIR: give a whole path, or a URL as s3://bucket/path")
-        if not re.fullmatch(ADDRESS, self.traces_url.get_secret_value()):
+        if not _is_address(self.traces_url.get_secret_value()):
             example = "http://localhost:4318/v1/traces"
-            raise ValueError(f"{PREFIX}TRACES_URL: give an address, such as {example}")
+            raise ValueError(f"{PREFIX}TRACES_URL: give a whole address, such as {example}")
         if self.metrics_port == self.port:
             raise ValueError(f"{PREFIX}METRICS_PORT: give another port than {PREFIX}PORT, or 0")
         return self
+
+
+def _is_address(url: str) -> bool:
+    """Return whether it is one of HTTP with a path, or none at all."""
+    try:
+        return not url or HttpUrl(url).path not in {None, "/"}
+    except ValidationError:
+        return False
 
 
 def read() -> Settings:

@@ -4,8 +4,9 @@ Spans are sent to a collector by OTLP over HTTP. The trace goes on that the clie
 handed on to the services that are asked meanwhile.
 """
 
-import os
+import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
@@ -13,19 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
-    Span,
     SpanKind,
     Status,
     StatusCode,
     Tracer,
     format_span_id,
     format_trace_id,
-    get_current_span,
     set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from .current import CURRENT, Watched
+from .current import CURRENT, RequestContext
 from .errors import missing
 from .settings import PREFIX, SettingsError
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 SEND_SECONDS = 5
 """For which a collector may let the sender wait."""
+STOP_SECONDS = 2.0
+"""For the last spans, when the service ends."""
 MOST_CALLS = 32
 """Of the model that get a span in one request."""
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
@@ -53,24 +54,30 @@ class Trace:
     @property
     def ids(self) -> dict[str, str]:
         """How others find it."""
-        return _ids(self._span)
+        found = self._span.get_span_context()
+        if not found.is_valid:  # OTEL_SDK_DISABLED
+            return {}
+        trace_id, span_id = format_trace_id(found.trace_id), format_span_id(found.span_id)
+        return {"trace_id": trace_id, "span_id": span_id}
 
-    def end(self, name: str, status: int, watched: Watched, attributes: Attributes) -> None:
+    def end(self, name: str, status: int, context: RequestContext, attributes: Attributes) -> None:
         """End it.
 
         Args:
             name: The method and the route.
             status: What the request was answered with.
-            watched: The request.
+            context: That of the request.
             attributes: What is said of it.
         """
         now, since = time.time_ns(), perf_counter()
-        for call in watched.calls[:MOST_CALLS]:
+        for call in context.calls[:MOST_CALLS]:
             began = now - int((since - call.start) * 1e9)
             about: Attributes = {"model_service.batch.rows": call.rows}
             child = self._tracer.start_span(
                 "model", self._context, attributes=about, start_time=began
             )
+            if call.failed:
+                child.set_status(Status(StatusCode.ERROR))
             child.end(began + int(call.seconds * 1e9))
         self._span.update_name(name)
         self._span.set_attributes(attributes)
@@ -104,34 +111,14 @@ def asking(name: str, attributes: Attributes) -> Iterator[dict[str, str]]:
 
     Where this service sends no spans, the trace of the client goes on behind it.
     """
-    watched = CURRENT.get()
-    if watched is None:
+    context = CURRENT.get()
+    if context is None:
         yield {}
-    elif watched.trace is None:
-        yield watched.carrier
+    elif context.trace is None:
+        yield context.carrier
     else:
-        with watched.trace.child(name, attributes) as headers:
+        with context.trace.child(name, attributes) as headers:
             yield headers
-
-
-def is_sampled(carrier: Mapping[str, str]) -> bool | None:
-    """Return whether the client has a trace of which spans are wanted; None where it has none."""
-    found = get_current_span(_TRACE_CONTEXT.extract(carrier)).get_span_context()
-    return found.trace_flags.sampled if found.is_valid else None
-
-
-def carried_ids(carrier: Mapping[str, str]) -> dict[str, str]:
-    """Return how others find the trace of the client, if it has one."""
-    found = get_current_span(_TRACE_CONTEXT.extract(carrier))
-    return _ids(found) if found.get_span_context().is_valid else {}
-
-
-def _ids(span: Span) -> dict[str, str]:
-    context = span.get_span_context()
-    return {
-        "trace_id": format_trace_id(context.trace_id),
-        "span_id": format_span_id(context.span_id),
-    }
 
 
 def start(url: str, name: str, attributes: Attributes) -> "TracerProvider":
@@ -145,20 +132,26 @@ def start(url: str, name: str, attributes: Attributes) -> "TracerProvider":
     Raises:
         SettingsError: the library for it is not installed.
     """
+    require()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-    require()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    told: dict[str, Any] = {"service.name": name, "service.instance.id": str(os.getpid())}
-    resource = Resource({**told, **attributes}).merge(OTELResourceDetector().detect())
+    own: dict[str, Any] = {"service.name": name, "service.instance.id": str(uuid.uuid4())}
+    resource = Resource.create({**own, **attributes}).merge(OTELResourceDetector().detect())
+    # Which requests get spans is decided before any is made.
     provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(url, timeout=SEND_SECONDS)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url, timeout=SEND_SECONDS)))
     return provider
+
+
+def stop(provider: "TracerProvider") -> None:
+    """Send what is left; a collector that hangs does not hold up the end for long."""
+    sending = threading.Thread(target=provider.shutdown, daemon=True)
+    sending.start()
+    sending.join(STOP_SECONDS)
 
 
 def require() -> None:

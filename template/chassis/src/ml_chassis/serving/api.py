@@ -61,8 +61,8 @@ def predict(runtime: Runtime) -> Handler:
             rows = decode(body, settings.max_rows)
         scored = await runtime.scorer.score(rows)
         write, name = write_table if wants_table else write_json, next(ids)
-        if (watched := CURRENT.get()) is not None:
-            watched.prediction_id = name
+        if (context := CURRENT.get()) is not None:
+            context.prediction_id = name
         if log and not scored.degraded:
             log.note(name, scored.version, rows, scored.predictions)
         if large and (is_table or wants_table):

@@ -1,5 +1,6 @@
 """Start the service as in production: `make serve`, and the command of the image."""
 
+import logging
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ from .. import logs, settings
 from ..errors import UserError
 from ..project import Project
 
+LOGGER = logging.getLogger("model_service")
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the folder made in it is this user's
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
@@ -20,6 +22,7 @@ def run(project: Project) -> None:
     """Serve until stopped."""
     try:
         configured = settings.read()
+        logs.start(configured.log_format)
         claims = [claim(configured.host, configured.port, "PORT")]
         if configured.metrics_port:
             name = f"{settings.PREFIX}METRICS_PORT"
@@ -27,10 +30,10 @@ def run(project: Project) -> None:
     except UserError as error:
         sys.exit(f"The service cannot start. {error}")
     if configured.workers > (cpus := available_cpus()):
-        print(
-            f"{settings.PREFIX}WORKERS is {configured.workers}, but this process may use only "
-            f"{cpus:g} CPUs: more workers than CPUs take memory and answer no faster.",
-            file=sys.stderr,
+        LOGGER.warning(
+            "%sWORKERS is %d, but this process may use only %g CPUs: more workers than CPUs take "
+            "memory and answer no faster.",
+            *(settings.PREFIX, configured.workers, cpus),
         )
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # no production service may call home
     # The workers share their counts in a folder, which the metrics library looks for on import.
@@ -38,7 +41,6 @@ def run(project: Project) -> None:
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     counts = tempfile.mkdtemp("", "model-service-metrics-", memory)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
-    logs.start(configured.log_format)
     supervisor = os.getpid()
     try:
         from .production import Production

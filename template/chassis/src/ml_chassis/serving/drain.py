@@ -9,6 +9,7 @@ finishes the requests under way.
 import asyncio
 import logging
 import signal
+from contextvars import Context
 from types import FrameType
 
 LOGGER = logging.getLogger("model_service")
@@ -32,7 +33,10 @@ class Drain:
         def start(number: int, frame: FrameType | None) -> None:
             if not self.active:
                 self.active = True
-                loop.call_soon_threadsafe(LOGGER.info, "stopping in %g s", self._seconds)
+                # In no request's name, though one may be interrupted.
+                nobody = Context()
+                text = "stopping in %g s"
+                loop.call_soon_threadsafe(LOGGER.info, text, self._seconds, context=nobody)
                 loop.call_soon_threadsafe(loop.call_later, self._seconds, stop, number, frame)
 
         signal.signal(signal.SIGTERM, start)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from ..current import watch
+from ..current import ensure
 from ..monitoring import metrics
 from .messages import Header, RefusedError, too_long
 from .observation import FAILED
@@ -81,7 +81,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         start = perf_counter()
-        watched = self._runtime.observer.begin(scope)
+        context = self._runtime.observer.begin(scope)
         answer = await self._answer(scope, receive)
         more: list[Header] = []
         if self._runtime.drain.active or answer.status in UNREAD:
@@ -91,7 +91,7 @@ class Endpoint:
         seconds = perf_counter() - start
         if self._counted:
             metrics.count_request(self._route, answer.status, seconds)
-        if watched or answer.status >= FAILED:
+        if context is not None or answer.status >= FAILED:
             more += self._runtime.observer.end(scope, self._route, answer.status, seconds)
         await send_answer(answer, send, more)
 
@@ -149,7 +149,7 @@ def _explain(error: Exception, route: str, fields: Container[str | None] | None)
     if isinstance(error, NoAnswerError):
         status = 504 if error.reason == "slow" else 503
         return RefusedError(status, "The model gave no answer; try again later.")
-    watch()  # so that this line names it
+    ensure()  # so that this line names it
     metrics.LOGGER.error("%s failed", route, exc_info=error)
     return RefusedError(500, "The service failed; the request may be sent again.")
 

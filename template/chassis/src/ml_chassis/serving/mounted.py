@@ -180,7 +180,7 @@ class _Front:
         start = perf_counter()
         status = 0
         observer = self._runtime.observer
-        watched = observer.begin(scope)
+        context = observer.begin(scope)
 
         async def send_noted(message: Message) -> None:
             nonlocal status
@@ -189,7 +189,7 @@ class _Front:
                 more: list[Header] = []
                 if self._runtime.drain.active or status in UNREAD:
                     more.append((b"connection", b"close"))
-                if watched or status >= FAILED:
+                if context or status >= FAILED:
                     more += observer.end(scope, _route(scope), status, perf_counter() - start)
                 if more:
                     message["headers"] = [*message["headers"], *more]

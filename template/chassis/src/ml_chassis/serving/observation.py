@@ -1,20 +1,19 @@
-"""Which requests are watched, and what is told of them: a line in the log, the spans of a trace.
+"""The access log and the traces of a worker.
 
-A request is watched by chance, where its client names it or its trace, and where it fails. All
+A request has a context by chance, where its client names it or its trace, and where it fails. All
 others only pay for the look at their headers. One chance decides on both, so that what has a trace
-has a line where its share is not the smaller one.
+has a line too, where the share of lines is not the smaller one.
 """
 
 import logging
-import re
-import time
 from random import random
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
 from .. import tracing
-from ..current import CARRIED, CURRENT, REQUEST_ID, Watched, watch
+from ..current import CURRENT, PARENT, REQUEST_ID, STATE, RequestContext, ensure
 from ..settings import Settings
 from .messages import Header
 
@@ -22,20 +21,39 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 LOGGER = logging.getLogger("model_service.requests")
-MOST_TRACES = 20
-"""A second, in one worker, whatever clients ask for: spans cost more than a prediction."""
-MOST_SECONDS = 3.0
-"""For the last spans, when the service ends."""
+MOST = 20
+"""Lines a second in one worker, failures a second, and traces a second, whatever clients ask for:
+each costs more than a prediction.
+"""
 FAILED = 500
+_NAMES = {name.encode(): name for name in (REQUEST_ID, PARENT, STATE)}
 _REQUEST_ID = REQUEST_ID.encode()
-_CARRIED = {name.encode(): name for name in CARRIED}
-_KNOWN = {_REQUEST_ID, *_CARRIED}
-_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-"""What may come into a log, and go back into a header; another one is as good as none."""
+
+
+class Bound:
+    """Says of some things in each second that there is room for them."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._second = self._taken = self._dropped = 0
+
+    def has_room(self) -> bool:
+        """Return whether there is, and take it."""
+        second = int(monotonic())
+        if second != self._second:
+            self._second, self._taken = second, 0
+        self._taken += 1
+        self._dropped += self._taken > MOST
+        return self._taken <= MOST
+
+    def take_dropped(self) -> dict[str, int]:
+        """Return how many there was no room for since this was asked last, if any."""
+        dropped, self._dropped = self._dropped, 0
+        return {"dropped": dropped} if dropped else {}
 
 
 class Observer:
-    """Watches the requests of one worker."""
+    """Tells of the requests of one worker."""
 
     def __init__(self, settings: Settings) -> None:
         """Take the settings.
@@ -47,7 +65,7 @@ class Observer:
         self._log_share = self._most_share = settings.log_share
         self._trace_share = 0.0
         self._provider: TracerProvider | None = None
-        self._second = self._traces = 0
+        self._lines, self._failures, self._traces = Bound(), Bound(), Bound()
         if settings.traces_url.get_secret_value():
             tracing.require()
 
@@ -62,28 +80,31 @@ class Observer:
             self._most_share = max(self._log_share, self._trace_share)
 
     def stop(self) -> None:
-        """Send what is left; a collector that hangs does not hold up the end for long."""
+        """Send what is left, which takes seconds where the collector hangs."""
         if self._provider:
-            self._provider.force_flush(int(MOST_SECONDS * 1_000))
-            self._provider.shutdown()
+            tracing.stop(self._provider)
 
-    def begin(self, scope: Scope) -> Watched | None:
-        """Return what is noted of a request, if it is watched; then give it to `end`."""
-        given: dict[bytes, bytes] | None = None
+    def begin(self, scope: Scope) -> RequestContext | None:
+        """Return the context of a request if it has one, and make it the current one."""
+        given: dict[str, str] | None = None
         for name, value in scope["headers"]:
-            if name in _KNOWN:
+            if name in _NAMES:
                 given = given or {}
-                given[name] = value
+                # Of a header that is there twice, neither counts.
+                given[_NAMES[name]] = "" if _NAMES[name] in given else value.decode("latin-1")
         chance = random()  # noqa: S311 - nothing secret
         if given is None and chance >= self._most_share:
             return None
-        watched = self._watched(given or {}, scope["method"], chance < self._trace_share)
-        watched.is_logged = chance < self._log_share
-        CURRENT.set(watched)
-        return watched
+        context = RequestContext(given)
+        context.is_logged = chance < self._log_share
+        wanted = context.is_sampled
+        if chance < self._trace_share if wanted is None else wanted:
+            self._trace(context, scope["method"])
+        CURRENT.set(context)
+        return context
 
     def end(self, scope: Scope, route: str, status: int, seconds: float) -> list[Header]:
-        """Tell of a request that is watched, or that failed.
+        """Tell of the current request, which has a context or has failed.
 
         Args:
             scope: The request.
@@ -94,66 +115,69 @@ class Observer:
         Returns:
             Headers by which the client can name it.
         """
-        watched = watch()
-        if watched.is_logged or status >= FAILED:
-            _log(watched, scope["method"], route, status, seconds, self._settings.track)
-        if watched.trace:
-            attributes = _attributes(watched, scope["method"], route, status)
-            watched.trace.end(f"{scope['method']} {route}", status, watched, attributes)
-        CURRENT.set(None)
-        return [(_REQUEST_ID, watched.request_id.encode())]
+        context, method = ensure(), scope["method"]
+        try:
+            if status >= FAILED:
+                self._log(self._failures, logging.ERROR, context, method, route, status, seconds)
+            elif context.is_logged:
+                self._log(self._lines, logging.INFO, context, method, route, status, seconds)
+            if context.trace:
+                attributes = _attributes(context, method, route, status)
+                context.trace.end(f"{method} {route}", status, context, attributes)
+        except Exception:  # the answer matters more
+            LOGGER.exception("nothing was told of a request")
+        finally:
+            CURRENT.set(None)
+        return [(_REQUEST_ID, context.request_id.encode())]
 
-    def _watched(self, given: dict[bytes, bytes], method: str, traced: bool) -> Watched:
-        name = given.get(_REQUEST_ID, b"").decode("latin-1")
-        carrier = {
-            _CARRIED[header]: value.decode("latin-1")
-            for header, value in given.items()
-            if header in _CARRIED
+    def _trace(self, context: RequestContext, method: str) -> None:
+        if self._provider and self._traces.has_room():
+            try:
+                context.trace = tracing.Trace(self._tracer, context.carrier, method)
+            except Exception:  # the answer matters more
+                LOGGER.exception("no trace was begun")
+
+    def _log(
+        self,
+        bound: Bound,
+        level: int,
+        context: RequestContext,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+    ) -> None:
+        if not bound.has_room():
+            return
+        fields: dict[str, Any] = {
+            "duration_ms": round(seconds * 1_000, 3),
+            "track": self._settings.track,
+            **_answer(context),
+            **bound.take_dropped(),
         }
-        watched = Watched(name if _ID.fullmatch(name) else "", carrier)
-        if self._provider and carrier:
-            wanted = tracing.is_sampled(carrier)
-            traced = traced if wanted is None else wanted
-        if traced and self._has_room():
-            watched.trace = tracing.Trace(self._tracer, carrier, method)
-        return watched
-
-    def _has_room(self) -> bool:
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._traces = second, 0
-        self._traces += 1
-        return self._traces <= MOST_TRACES
+        LOGGER.log(level, "%s %s %d", method, route, status, extra=fields)
 
 
-def _log(
-    watched: Watched, method: str, route: str, status: int, seconds: float, track: str
-) -> None:
-    fields: dict[str, Any] = {"duration_ms": round(seconds * 1_000, 3), "track": track}
-    fields |= tracing.carried_ids(watched.carrier) if not watched.trace else {}
-    fields |= _answer(watched)
-    level = logging.INFO if status < FAILED else logging.ERROR
-    LOGGER.log(level, "%s %s %d", method, route, status, extra=fields)
-
-
-def _answer(watched: Watched) -> dict[str, str | int]:
+def _answer(context: RequestContext) -> dict[str, str | int]:
     """Return what is known of the answer."""
     known: dict[str, str | int | None] = {
-        "prediction_id": watched.prediction_id,
-        "model_version": watched.model_version,
-        "rows": watched.rows,
-        "degraded": watched.degraded,
+        "prediction_id": context.prediction_id,
+        "model_version": context.model_version,
+        "rows": context.rows,
+        "degraded": context.degraded,
     }
     return {name: value for name, value in known.items() if value}
 
 
-def _attributes(watched: Watched, method: str, route: str, status: int) -> tracing.Attributes:
+def _attributes(
+    context: RequestContext, method: str, route: str, status: int
+) -> tracing.Attributes:
     """Return what is said of a span: names of OpenTelemetry's conventions, and our own."""
-    own = {f"model_service.{name}": value for name, value in _answer(watched).items()}
+    own = {f"model_service.{name}": value for name, value in _answer(context).items()}
     return {
         "http.request.method": method,
         "http.route": route,
         "http.response.status_code": status,
-        "model_service.request_id": watched.request_id,
+        "model_service.request_id": context.request_id,
         **own,
     }

@@ -61,13 +61,13 @@ class Supervisor(Arbiter):  # type: ignore[misc]
         LOGGER.warning("%s does nothing here: %s", name, instead)
 
 
-class Lines(Logger):  # type: ignore[misc]
+class GunicornLogger(Logger):  # type: ignore[misc]
     """Gunicorn's log, and with it uvicorn's, as all other lines are."""
 
     def setup(self, cfg: Any) -> None:
         """Write where the root of all logs does."""
         super().setup(cfg)
-        self.error_log.handlers = logging.getLogger().handlers
+        self.error_log.handlers = list(logging.getLogger().handlers)
 
 
 class Production(BaseApplication):  # type: ignore[misc]
@@ -95,7 +95,7 @@ class Production(BaseApplication):  # type: ignore[misc]
             "keepalive": self._settings.keep_alive_seconds,
             "graceful_timeout": int(self._settings.drain_seconds) + 10,
             "loglevel": "warning",
-            "logger_class": Lines,
+            "logger_class": GunicornLogger,
             "control_socket_disable": True,
             "worker_tmp_dir": os.environ[metrics.FOLDER],
             "when_ready": lambda _: self._announce(),

@@ -1,13 +1,14 @@
 """A CPU profile of a worker while it serves: `kill -USR1 PID`, and a page to open in a browser.
 
-The statistical profiler looks at the event loop a thousand times a second and costs a few per cent,
-while it runs.
+A statistical profiler looks at the event loop some thousand times, whatever the profile takes: more
+would take memory that a container may not have.
 """
 
 import asyncio
 import logging
 import os
 import signal
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pyinstrument import Profiler
 
 LOGGER = logging.getLogger("model_service")
-INTERVAL_SECONDS = 0.001
+SAMPLES = 2_000
 
 
 class Profiles:
@@ -50,27 +51,31 @@ class Profiles:
             LOGGER.warning("a profile is being made; wait for it")
             return
         LOGGER.info("a profile of %d s begins", self._seconds)
-        self._profiler = Profiler(INTERVAL_SECONDS, async_mode="disabled")
-        self._profiler.start()
-        asyncio.get_running_loop().call_later(self._seconds, self._end)
+        profiler = Profiler(self._seconds / SAMPLES, async_mode="disabled")
+        profiler.start()
+        self._profiler = profiler
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._seconds, lambda: loop.create_task(self.end()))
 
-    def _end(self) -> None:
+    async def end(self) -> None:
+        """Write what has been found, if a profile is being made."""
         profiler, self._profiler = self._profiler, None
         if profiler:
             profiler.stop()
-            asyncio.get_running_loop().run_in_executor(None, self._write, profiler)
+            await asyncio.to_thread(self._write, profiler)
 
     def _write(self, profiler: "Profiler") -> None:
         assert self._folder  # noqa: S101 - else nothing was begun
-        name = f"profile-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        name = f"profile-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
+        page, unfinished = self._folder / f"{name}.html", self._folder / f".{name}"
         try:
-            unfinished = self._folder / f".{name}"
             unfinished.write_text(profiler.output_html(), encoding="utf-8")
-            unfinished.rename(self._folder / f"{name}.html")
+            unfinished.rename(page)
         except OSError as error:
+            unfinished.unlink(missing_ok=True)
             LOGGER.error("the profile is lost: %s: %s", self._folder, error.strerror)
         else:
-            LOGGER.info("the profile is in %s", self._folder / f"{name}.html")
+            LOGGER.info("the profile is in %s", page)
 
 
 def _require(folder: Path) -> None:
@@ -78,5 +83,5 @@ def _require(folder: Path) -> None:
         import pyinstrument  # noqa: F401
     except ModuleNotFoundError as error:
         raise SettingsError(f"{PREFIX}PROFILES_DIR: {missing(error, 'profiling')}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise SettingsError(f"{PREFIX}PROFILES_DIR: {folder} is no folder that can be written to.")

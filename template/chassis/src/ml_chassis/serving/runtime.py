@@ -121,6 +121,7 @@ class Runtime:
             await self._exporter.stop()
         self._keeper.stop()
         self._count_drift()
+        await self._profiles.end()
         await asyncio.to_thread(self.observer.stop)
 
     async def _tick(self) -> None:

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
@@ -20,7 +21,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..contract import Categorical, Contract, Numeric, Prediction, Predictions, Rows, Table
-from ..current import CURRENT, Call, Watched
+from ..current import CURRENT, Call, RequestContext, about
 from ..fallback import Fallback
 from ..monitoring import metrics
 from ..monitoring.drift import DriftCounts
@@ -85,7 +86,7 @@ class NoAnswerError(Exception):
 class _Job(NamedTuple):
     rows: Rows
     answer: asyncio.Future[Scored]
-    watched: Watched | None
+    context: RequestContext | None
 
 
 class _Failed(NamedTuple):
@@ -129,8 +130,9 @@ class Scorer:
         self._scheduled = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._call: asyncio.Future[list[_Result]] | None = None
-        self._last: Call | None = None
         self._late = False
+        # Calls are of nobody: else their lines in the log would name who was answered before.
+        self._nobody = Context()
 
     @property
     def model(self) -> Model:
@@ -153,22 +155,22 @@ class Scorer:
             OverloadedError: too many requests wait already.
             NoAnswerError: the model fails and there is no fallback.
         """
-        watched = CURRENT.get()
+        context = CURRENT.get()
         if isinstance(rows, Table) and len(rows) > MAX_BATCH_ROWS:
-            scored = await self._score_in_parts(rows, watched)
+            scored = await self._score_in_parts(rows, context)
         elif len(rows) >= ALONE_ROWS and self._call is None and self._model.is_quick(len(rows)):
-            job = _Job(rows, asyncio.get_running_loop().create_future(), watched)
+            job = _Job(rows, asyncio.get_running_loop().create_future(), context)
             self._serve_at_once(self._model, [job])
             scored = await job.answer
         else:
-            scored = await self._submit(rows, watched)
+            scored = await self._submit(rows, context)
         metrics.count_predictions(scored.version, scored.degraded, len(rows))
-        if watched is not None:
-            watched.rows += len(rows)
-            watched.model_version, watched.degraded = scored.version, scored.degraded
+        if context is not None:
+            context.rows += len(rows)
+            context.model_version, context.degraded = scored.version, scored.degraded
         return scored
 
-    async def _score_in_parts(self, table: Table, watched: Watched | None) -> Scored:
+    async def _score_in_parts(self, table: Table, context: RequestContext | None) -> Scored:
         """Return the answer for many rows, one batch after another: others are served in between.
 
         One version answers all of them, and so does the fallback if the model fails on any.
@@ -176,20 +178,20 @@ class Scorer:
         model, predictions = self._model, list[Prediction]()
         while len(predictions) < len(table):
             start = len(predictions)
-            part = await self._submit(table[start : start + MAX_BATCH_ROWS], watched)
+            part = await self._submit(table[start : start + MAX_BATCH_ROWS], context)
             if part.version != model.version:  # another model is served now
-                return await self._score_in_parts(table, watched)
+                return await self._score_in_parts(table, context)
             if part.degraded and model.fallback:
                 predicted = model.fallback.predict(self._contract, table)
                 return Scored(predicted, model.version, part.degraded)
             predictions += part.predictions
         return Scored(predictions, model.version)
 
-    def _submit(self, rows: Rows, watched: Watched | None) -> asyncio.Future[Scored]:
+    def _submit(self, rows: Rows, context: RequestContext | None) -> asyncio.Future[Scored]:
         if len(self._waiting) >= self._max_waiting:
             raise OverloadedError
         loop = asyncio.get_running_loop()
-        job = _Job(rows, loop.create_future(), watched)
+        job = _Job(rows, loop.create_future(), context)
         self._waiting.append(job)
         self._most_waiting = max(self._most_waiting, len(self._waiting))
         self._schedule(loop)
@@ -199,14 +201,14 @@ class Scorer:
         """Serve what waits after the callbacks that are ready now, which may bring more."""
         if self._waiting and not self._scheduled and (self._call is None or self._late):
             self._scheduled = True
-            loop.call_soon(self._serve, loop)
+            loop.call_soon(self._serve, loop, context=self._nobody)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
         model, batch = self._model, self._next_batch()
         if self._late:  # the thread is still with a call that was given up
             self._answer(model, batch, [_Failed("slow")] * len(batch))
-        elif model.is_quick(sum(len(job.rows) for job in batch)):
+        elif model.is_quick(_rows(batch)):
             self._serve_at_once(model, batch)
         else:
             self._serve_in_thread(loop, model, batch)
@@ -232,17 +234,21 @@ class Scorer:
         """Call the model; a request that it cannot answer does not take others with it."""
         if model.predictor is None:
             return [_Failed("no_model")] * len(batch)
+        start = perf_counter()
         try:
             inputs = self._to_inputs([job.rows for job in batch])
             start = perf_counter()
             predictions = model.predictor.predict(*inputs)
-            self._last = Call(start, perf_counter() - start, len(predictions))
-            metrics.count_call(model.version, len(predictions), self._last.seconds)
+            seconds = perf_counter() - start
+            metrics.count_call(model.version, len(predictions), seconds)
+            _note(batch, Call(start, seconds, len(predictions)))
             # A sum is not finite where one of its terms is not; of float64, as it may be large.
             finite = math.isfinite(predictions.sum(dtype=np.float64))
             problem = "" if finite else "not_finite"
         except Exception:
-            LOGGER.exception("the model failed")
+            with about(batch[0].context if len(batch) == 1 else None):
+                LOGGER.exception("the model failed")
+            _note(batch, Call(start, perf_counter() - start, _rows(batch), failed=True))
             problem = "error"
         if problem:
             if len(batch) == 1:
@@ -261,7 +267,9 @@ class Scorer:
         self, loop: asyncio.AbstractEventLoop, model: Model, batch: Sequence[_Job]
     ) -> None:
         self._call = loop.run_in_executor(self._thread, self._run, model, batch)
-        give_up = loop.call_later(self._budget, self._give_up, loop, model, batch)
+        give_up = loop.call_later(
+            self._budget, self._give_up, loop, model, batch, context=self._nobody
+        )
 
         def done(call: asyncio.Future[list[_Result]]) -> None:
             give_up.cancel()
@@ -269,23 +277,23 @@ class Scorer:
             self._answer(model, batch, call.result())
             self._schedule(loop)
 
-        self._call.add_done_callback(done)
+        self._call.add_done_callback(done, context=self._nobody)
 
     def _give_up(
         self, loop: asyncio.AbstractEventLoop, model: Model, batch: Sequence[_Job]
     ) -> None:
         self._late = True
-        LOGGER.error("the model took more than %g s", self._budget)
+        with about(batch[0].context if len(batch) == 1 else None):
+            LOGGER.error("the model took more than %g s", self._budget)
+        start = perf_counter() - self._budget
+        _note(batch, Call(start, self._budget, _rows(batch), failed=True))
         self._answer(model, batch, [_Failed("slow")] * len(batch))
         self._schedule(loop)
 
     def _answer(self, model: Model, batch: Sequence[_Job], results: Sequence[_Result]) -> None:
-        call, self._last = self._last, None
         for job, result in zip(batch, results, strict=True):
             if job.answer.done():  # given up
                 continue
-            if job.watched is not None and call and not isinstance(result, _Failed):
-                job.watched.calls.append(call)
             try:
                 job.answer.set_result(self._to_answer(model, job.rows, result))
             except Exception as error:
@@ -302,3 +310,14 @@ class Scorer:
         if model.fallback is None:
             raise NoAnswerError(result.reason)
         return Scored(model.fallback.predict(self._contract, rows), model.version, result.reason)
+
+
+def _rows(batch: Sequence[_Job]) -> int:
+    return sum(len(job.rows) for job in batch)
+
+
+def _note(batch: Sequence[_Job], call: Call) -> None:
+    """Let the requests that have a context know of a call that was for them."""
+    for job in batch:
+        if job.context is not None:
+            job.context.calls.append(call)
