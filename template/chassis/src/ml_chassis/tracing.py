@@ -35,6 +35,7 @@ SEND_SECONDS = 5
 """For which a collector may let the sender wait."""
 STOP_SECONDS = 2.0
 """For the last spans, when the service ends."""
+STOPPING = "last spans"
 MOST_CALLS = 32
 """Of the model that get a span in one request."""
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
@@ -149,7 +150,7 @@ def start(url: str, name: str, attributes: Attributes) -> "TracerProvider":
 
 def stop(provider: "TracerProvider") -> None:
     """Send what is left; a collector that hangs does not hold up the end for long."""
-    sending = threading.Thread(target=provider.shutdown, daemon=True)
+    sending = threading.Thread(target=provider.shutdown, name=STOPPING, daemon=True)
     sending.start()
     sending.join(STOP_SECONDS)
 
