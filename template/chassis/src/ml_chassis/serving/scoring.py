@@ -131,7 +131,8 @@ class Scorer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._call: asyncio.Future[list[_Result]] | None = None
         self._late = False
-        # Calls are of nobody: else their lines in the log would name who was answered before.
+        # Calls, and what follows on them, are of nobody: else their lines in the log would name who
+        # was answered before.
         self._nobody = Context()
 
     @property
@@ -267,9 +268,7 @@ class Scorer:
         self, loop: asyncio.AbstractEventLoop, model: Model, batch: Sequence[_Job]
     ) -> None:
         self._call = loop.run_in_executor(self._thread, self._run, model, batch)
-        give_up = loop.call_later(
-            self._budget, self._give_up, loop, model, batch, context=self._nobody
-        )
+        give_up = loop.call_later(self._budget, self._give_up, loop, model, batch)
 
         def done(call: asyncio.Future[list[_Result]]) -> None:
             give_up.cancel()
@@ -277,7 +276,7 @@ class Scorer:
             self._answer(model, batch, call.result())
             self._schedule(loop)
 
-        self._call.add_done_callback(done, context=self._nobody)
+        self._call.add_done_callback(done)
 
     def _give_up(
         self, loop: asyncio.AbstractEventLoop, model: Model, batch: Sequence[_Job]
