@@ -43,13 +43,6 @@ def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Genera
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of this run of the tests, for all of its processes."""
-    own = tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-@pytest.fixture(scope="session")
 def package_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """Run a package index that holds the library."""
     with serve_packages(LIBRARY, tmp_path_factory.mktemp("index")) as index:
