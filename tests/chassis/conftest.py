@@ -3,6 +3,7 @@
 They run in a copy of the generated project, whose example is the service that they train and ask.
 """
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ import httpx
 import hypothesis
 import pytest
 import sqlalchemy as sa
+from filelock import FileLock
 
 from chassis.object_storage import Storage, running
-from ml_chassis import testing
+from ml_chassis import registry, testing
+from ml_chassis.data.store import Store
 from ml_chassis.testing import SERVE, Service, Trained, start_service
 from postgresql import pooled, running_postgresql
 
@@ -77,12 +80,23 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    """Train as `make train` does, into a folder of its own."""
+def trained(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """Return what `make train` makes, in a folder of its own.
+
+    The first process to want it locks and trains, the others copy that.
+    """
     from chassis.flights import PROJECT
 
-    with testing.trained(PROJECT, tmp_path_factory.mktemp("trained")) as found:
-        yield found
+    first, folder = shared / "trained flights", tmp_path_factory.mktemp("trained")
+    with FileLock(f"{first}.lock"):
+        if not first.exists():
+            with testing.trained(PROJECT, folder):
+                pass
+            shutil.copytree(folder, first)
+    shutil.copytree(first, folder, dirs_exist_ok=True)
+    models, store = folder / "models", Store(PROJECT, f"sqlite:///{folder}/service.db")
+    yield Trained(models, registry.load(models)[1], store)
+    store.close()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from project.combinations import DEFAULT, OPPOSITE
 from project.containers import Engine, base_images, start_engine
 from project.packages import Index, serve_packages
 from project.tools import make
-from project.workflow import commit, environment, provide_uv
+from project.workflow import commit, environment, provide_uv, share_types
 from render.engines import ROOT, by_cookiecutter
 from render.pairwise import Combination
 
@@ -43,13 +43,6 @@ def generate(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Genera
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of this run of the tests, for all of its processes."""
-    own = tmp_path_factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-@pytest.fixture(scope="session")
 def package_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """Run a package index that holds the library."""
     with serve_packages(LIBRARY, tmp_path_factory.mktemp("index")) as index:
@@ -61,8 +54,7 @@ def env(
     tmp_path_factory: pytest.TempPathFactory, package_index: Index, shared: Path
 ) -> dict[str, str]:
     """Return the environment in which a project's own commands run."""
-    # The types of the libraries are the same in all projects.
-    cache = {"MYPY_CACHE_DIR": str(ROOT / ".mypy_cache" / "projects")}
+    cache = {"MYPY_CACHE_DIR": str(share_types())}
     tools = provide_uv(tmp_path_factory.mktemp("tools"), shared / "bytecode")
     return environment(tools, cache | package_index.env)
 

@@ -40,6 +40,7 @@ class Index:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 128  # uv asks for all packages at once; who finds no place waits a second
 
 
 class _Quiet(WSGIRequestHandler):

@@ -12,8 +12,10 @@ SPARK = ("--with", "pyspark[sql]>=4,<5", "--with", "pandas<3")
 SETTINGS = """
 spark.ui.enabled false
 spark.sql.shuffle.partitions 2
+spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 """
-"""For some thousand rows on one machine: the default is 200 partitions."""
+"""For some thousand rows on one machine: the default is 200 partitions, and Java compiles for long.
+"""
 COMPARE = """
 import os, sys
 from ml_chassis import project

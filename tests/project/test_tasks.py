@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from ml_chassis.testing import free_port
 from project.combinations import DEFAULT
@@ -169,7 +170,8 @@ def test_the_hooks_stop_a_bad_commit(project: Path, env: dict[str, str]) -> None
     try:
         git(project, "add", "--all")
         name = ("-c", "user.name=Jo", "-c", "user.email=jo@example.com")
-        refused = run(project, "git", *name, "commit", "--message=Bad", env=env)
+        with FileLock(Path(env["MYPY_CACHE_DIR"]) / "lock"):  # see SHARING in workflow.py
+            refused = run(project, "git", *name, "commit", "--message=Bad", env=env)
         assert refused.returncode != 0
         assert "Incompatible types in assignment" in refused.stdout
     finally:

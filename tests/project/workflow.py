@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from project.tools import TOOLS, run
-from render.engines import git
+from render.engines import ROOT, git
 
 # What an action does for the steps after it, done with what this machine has. An action that is not
 # listed fails the run: decide first whether the workflow still means the same without it.
@@ -33,7 +34,9 @@ OURS = {"VIRTUAL_ENV", "UV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "PYTHONPATH"
 SHARING = """#!/bin/sh
 case " $* " in
 " sync "* | *" chassis train "* | *" pytest "*) ;;
-*" mypy "*) mkdir -p "$MYPY_CACHE_DIR"; exec flock "$MYPY_CACHE_DIR/lock" '{uv}' "$@" ;;
+*" mypy "*)
+  [ ! -d .venv/lib/python3*/site-packages/torch ] || export MYPY_CACHE_DIR="$MYPY_CACHE_DIR-torch"
+  exec flock "$MYPY_CACHE_DIR/lock" '{uv}' "$@" ;;
 *) exec '{uv}' "$@" ;;
 esac
 '{uv}' "$@" || exit
@@ -186,6 +189,21 @@ def _write_stubs(folder: Path, actions: set[str]) -> dict[str, Path]:
 
 def _stub_steps(command: str) -> list[dict[str, str]]:
     return [{"run": command, "shell": "bash"}]
+
+
+def share_types() -> Path:
+    """Return where mypy keeps the types of the libraries, beginning with those of `make lint`.
+
+    For projects with PyTorch there is another place, as each kind would drop much of the other's.
+    """
+    types = ROOT / ".mypy_cache" / "projects"
+    linted = ROOT / "template" / ".mypy_cache"
+    for folder in (types, types.with_name(f"{types.name}-torch")):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if linted.exists() and not any(folder.glob("3.*")):
+                shutil.copytree(linted, folder, dirs_exist_ok=True)
+    return types
 
 
 def provide_uv(folder: Path, shared: Path) -> Path:

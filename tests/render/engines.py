@@ -5,10 +5,14 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import copier
+import jinja2
 import pytest
+from cookiecutter.environment import StrictEnvironment
 from cookiecutter.main import cookiecutter
+from copier._jinja_ext import SandboxedEnvironment
 
 from nightly import NIGHTLY
 from render.pairwise import every, pairwise
@@ -44,6 +48,25 @@ EACH_COMBINATION = [
 Answers = dict[str, str]
 # Path -> executable bits and content; None for a folder.
 Snapshot = dict[str, tuple[int, bytes | None]]
+
+_compiled: dict[tuple[object, ...], object] = {}
+
+
+def _compile_once(
+    self: jinja2.Environment, source: Any, name: str | None = None, filename: str | None = None
+) -> Any:
+    """Compile a text as Jinja does, but only the first time: projects take thousands of the same.
+
+    What it becomes depends on the class of the environment and the delimiters, which the lexer has.
+    """
+    key = (type(self), self.lexer, name, source)
+    if key not in _compiled:
+        _compiled[key] = jinja2.Environment.compile(self, source, name, filename)
+    return _compiled[key]
+
+
+for kind in (StrictEnvironment, SandboxedEnvironment):
+    kind.compile = _compile_once  # type: ignore[method-assign]
 
 
 def copy_template(destination: Path) -> Path:

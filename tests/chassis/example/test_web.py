@@ -183,8 +183,8 @@ class Stub:
         return np.full(len(numeric), 0.5, np.float32)
 
 
-def with_model(stub: Stub, **settings: Any) -> Runtime:
-    runtime = Runtime(CONTRACT, Settings(model_seconds=0.3, **settings))
+def with_model(stub: Stub, model_seconds: float = 30, **settings: Any) -> Runtime:
+    runtime = Runtime(CONTRACT, Settings(model_seconds=model_seconds, **settings))
     runtime.scorer.use(Model("v1", stub, None))
     return runtime
 
@@ -215,19 +215,19 @@ def test_a_whole_number_may_be_written_as_a_decimal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stub", "requests", "statuses"),
+    ("stub", "seconds", "requests", "statuses"),
     [
-        (Stub(), 1, {200}),
-        (Stub(error=RuntimeError("password=secret")), 1, {503}),
-        (Stub(seconds=0.6), 1, {504}),
-        (Stub(seconds=0.02), 5, {200, 429}),
+        (Stub(), 30, 1, {200}),
+        (Stub(error=RuntimeError("password=secret")), 30, 1, {503}),
+        (Stub(seconds=0.6), 0.3, 1, {504}),
+        (Stub(seconds=0.02), 30, 5, {200, 429}),
     ],
     ids=["answers", "fails", "slow", "overloaded"],
 )
 def test_without_an_answer_of_the_model_the_request_is_refused(
-    stub: Stub, requests: int, statuses: set[int]
+    stub: Stub, seconds: float, requests: int, statuses: set[int]
 ) -> None:
-    responses = ask(create_web(with_model(stub, max_waiting=1)), *[POST] * requests)
+    responses = ask(create_web(with_model(stub, seconds, max_waiting=1)), *[POST] * requests)
 
     assert {response.status_code for response in responses} == statuses
     for response in responses:

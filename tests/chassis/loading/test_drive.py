@@ -119,7 +119,8 @@ async def stay_silent(_: web.Request) -> web.Response:
 def test_what_became_of_a_request(
     monkeypatch: pytest.MonkeyPatch, answer: Answer, failure: str, degraded: bool
 ) -> None:
-    monkeypatch.setattr(drive, "GIVE_UP_SECONDS", 0.5)
+    if answer is stay_silent:
+        monkeypatch.setattr(drive, "GIVE_UP_SECONDS", 0.5)
 
     def seen(outcomes: list[Outcome]) -> set[tuple[str, bool]]:
         return {(each.failure, each.degraded) for each in outcomes}
@@ -142,7 +143,7 @@ def test_at_full_speed_each_caller_waits_for_its_answer() -> None:
     outcomes = against(count, lambda caller: caller.run_at_full_speed(0.5, 4)).outcomes
 
     assert most == 4
-    assert len(outcomes) > 40
+    assert len(outcomes) > 2 * 4  # each sends again and again
     assert all(each.full_speed and not each.large for each in outcomes)
 
 

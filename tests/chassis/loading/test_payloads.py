@@ -1,7 +1,7 @@
 """The payloads of the load test are valid, and as varied as the schema allows."""
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +13,11 @@ from model_service.schema import Features
 
 FEATURES = CONTRACT.features
 
-ROWS = rows(CONTRACT, 1_000)
+
+@pytest.fixture(scope="module")
+def found() -> list[dict[str, Any]]:
+    """Return many rows of the example."""
+    return rows(CONTRACT, 1_000)
 
 
 class Odd(BaseModel):
@@ -36,17 +40,17 @@ class Labelled(Odd):
     label: Annotated[bool, Field(examples=[True])]
 
 
-def test_every_row_is_valid() -> None:
-    assert [Features.model_validate(row) for row in ROWS]
+def test_every_row_is_valid(found: list[dict[str, Any]]) -> None:
+    assert [Features.model_validate(row) for row in found]
 
 
-def test_they_are_the_same_every_time() -> None:
-    assert rows(CONTRACT, 1_000) == ROWS
+def test_they_are_the_same_every_time(found: list[dict[str, Any]]) -> None:
+    assert rows(CONTRACT, 1_000) == found
 
 
 @pytest.mark.parametrize("column", FEATURES, ids=lambda column: column.name)
-def test_a_column_takes_what_it_may(column: Column) -> None:
-    values = {row[column.name] for row in ROWS}
+def test_a_column_takes_what_it_may(column: Column, found: list[dict[str, Any]]) -> None:
+    values = {row[column.name] for row in found}
 
     assert (None in values) is column.nullable
     assert values >= set(column.choices or ())

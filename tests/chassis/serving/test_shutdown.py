@@ -1,7 +1,6 @@
 """A service that is told to stop loses no request."""
 
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -9,6 +8,7 @@ import pytest
 
 from chassis.flights import CONTRACT
 from ml_chassis.testing import Trained, is_ready, start_service
+from waiting import PATIENCE_SECONDS, wait_for
 
 example_row = CONTRACT.example_row
 
@@ -44,23 +44,22 @@ def test_sigterm_under_load_loses_no_request(trained: Trained, tmp_path: Path) -
     clients = [Client(service.url) for _ in range(8)]
     for client in clients:
         client.start()
-    time.sleep(0.5)
+    wait_for(lambda: all(client.answers for client in clients))
 
     service.process.terminate()
     for client in clients:
-        client.join(timeout=20)
+        client.join(timeout=PATIENCE_SECONDS)
 
     assert [failure for client in clients for failure in client.failures] == []
     assert {status for client in clients for status in client.answers} == {200}
-    assert service.process.wait(timeout=20) == 0
+    assert service.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_stopping_service_is_not_ready_but_answers(trained: Trained, tmp_path: Path) -> None:
-    service = start_service(trained.models, tmp_path, MODEL_SERVICE_DRAIN_SECONDS="3")
+    service = start_service(trained.models, tmp_path, MODEL_SERVICE_DRAIN_SECONDS="8")
     service.process.terminate()
-    time.sleep(1)
 
-    assert not is_ready(service)
+    wait_for(lambda: not is_ready(service))
     response = httpx.post(f"{service.url}/predict", json=BODY).raise_for_status()
     assert response.headers["connection"] == "close"
-    assert service.process.wait(timeout=20) == 0
+    assert service.process.wait(PATIENCE_SECONDS) == 0

@@ -5,7 +5,6 @@ import pty
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -63,7 +62,7 @@ def test_clients_with_one_retry_see_nothing_of_killed_workers(
     stop, answered, failures = threading.Event(), [], []
 
     def ask() -> None:
-        with httpx.Client(base_url=service.url, timeout=5) as client:
+        with httpx.Client(base_url=service.url, timeout=30) as client:
             while not stop.is_set():
                 for attempt in (1, 2):
                     try:
@@ -73,15 +72,19 @@ def test_clients_with_one_retry_see_nothing_of_killed_workers(
                         if attempt == 2:
                             failures.append(repr(error))
 
+    def answer_more() -> None:
+        enough = len(answered) + 30
+        wait_for(lambda: len(answered) > enough or bool(failures))
+
     clients = [threading.Thread(target=ask) for _ in range(4)]
     for client in clients:
         client.start()
     for _ in range(3):
-        time.sleep(0.3)
+        answer_more()
         before = workers(service)
         os.kill(before[0], signal.SIGKILL)
         wait_for(lambda before=before: len(set(workers(service)) - set(before)) == 1)  # type: ignore[misc]
-    time.sleep(0.3)
+    answer_more()
     stop.set()
     for client in clients:
         client.join()

@@ -17,6 +17,7 @@ from ml_chassis.streaming import StreamError, command
 from ml_chassis.streaming.brokers import Topics, make_stream
 from ml_chassis.streaming.consumer import Counts
 from ml_chassis.testing import Trained
+from waiting import PATIENCE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_a_new_champion_is_taken_and_a_lost_group_is_told(trained: Trained, tmp_
         )
         second = registry.register(tmp_path, graph, **facts).version
         registry.promote(CONTRACT, tmp_path, second, "a test")
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE_SECONDS
         while scorer.model.version != second and time.monotonic() < until:
             await asyncio.sleep(0.05)
         lost = True

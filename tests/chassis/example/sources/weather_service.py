@@ -123,7 +123,7 @@ def drip(handler: BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
-    for _ in range(100):
+    for _ in range(200):
         handler.wfile.write(b" ")
         time.sleep(0.02)
 
