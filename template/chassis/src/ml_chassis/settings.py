@@ -139,6 +139,17 @@ class Settings(BaseSettings):
     feedback_days: Annotated[
         int, Field(ge=1, le=3_650, description="Days for which it keeps predictions and labels.")
     ] = 90
+    retrain_url: Annotated[
+        str,
+        Field(
+            description="Where `make retrainer` retrains: none is here; else "
+            "`https://api.github.com/repos/OWNER/NAME/dispatches`, or a CronJob, "
+            "`https://kubernetes.default.svc/apis/batch/v1/namespaces/NAMESPACE/cronjobs/NAME`."
+        ),
+    ] = ""
+    retrainer_port: Annotated[
+        int, Field(ge=1, le=65_535, description="Port on which `make retrainer` takes alerts.")
+    ] = 3001
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),
