@@ -60,7 +60,11 @@ def test_without_a_job_all_are_its_own() -> None:
         (b'{"version": "3", "alerts": []}', 422, "version: Input should be '4'"),
         (b'{"version": "4"}', 422, "alerts: Field required"),
         (b'{"version": "4", "alerts": [{"status": "on", "labels": {}}]}', 422, "alerts.0.status"),
-        (b'{"version": "4", "alerts": [{"status": "firing", "labels": {"a": 1}}]}', 422, "labels.a"),
+        (
+            b'{"version": "4", "alerts": [{"status": "firing", "labels": {"a": 1}}]}',
+            422,
+            "labels.a",
+        ),
     ],
 )
 def test_what_is_none_is_refused_with_its_place(body: bytes, status: int, message: str) -> None:

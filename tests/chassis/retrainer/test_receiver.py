@@ -221,7 +221,9 @@ def test_when_each_outcome_was_last_is_a_metric_and_nothing_of_a_service_is(reco
         samples = [line for line in text.splitlines() if not line.startswith("#")]
         name = "model_service_retraining_end_timestamp_seconds"
         assert [each for each in samples if not each.startswith(name)] == []
-        values = {line.partition('outcome="')[2].partition('"')[0]: line.split()[-1] for line in samples}
+        values = {
+            line.partition('outcome="')[2].partition('"')[0]: line.split()[-1] for line in samples
+        }
         assert values["promoted"] == "0.0"
         assert float(values["refused"]) > 1e9
         assert all('track="stable"' in line for line in samples)

@@ -92,9 +92,7 @@ def test_no_more_than_the_budget_in_a_month(record: Record, clock: Clock) -> Non
 
 
 @pytest.mark.parametrize("outcome", ["not_asked", "declined"])
-def test_what_did_not_begin_neither_waits_nor_counts(
-    outcome: Outcome, record: Record, clock: Clock
-) -> None:
+def test_what_did_not_begin_neither_waits_nor_counts(outcome: Outcome, record: Record) -> None:
     for _ in range(5):
         retrained(record, outcome, LIMITS)
     assert record.why_not(LIMITS) == ""
@@ -120,9 +118,7 @@ def test_an_alert_that_asks_for_days_is_declined_in_one_row(record: Record, cloc
     assert [each.outcome for each in record.last(1)] == ["declined"]
 
 
-def test_one_that_a_killed_retrainer_left_is_closed_and_counts(
-    database_url: str, clock: Clock
-) -> None:
+def test_one_that_a_killed_retrainer_left_is_closed_and_counts(database_url: str) -> None:
     with Record(database_url).only_one():
         Record(database_url).begin("alert Drift", LIMITS)
     with Record(database_url).only_one():
@@ -132,7 +128,8 @@ def test_one_that_a_killed_retrainer_left_is_closed_and_counts(
             Record(database_url).begin("alert Drift", LIMITS)
 
 
-def test_a_second_retrainer_is_told_who_is_there(record: Record, database_url: str) -> None:
+@pytest.mark.usefixtures("record")
+def test_a_second_retrainer_is_told_who_is_there(database_url: str) -> None:
     with (
         pytest.raises(BusyError, match=f"Another retrainer runs: process {os.getpid()} on "),
         Record(database_url).only_one(),
@@ -144,7 +141,9 @@ def test_a_database_that_fails_is_told(record: Record, database_url: str) -> Non
     engine = sa.create_engine(database_url)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE retrainings")
-        connection.exec_driver_sql("CREATE TABLE retrainings (id INTEGER PRIMARY KEY, x TEXT NOT NULL)")
+        connection.exec_driver_sql(
+            "CREATE TABLE retrainings (id INTEGER PRIMARY KEY, x TEXT NOT NULL)"
+        )
     engine.dispose()
     with pytest.raises(DataError):
         record.begin("alert Drift", LIMITS)

@@ -1,4 +1,4 @@
-"""A retraining runs here, or others are asked for it; what they refuse is told without the token."""
+"""A retraining runs here, or others are asked for it; a refusal is told without the token."""
 
 import asyncio
 import os
@@ -68,12 +68,12 @@ def test_another_address_is_refused(url: str) -> None:
 
 
 @pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a file that is run in the place of `chassis retrain`, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runners, "COMMAND", ("sh", "retrain.sh"))
     monkeypatch.setattr(runners, "STOP_SECONDS", 0.2)
-    yield tmp_path / "retrain.sh"
+    return tmp_path / "retrain.sh"
 
 
 def test_the_result_is_looked_for_where_it_is_written() -> None:
@@ -159,9 +159,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interface]:
 
 
 @pytest.fixture
-def interface(
-    server: Interface, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Interface]:
+def interface(server: Interface, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Interface:
     """Return one that was not asked yet, whose token and certificates are where they are sought."""
     server.asked.clear()
     server.answers.clear()
@@ -170,7 +168,7 @@ def interface(
     monkeypatch.setattr(runners, "SERVICE_ACCOUNT", tmp_path)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     (tmp_path / "ca.crt").write_bytes(server.certificates.read_bytes())
-    yield server
+    return server
 
 
 def test_github_is_asked_to_run_the_workflow(interface: Interface) -> None:

@@ -50,6 +50,7 @@ class Retrainer:
             number = await asyncio.to_thread(self.record.begin, by, self.limits)
             LOGGER.info("%s: a retraining runs %s", by, self._runner.where)
             self._task = asyncio.create_task(self._run(number, by))
+            await asyncio.sleep(0)  # what is cancelled before it has begun would note nothing
 
     async def stop(self) -> None:
         """End one that runs, and note it."""

@@ -193,9 +193,9 @@ def _decline(connection: sa.Connection, asked_by: str, reason: str, now: datetim
 
 def _add(connection: sa.Connection, *values: Any) -> int:
     names = ("begun_at", "ended_at", "asked_by", "outcome", "reason")
-    done = connection.execute(sa.insert(RETRAININGS).values(dict(zip(names, values, strict=True))))
-    (number,) = done.inserted_primary_key or ()
-    return int(number)
+    insert = sa.insert(RETRAININGS).values(dict(zip(names, values, strict=True)))
+    number: int = connection.scalars(insert.returning(COLUMNS.id)).one()
+    return number
 
 
 def _time(when: datetime) -> str:
