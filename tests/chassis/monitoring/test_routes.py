@@ -1,5 +1,6 @@
 """Each alert reaches those that it is for, by Alertmanager and its own tool."""
 
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from ml_chassis.monitoring import rules
 from ml_chassis.monitoring.rules.rule import RETRAIN, SEVERITIES
 from ml_chassis.settings import Settings
 from prometheus import running_alertmanager, tool
+from render.engines import ROOT
 from waiting import wait_for
 
 ALERTS: list[dict[str, str]] = [
@@ -49,6 +51,15 @@ def test_alertmanager_accepts_the_file(tmp_path: Path) -> None:
 def test_each_alert_is_told_to_people_and_some_to_the_retrainer(alert: dict[str, str]) -> None:
     told = [alert["severity"]]
     assert receivers(alert) == ",".join(["retrain", *told] if alert in ASKS else told)
+
+
+def test_the_commands_of_the_page_work() -> None:
+    page = (ROOT / "template/chassis/docs/alerts.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run(["sh", "-ec", commands], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (said,) = re.findall(r"prints `(.*)`", page)
+    assert done.stdout.splitlines()[-1] == said
 
 
 def test_every_kind_of_alert_is_there() -> None:
