@@ -53,9 +53,11 @@ def running_webhook() -> Iterator[Webhook]:
         found = Webhook(f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield found
-        server.shutdown()
-        thread.join()
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def configuration(**receivers: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Asked(NamedTuple):
 
 
 class Interface:
-    """Answers each request with the next of `answers`, or with what it knows of its path."""
+    """Answers what `answers` has for a method and path, and notes what was asked."""
 
     def __init__(self, url: str, certificates: Path) -> None:
         """Take its address, and the certificates to trust."""
@@ -70,6 +70,8 @@ def running_interface(folder: Path) -> Iterator[Interface]:
         found = Interface(f"https://127.0.0.1:{server.server_port}", folder / "ca.crt")
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield found
-        server.shutdown()
-        thread.join()
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()

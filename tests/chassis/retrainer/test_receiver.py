@@ -275,3 +275,17 @@ def test_what_came_of_it_is_noted_when_the_database_is_back(
 
     play(record, scenario)
     assert tries == 3
+
+
+def test_a_database_that_fails_does_not_keep_it_from_stopping(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise DataError("The database failed: it is locked")
+
+    async def scenario(asked: Asked) -> None:
+        await asked.post()
+        monkeypatch.setattr(record, "end", fail)
+
+    play(record, scenario)
+    assert [each.outcome for each in record.last(9)] == ["running"]

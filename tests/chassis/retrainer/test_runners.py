@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -94,6 +95,8 @@ def test_the_result_of_another_retraining_is_not_its_own(script: Path) -> None:
     script.write_text("exit 0")
     assert run(Here(60)) == ("declined", "another retraining runs, which no alert began")
     assert run(Here(60), "somebody").outcome == "declined"  # that was the one before
+    script.write_text(RESULT.replace("OUTCOME", "promoted").replace("$WHO", "the schedule"))
+    assert run(Here(60)).outcome == "declined"
 
 
 def test_one_that_says_nothing_has_failed(script: Path) -> None:
@@ -107,20 +110,25 @@ def test_one_that_others_end_is_told_apart(script: Path, code: str, name: str) -
     assert run(Here(60)) == ("killed", f"it was ended by {name}, not by the retrainer")
 
 
-STUBBORN = "trap '' TERM; sleep 600 & echo $$ > new; mv new begun; wait; sleep 600"
+STUBBORN = "trap '' TERM; sleep 600 & echo $$ $! > new; mv new begun; wait; sleep 600"
 
 
 def assert_gone(folder: Path) -> None:
-    """Fail unless nothing of the session is left but what nobody has waited for."""
-    session = int((folder / "begun").read_text())
+    """Fail unless it and what it started are gone, or nobody has waited for them."""
+    pids = [int(pid) for pid in (folder / "begun").read_text().split()]
+    assert len(pids) == 2
 
-    def left() -> Iterator[psutil.Process]:
-        for each in psutil.process_iter(["status"]):
-            with suppress(ProcessLookupError, psutil.NoSuchProcess):
-                if os.getsid(each.pid) == session and each.status() != psutil.STATUS_ZOMBIE:
-                    yield each
+    def is_gone(pid: int) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return True
 
-    wait_for(lambda: not [*left()], "it and what it started are gone")
+    try:
+        wait_for(lambda: all(map(is_gone, pids)), "it and what it started are gone")
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_one_that_takes_too_long_is_ended_with_all_that_it_started(

@@ -205,7 +205,7 @@ class CronJob:
     def _job(self, cron_job: dict[str, Any], asked_by: str) -> dict[str, Any]:
         try:
             template = cron_job["spec"]["jobTemplate"]
-            metadata, spec = template.get("metadata", {}), template["spec"]
+            metadata, spec = template.get("metadata") or {}, template["spec"]
             owner = {"name": self._name, "uid": cron_job["metadata"]["uid"]}
             for container in spec["template"]["spec"]["containers"]:
                 others = [each for each in container.get("env", []) if each["name"] != "WHO"]
