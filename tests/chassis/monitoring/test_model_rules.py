@@ -9,8 +9,8 @@ from ml_chassis import slo
 from ml_chassis.monitoring import rules
 from ml_chassis.monitoring.rules.rule import RETRAIN
 
-MINUTES, JUDGED = 3 * 24 * 60, 3 * 24 * 60 - 5
-OLD = STATED.model_copy(update={"freshness": slo.Freshness(model_days=2)})
+MINUTES, JUDGED = 26 * 60, 26 * 60 - 5
+OLD = STATED.model_copy(update={"freshness": slo.Freshness(model_days=1)})
 AGE = {("ModelServiceModelAge", TICKET)}
 RETRAINING = {("ModelServiceRetraining", TICKET)}
 
@@ -37,9 +37,9 @@ def ended(**times: float) -> Series:
     ("series", "fired"),
     [
         (served(1), AGE),
-        (served(86_400 + 1), set()),
+        (served(5 * 3_600), set()),
         (served(1, workers=0), set()),
-        ({**served(1, workers=0), **served(86_400 + 1, version="v2")}, set()),
+        ({**served(1, workers=0), **served(5 * 3_600, version="v2")}, set()),
     ],
     ids=["old", "young", "old and not served", "replaced"],
 )
