@@ -94,11 +94,21 @@ def quicker(rules: dict[str, Any], times: int) -> dict[str, Any]:
 
 @contextmanager
 def running_prometheus(
-    folder: Path, targets: Mapping[str, Sequence[str]], rules: dict[str, Any] | None = None
+    folder: Path,
+    targets: Mapping[str, Sequence[str]],
+    rules: dict[str, Any] | None = None,
+    alertmanager: str = "",
 ) -> Iterator[Prometheus]:
-    """Run a server that scrapes each target every second: addresses, by the name of their job."""
+    """Run a server that scrapes each target every second: addresses, by the name of their job.
+
+    Args:
+        folder: Takes its files.
+        targets: What is scraped.
+        rules: What it evaluates.
+        alertmanager: Address of what is told of alerts, if any.
+    """
     port = free_port()
-    configuration = {
+    configuration: dict[str, Any] = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": [_host(url) for url in urls]}]}
@@ -108,6 +118,9 @@ def running_prometheus(
     if rules:
         (folder / "rules.yaml").write_text(yaml.safe_dump(rules, sort_keys=False))
         configuration["rule_files"] = ["rules.yaml"]
+    if alertmanager:
+        told = {"static_configs": [{"targets": [_host(alertmanager)]}]}
+        configuration["alerting"] = {"alertmanagers": [told]}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     command = [
         tool("prometheus"),
@@ -121,6 +134,37 @@ def running_prometheus(
     try:
         wait_for(lambda: _is_ready(process, found), "Prometheus scrapes all targets")
         yield found
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def running_alertmanager(folder: Path, configuration: dict[str, Any]) -> Iterator[str]:
+    """Run Alertmanager on this machine alone; yield its address."""
+    port = free_port()
+    (folder / "alertmanager.yml").write_text(yaml.safe_dump(configuration))
+    command = [
+        tool("prometheus-alertmanager"),
+        f"--config.file={folder}/alertmanager.yml",
+        f"--storage.path={folder}/alertmanager",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+        "--log.level=warn",
+    ]
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(command)
+
+    def is_ready() -> bool:
+        assert process.poll() is None, "Alertmanager ended; it has said why"
+        try:
+            return httpx.get(f"{url}/-/ready", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_for(is_ready, "Alertmanager is ready")
+        yield url
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)

@@ -19,6 +19,7 @@ from project.service import make_serve, serve
 from project.tools import make, run
 from project.workflow import commands, read_workflow
 from render.engines import git
+from waiting import wait_for
 
 AGAIN = """
 from ml_chassis import registry
@@ -145,6 +146,28 @@ def test_the_commands_of_the_sizing_page_work_and_the_slo_is_met(
             assert done.returncode == 0, done.stdout
             if "URL" not in line:  # the memory of another service is not seen
                 assert_objectives_are_met(project, done.stdout)
+
+
+def test_an_alert_retrains_by_the_commands_of_the_page(project: Path, env: dict[str, str]) -> None:
+    page = (project / "chassis" / "docs" / "retraining.md").read_text()
+    (block,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    command, *asks = block.splitlines()
+    port = free_port()
+    given = {**env, "MODEL_SERVICE_RETRAINER_PORT": str(port)}
+    with serve(command.split(), project, given, port) as running:
+        for ask in asks:
+            line = ask.replace("localhost:3001", running.service.address)
+            done = run(project, "sh", "-ec", line, env=env)
+            assert done.returncode == 0, done.stdout
+        assert '"outcome":"running"' in done.stdout
+
+        def last() -> str:
+            return str(running.service.get("/").body["retrainings"][0]["outcome"])
+
+        wait_for(lambda: last() != "running", "it has ended")
+        assert last() == "nothing_new"
+        running.stop()
+        assert running.processes() == []
 
 
 def assert_objectives_are_met(project: Path, said: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from project.workflow import Run, commit, run_workflow
+from project.workflow import Run, commands, commit, read_workflow, run_workflow
 
 CHECKOUT = "actions/checkout@0000000000000000000000000000000000000001"
 SETUP_UV = "astral-sh/setup-uv@0000000000000000000000000000000000000002"
@@ -29,6 +29,9 @@ jobs:
     steps:
       - run: exit 1
 """
+
+
+RETRAIN = "retrain.yml"
 
 
 def run(folder: Path, env: dict[str, str], command: str, action: str = SETUP_UV) -> Run:
@@ -62,3 +65,33 @@ def test_an_action_that_nobody_has_looked_at_is_refused(
 ) -> None:
     with pytest.raises(LookupError, match="someone/unknown"):
         run(tmp_path, env, "true", action="someone/unknown@v1")
+
+
+def test_an_alert_retrains_in_the_workflow_and_its_report_is_kept(
+    trained_project: Path, env: dict[str, str]
+) -> None:
+    lines = commands(read_workflow(trained_project / ".github" / "workflows" / RETRAIN))
+    # No index has the library: it comes from its folder.
+    given = {**env, "UV_INDEX": ""}
+    by = "alert $(touch made) 'Drift'"
+    done = run_workflow(
+        trained_project,
+        RETRAIN,
+        given,
+        event="repository_dispatch",
+        payload={"action": "retrain", "client_payload": {"by": by}},
+        variables={"MODEL_SERVICE_MODELS_DIR": f"{trained_project}/models"},
+        secrets={"MODEL_SERVICE_DATABASE_URL": f"sqlite:///{trained_project}/data/service.db"},
+    )
+    done.assert_succeeded()
+    assert done.steps() >= {*lines, "Keep the reports"}
+    assert '"outcome": "nothing_new"' in done.output
+    assert f'"who": "{by}"' in done.output
+
+
+def test_without_a_registry_the_workflow_does_nothing(
+    trained_project: Path, env: dict[str, str]
+) -> None:
+    done = run_workflow(trained_project, RETRAIN, env, event="schedule")
+    done.assert_succeeded()
+    assert done.jobs() == set()

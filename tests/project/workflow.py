@@ -5,6 +5,7 @@ starts from a clean copy of the commit, as on a new runner. Only what is not in 
 replaced: a remote action by the stub of the same name below.
 """
 
+import json
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from render.engines import ROOT, git
 # What an action does for the steps after it, done with what this machine has. An action that is not
 # listed fails the run: decide first whether the workflow still means the same without it.
 STUBS = {
+    "actions/upload-artifact": "cat '${{ inputs.path }}'/*.json",
     "astral-sh/setup-uv": "uv --version",
 }
 RUNNER = "ubuntu-24.04"
@@ -147,19 +149,42 @@ def run_lines(project: Path, name: str, env: Mapping[str, str], without: str) ->
 
 
 def run_workflow(
-    project: Path, name: str, env: Mapping[str, str], *, event: str = "push", seconds: int = 1500
+    project: Path,
+    name: str,
+    env: Mapping[str, str],
+    *,
+    event: str = "push",
+    payload: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    seconds: int = 1500,
 ) -> Run:
     """Run one workflow of a committed project as if an event had happened.
+
+    Args:
+        project: The project.
+        name: The file of the workflow.
+        env: The environment of the runner.
+        event: What happened.
+        payload: What GitHub tells of it.
+        variables: Of the repository.
+        secrets: Of the repository.
+        seconds: For which it may run.
 
     Raises:
         LookupError: the workflow uses an action for which there is no stub.
     """
     workflow = read_workflow(project / ".github" / "workflows" / name)
     stubs = _write_stubs(project.parent / "stubs", remote_actions(workflow))
+    told = project.parent / "event.json"
+    told.write_text(json.dumps(payload or {}))
     done = run(
         project,
         TOOLS / "act",
         event,
+        f"--eventpath={told}",
+        *(f"--var={key}={value}" for key, value in (variables or {}).items()),
+        *(f"--secret={key}={value}" for key, value in (secrets or {}).items()),
         f"--workflows=.github/workflows/{name}",
         f"--platform={RUNNER}=-self-hosted",
         f"--action-cache-path={project.parent / 'act'}",
@@ -180,7 +205,11 @@ def _write_stubs(folder: Path, actions: set[str]) -> dict[str, Path]:
     written = {}
     for action in actions:
         name = action.split("@")[0]
-        stub = {"name": name, "runs": {"using": "composite", "steps": _stub_steps(STUBS[name])}}
+        stub = {
+            "name": name,
+            "inputs": {"path": {"description": "Of files.", "required": False}},
+            "runs": {"using": "composite", "steps": _stub_steps(STUBS[name])},
+        }
         written[action] = folder / action.replace("/", "+")
         written[action].mkdir(parents=True, exist_ok=True)
         (written[action] / "action.yml").write_text(yaml.safe_dump(stub))

@@ -22,10 +22,13 @@ from brokers import Redis
 from chassis.copies import edit
 from chassis.example.sources.weather_service import weather_service
 from chassis.flights import CONTRACT, PROJECT
+from chassis.retrainer.process import running_retrainer
 from ml_chassis import slo
 from ml_chassis.monitoring import files, metrics, panels, rules
 from ml_chassis.monitoring.rules.rule import RUNBOOK
+from ml_chassis.retrainer.record import Record
 from ml_chassis.testing import STOP_SECONDS, Trained, free_port, running_service
+from ml_chassis.training.config import RetrainingConfig
 from prometheus import Prometheus, quicker, running_prometheus
 from waiting import wait_for
 
@@ -107,9 +110,19 @@ def running_stream(models: Path, folder: Path) -> Iterator[str]:
         broker.close()
 
 
+@contextmanager
+def retrained(folder: Path) -> Iterator[str]:
+    """Run `chassis retrainer`, which has retrained once; yield its address."""
+    url = f"sqlite:///{folder}/retrainings.db"
+    record = Record(url)
+    record.end(record.begin("alert Drift", RetrainingConfig()), "promoted", "it is better")
+    with running_retrainer(Path.cwd(), MODEL_SERVICE_DATABASE_URL=url) as running:
+        yield running.url
+
+
 @pytest.fixture(scope="module")
 def prometheus(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Watch a stable service, a canary and a stream, all asked until each expression answers."""
+    """Watch a stable service, a canary, a stream and a retrainer, until each expression answers."""
     folder = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as stack:
         weather = stack.enter_context(weather_service())
@@ -124,8 +137,9 @@ def prometheus(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> It
             )
         ]
         stream = stack.enter_context(running_stream(trained.models, folder))
+        retrainer = stack.enter_context(retrained(folder))
         faster = quicker(yaml.safe_load(rules.text(STATED)), FASTER)
-        targets = {"service": [*service, stream]}
+        targets = {"service": [*service, stream, retrainer]}
         server = stack.enter_context(running_prometheus(folder, targets, faster))
 
         left = EXPRESSIONS

@@ -64,7 +64,9 @@ def test_all_that_is_documented_is_there_and_nothing_else(asked: httpx.Client) -
 
     assert seen.keys() <= documented.keys()
     assert {name: labels for name, labels in seen.items() if labels != documented[name]} == {}
-    elsewhere = ("model_service_source_", "model_service_stream_", "model_service_feedback_")
+    elsewhere = tuple(
+        f"model_service_{each}_" for each in ("source", "stream", "feedback", "retraining")
+    )
     absent = documented.keys() - seen.keys() - {each._name for each in metrics.OF_LABELS}
     assert {name for name in absent if not name.startswith(elsewhere)} == set()
 

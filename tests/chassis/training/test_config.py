@@ -55,6 +55,18 @@ def test_a_mistake_is_named(tmp_path: Path, line: str, wrong: str, named: str) -
         read(PROJECT, changed)
 
 
+def test_how_often_alerts_retrain_changes_no_model() -> None:
+    stated = read(PROJECT)
+    limits = {"hours_between": 1.5, "maximum_per_month": 2, "maximum_hours": 0.5}
+
+    def other(**changed: float) -> str:
+        retraining = stated.retraining.model_copy(update=changed)
+        return stated.model_copy(update={"retraining": retraining}).fingerprint()
+
+    assert other(**limits) == stated.fingerprint()
+    assert other(evaluation_days=3) != stated.fingerprint()
+
+
 def test_a_mark_of_the_encoding_is_no_mistake(tmp_path: Path) -> None:
     text = CONFIG.read_text(encoding="utf-8")
     changed = tmp_path / "training.toml"

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from .project import Project
 
 GROUPS = {
-    "Data and training": ("adopt", "data", "train", "retrain", "tune", "optimise", "runs"),
+    "Data and training": (
+        *("adopt", "data", "train", "retrain", "retrainer", "tune", "optimise", "runs"),
+    ),
     "Serving": ("serve", "predict", "stream", "score", "feedback", "load"),
     "Models": ("models", "promote", "rollback", "export"),
     "Checks": ("docs", "rules", "contract"),
@@ -186,6 +188,14 @@ def retrain() -> int:
     Both are compared on the newest rows.
     """
     from .training.retrain import run
+
+    return run(_project())
+
+
+@main.command()
+def retrainer() -> int:
+    """Retrain when an alert asks for it, until stopped."""
+    from .retrainer.command import run
 
     return run(_project())
 

@@ -133,7 +133,8 @@ def exported_metrics() -> str:
         "requests within them is exact. No client can add series: the second table bounds them.\n"
         "Probes, pages and `/metrics` itself are not counted, and of requests without a valid\n"
         "key only how many. Metrics of sources are there once one was asked, those of messages\n"
-        f"in `make stream`, those of labels where `{PREFIX}FEEDBACK_URL` is set.",
+        f"in `make stream`, those of labels where `{PREFIX}FEEDBACK_URL` is set, and those of\n"
+        "retrainings in `make retrainer`, which shows no others.",
         [
             *table(("metric", "type", "labels", "meaning"), rows),
             "",

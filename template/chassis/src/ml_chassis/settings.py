@@ -165,6 +165,17 @@ class Settings(BaseSettings):
     profile_seconds: Annotated[
         int, Field(ge=1, le=60, description="Seconds that a profile takes.")
     ] = 10
+    retrain_url: Annotated[
+        str,
+        Field(
+            description="Where `make retrainer` retrains: none is here; else "
+            "`https://api.github.com/repos/OWNER/NAME/dispatches`, or a CronJob, "
+            "`https://kubernetes.default.svc/apis/batch/v1/namespaces/NAMESPACE/cronjobs/NAME`."
+        ),
+    ] = ""
+    retrainer_port: Annotated[
+        int, Field(ge=1, le=65_535, description="Port on which `make retrainer` takes alerts.")
+    ] = 3001
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),

@@ -92,6 +92,14 @@ class Drift(_Section):
     ] = []
 
 
+class Freshness(_Section):
+    """From when on a model is old."""
+
+    model_days: Annotated[
+        Count, Field(description="Days after its training from which on a model is retrained.")
+    ] = 90
+
+
 class Slo(_Section):
     """The whole file."""
 
@@ -103,6 +111,7 @@ class Slo(_Section):
     objectives: Objectives
     budget: Budget
     drift: Drift = Drift()
+    freshness: Freshness = Freshness()
 
 
 def read(path: Path = SLO) -> Slo:

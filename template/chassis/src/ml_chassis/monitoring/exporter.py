@@ -38,10 +38,12 @@ def show_metrics(track: str) -> Callable[[Request], Awaitable[Response]]:
     return show
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
+    """One that leaves the signals to others."""
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the server of the predictions."""
+        """Take none."""
         yield
 
 
@@ -53,7 +55,7 @@ class Exporter:
         self._socket = share(host, port)
         app = Starlette(routes=[Route("/metrics", show_metrics(track))])
         config = uvicorn.Config(app, access_log=False, log_config=None, ws="none", lifespan="off")
-        self._server = _Server(config)
+        self._server = Server(config)
 
     def start(self) -> None:
         """Begin to answer."""

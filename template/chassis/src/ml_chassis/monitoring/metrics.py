@@ -222,6 +222,12 @@ EVALUATION_LOSS = Gauge(
 )
 
 
+RETRAINING_END = Gauge(
+    "model_service_retraining_end_timestamp_seconds",
+    "When a retraining that `make retrainer` began last ended so, in Unix time; 0 is never.",
+    ["outcome"],
+)
+
 MEMORY = "model_service_memory_bytes"
 QUALITY = (LABELLED, LOSS, SQUARED_LOSS, BASE_RATE_LOSS, SQUARED_DIFFERENCE)
 OF_LABELS = (
@@ -257,7 +263,8 @@ LABELS = {
     "`above` or `below` its prediction",
     "outcome": "of a message `predicted`, `duplicate`, `dead_letter`; of a prediction `kept`, "
     "`lost`; of a label `joined`, `known`, `changed`, `waiting`, `failed`; of a decision "
-    "`true_positive` and so on",
+    "`true_positive` and so on; of a retraining `promoted`, `nothing_new`, `refused`, `failed`, "
+    "`killed`, `asked`, `not_asked`, `declined`",
     "reason": "of a degraded answer `no_model`, `error`, `not_finite`, `slow`; of a problem "
     "`missing`, `type`, `range`, `value`, `unknown_field`, `length`",
     "result": "`ok`, `paused`, or why it failed: 9 in all",
@@ -467,11 +474,27 @@ def render(track: str) -> tuple[bytes, str]:
         TimeoutError: another process holds the counts for long.
     """
     if FOLDER not in os.environ:
-        return generate_latest(_Shown(REGISTRY.collect(), track)), CONTENT_TYPE_LATEST
+        return _rendered([*REGISTRY.collect(), _memory()], track)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     with _alone(Path(os.environ[FOLDER])):
         found = list(registry.collect())
+    return _rendered([*found, _memory()], track)
+
+
+def render_retrainings(track: str, ends: Mapping[str, float]) -> tuple[bytes, str]:
+    """Return what a retrainer shows: no metric of a service, or it would seem to be one.
+
+    Args:
+        track: Stands as a label on each series.
+        ends: By outcome, when a retraining last ended so, in Unix time.
+    """
+    for outcome, when in ends.items():
+        _series(RETRAINING_END, outcome).set(when)
+    return _rendered(RETRAINING_END.collect(), track)
+
+
+def _rendered(found: Iterable[Metric], track: str) -> tuple[bytes, str]:
     return generate_latest(_Shown(found, track)), CONTENT_TYPE_LATEST
 
 
@@ -487,7 +510,7 @@ class _Shown(CollectorRegistry):
 
     def collect(self) -> Iterator[Metric]:
         versions = self._versions()
-        for metric in (*self._found, _memory()):
+        for metric in self._found:
             samples: Iterable[Sample] = metric.samples
             if versions and metric.name in PER_VERSION:
                 samples = (each for each in samples if each.labels["version"] in versions)

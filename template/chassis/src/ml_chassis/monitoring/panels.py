@@ -10,7 +10,7 @@ from . import metrics
 from .drift import MISSING, OTHER, PREDICTION
 from .metrics import series_of
 from .quality import ALL
-from .rules import burn, drift, quality
+from .rules import burn, drift, model, quality
 
 Kind = Literal["lines", "number", "bars"]
 Unit = Literal["short", "reqps", "percentunit", "s", "bytes", "rowsps"]
@@ -168,13 +168,15 @@ def _service(slo: Slo) -> dict[str, tuple[Panel, ...]]:
 
 
 def _model(slo: Slo) -> dict[str, tuple[Panel, ...]]:
-    served = f"sum by (track, version) ({series_of(metrics.WORKERS)}{{{CHOSEN}}})"
-    created = f"max by (track, version) ({series_of(metrics.CREATED)}{{{CHOSEN}}})"
+    workers = f"{series_of(metrics.WORKERS)}{{{CHOSEN}}}"
+    served = f"sum by (track, version) ({workers})"
     trained = f"max by (track, version) ({series_of(metrics.TRAINED_ROWS)}{{{CHOSEN}}})"
     rows, inference = metrics.BATCH_ROWS._name, metrics.INFERENCE._name
     source = f"sum by (source, state) ({_rate(series_of(metrics.SOURCE_VALUES))})"
     calls = f"sum by (source, result) ({_rate(series_of(metrics.SOURCE_CALLS))})"
     impossible = f"sum by (source, field) ({_rate(series_of(metrics.SOURCE_IMPOSSIBLE))})"
+    of_version = "on (job, track, version)"
+    ended = f'{series_of(metrics.RETRAINING_END)}{{job=~"$job"}}'
     return {
         "Versions": (
             _by("Predictions", "By version.", metrics.PREDICTIONS, "version", "rowsps"),
@@ -185,16 +187,30 @@ def _model(slo: Slo) -> dict[str, tuple[Panel, ...]]:
             ),
             Panel(
                 "Age",
-                "Since what is served was trained.",
-                (Query(f"(time() - {created}) and {served} > 0", "{{version}} {{track}}"),),
+                "Since what is served was trained, and the days after which it is retrained.",
+                (
+                    Query(
+                        f"({model.age()}) and {of_version} "
+                        f"(sum by (job, track, version) ({workers}) > 0)",
+                        "{{version}} {{track}}",
+                    ),
+                ),
                 "s",
                 "number",
+                slo.freshness.model_days * model.DAY,
             ),
             Panel(
                 "Rows of training",
                 "Of what is served.",
                 (Query(f"{trained} and {served} > 0", "{{version}} {{track}}"),),
                 kind="number",
+            ),
+            Panel(
+                "Time since the last retraining",
+                "Of `make retrainer`, by outcome.",
+                (Query(f"time() - (max by (outcome) ({ended}) > 0)", "{{outcome}}"),),
+                "s",
+                "number",
             ),
         ),
         "Calls": (

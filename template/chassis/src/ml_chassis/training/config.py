@@ -119,6 +119,13 @@ class RetrainingConfig(_Table):
 
     evaluation_days: int = Field(default=92, ge=1)
     minimum_new_rows: int = Field(default=200, ge=1)
+    hours_between: float = Field(default=24, ge=0, le=8_760)
+    maximum_per_month: int = Field(default=8, ge=1)
+    maximum_hours: float = Field(default=4, gt=0, le=720)
+
+
+OF_ALERTS = {"hours_between", "maximum_per_month", "maximum_hours"}
+"""Of these, what limits the retrainings that alerts begin, and changes no model."""
 
 
 class FallbackConfig(_Table):
@@ -247,7 +254,8 @@ class TrainingConfig(_Table):
 
     def fingerprint(self) -> str:
         """Return what is equal as long as the file means the same for a model."""
-        said = self.model_dump_json(exclude={"optimisation", "tuning"})
+        unlike: Any = {"optimisation": True, "tuning": True, "retraining": OF_ALERTS}
+        said = self.model_dump_json(exclude=unlike)
         return hashlib.sha256(said.encode()).hexdigest()
 
 

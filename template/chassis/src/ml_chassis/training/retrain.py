@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
-from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
@@ -27,7 +26,7 @@ from ..registry import CHALLENGER, CHAMPION, DamagedError, Manifest, RegistryErr
 from ..reports.page import write
 from ..serving.predictor import Predictor
 from ..storage import Root
-from . import card, estimator, report, retraining_report
+from . import RETRAINING, card, estimator, report, retraining_report
 from .candidate import Candidate
 from .comparison import compare
 from .config import GAIN_OVER_CHAMPION, TrainingConfig, read
@@ -39,7 +38,7 @@ from .shift import Shift, shifts
 from .split import Split
 from .train import Champion, fit, made_from, packages, split, step
 
-FOLDER = Path("build/retraining")
+FOLDER = RETRAINING
 STEPS = 7
 MISSED = "failed "
 RECENT = 50

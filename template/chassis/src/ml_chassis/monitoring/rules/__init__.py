@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ...slo import Slo
-from . import burn, drift, quality
+from . import burn, drift, model, quality
 from .rule import STEP
 
 SERIES = re.compile(r"\b(model_service(?:_\w+|:[\w:]+))(?:\{([^}]*)\})?")
@@ -16,7 +16,7 @@ NOTE = "# Written by `make rules` from slo.yaml. Edit that, or add rules in a fi
 
 def rules(slo: Slo) -> dict[str, Any]:
     """Return the rules, as Prometheus reads them."""
-    alerts = [*burn.alerts(slo), *drift.alerts(slo), *quality.alerts(slo)]
+    alerts = [each for part in (burn, drift, quality, model) for each in part.alerts(slo)]
     if slo.owner:
         for each in alerts:
             each["labels"]["owner"] = _Quoted(slo.owner)

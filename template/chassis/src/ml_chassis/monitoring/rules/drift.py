@@ -68,6 +68,7 @@ def alerts(slo: Slo) -> Iterator[Rule]:
         "ticket",
         f"{{{{ $labels.feature }}}} of the last {days} days does not lie where it lay in training: "
         'its population stability index is {{ $value | printf "%.2f" }}.',
+        retrain=True,
     )
     if PREDICTION not in slo.drift.expected:
         yield alert(
@@ -76,6 +77,7 @@ def alerts(slo: Slo) -> Iterator[Rule]:
             "ticket",
             f"The predictions of the last {days} days do not lie where they lay in training: "
             'their population stability index is {{ $value | printf "%.2f" }}.',
+            retrain=True,
         )
     yield alert(
         "ModelServiceMissingValues",

@@ -66,6 +66,7 @@ def alerts(slo: Slo) -> Iterator[Rule]:
         f"By the labels of the last {slo.drift.window_days} days, always answering the mean of "
         "training would have been better than {{ $labels.version }}: its loss is higher by "
         '{{ $value | printf "%.3f" }}.',
+        retrain=True,
     )
 
 

@@ -11,6 +11,8 @@ RUNBOOK = "docs/runbook.md"
 Rule = dict[str, Any]
 Severity = Literal["page", "ticket"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+RETRAIN = {"retrain": "yes"}
+"""The label of alerts that `make retrainer` answers with a retraining."""
 
 STEP, THREE_STEPS = "2m", "6m"
 """Between two looks, each of which counts what came since: days of raw samples would be slow. It is
@@ -43,7 +45,9 @@ def record(name: str, expr: str) -> Rule:
     return {"record": name, "expr": expr}
 
 
-def alert(name: str, expr: str, severity: Severity, summary: str, wait: str = "") -> Rule:
+def alert(
+    name: str, expr: str, severity: Severity, summary: str, wait: str = "", *, retrain: bool = False
+) -> Rule:
     """Return an alert, whose page in the runbook is called like it.
 
     Args:
@@ -52,11 +56,12 @@ def alert(name: str, expr: str, severity: Severity, summary: str, wait: str = ""
         severity: Whether somebody is woken, or it is the work of the next day.
         summary: What is told, as a template of Prometheus.
         wait: How long it must last before.
+        retrain: Whether it asks for a retraining.
     """
     return {
         "alert": name,
         "expr": expr,
         **({"for": wait} if wait else {}),
-        "labels": {"severity": severity},
+        "labels": {"severity": severity, **(RETRAIN if retrain else {})},
         "annotations": {"summary": summary, "runbook": f"{RUNBOOK}#{name.lower()}"},
     }

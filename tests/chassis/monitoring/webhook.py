@@ -1,0 +1,73 @@
+"""Whom Alertmanager tells: it keeps what it was told."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ml_chassis.monitoring.files import FOLDER
+
+ALERTMANAGER = FOLDER / "alertmanager.yaml"
+
+
+class Webhook:
+    """An address for each receiver, and the alerts that each was told."""
+
+    def __init__(self, url: str) -> None:
+        """Take its address."""
+        self.url = url
+        self.alerts: list[tuple[str, str, dict[str, str]]] = []
+        """Receiver, status and labels."""
+
+    def told(self, receiver: str, status: str = "firing") -> set[str]:
+        """Return the names of alerts that a receiver was told."""
+        return {
+            labels["alertname"]
+            for name, became, labels in self.alerts
+            if (name, became) == (receiver, status)
+        }
+
+
+@contextmanager
+def running_webhook() -> Iterator[Webhook]:
+    """Run one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            for each in told["alerts"]:
+                found.alerts.append((self.path.strip("/"), each["status"], each["labels"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        found = Webhook(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def configuration(**receivers: str) -> dict[str, Any]:
+    """Return that of the project, which tells these addresses, and at once."""
+    found: dict[str, Any] = yaml.safe_load(Path(ALERTMANAGER).read_text(encoding="utf-8"))
+    found["route"] |= {"group_wait": "0s", "group_interval": "1s"}
+    kept = {each["name"]: each for each in found["receivers"]}
+    assert kept.keys() == receivers.keys()
+    found["receivers"] = [
+        {"name": name, "webhook_configs": [{"url": url, "send_resolved": name != "retrain"}]}
+        for name, url in receivers.items()
+    ]
+    return found

@@ -1,0 +1,45 @@
+"""The retrainer as a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from ml_chassis.testing import STOP_SECONDS, free_port
+from waiting import wait_for
+
+
+class Running(NamedTuple):
+    """The process, and its address."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+
+@contextmanager
+def running_retrainer(folder: Path, **settings: str) -> Iterator[Running]:
+    """Run `chassis retrainer` in the folder of a project, until it is ready to take alerts."""
+    port = free_port()
+    given = {**os.environ, "MODEL_SERVICE_RETRAINER_PORT": str(port), **settings}
+    command = [sys.executable, "-m", "ml_chassis", "retrainer"]
+    process = subprocess.Popen(command, cwd=folder, env=given)
+    found = Running(process, f"http://127.0.0.1:{port}")
+
+    def is_ready() -> bool:
+        assert process.poll() is None, "the retrainer ended; it has said why"
+        try:
+            return httpx.get(f"{found.url}/readyz", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_for(is_ready, "the retrainer is ready")
+        yield found
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
