@@ -170,6 +170,25 @@ def test_an_alert_retrains_by_the_commands_of_the_page(project: Path, env: dict[
         assert running.processes() == []
 
 
+def test_the_commands_of_the_ml_test_score_work(project: Path, env: dict[str, str]) -> None:
+    """Those of the workflow are executed by it, and `make load` with the page on sizing."""
+    page = (project / "chassis" / "docs" / "ml-test-score.md").read_text()
+    lines = set(re.findall(r" \| `(make [^`]+)` \| ", page))
+    workflow = read_workflow(project / ".github" / "workflows" / "ci.yml")
+    lines -= {"make check", "make load", *commands(workflow).values()}
+    assert len(lines) > 5
+    fewer = re.sub(r"(trials|folds) = \d+", r"\1 = 2", (project / "training.toml").read_text())
+    (project / "training.toml").write_text(fewer)
+    again = run(project, ".venv/bin/python", "-c", AGAIN, env=env).stdout.strip()
+    try:
+        make(project, env, "promote", f"VERSION={again}", "WHY=to roll it back")
+        for line in sorted(lines):
+            done = run(project, "sh", "-ec", line, env=env)
+            assert done.returncode == 0, done.stdout
+    finally:
+        git(project, "checkout", "training.toml")
+
+
 def assert_objectives_are_met(project: Path, said: str) -> None:
     report = (project / "build" / "load" / "report.html").read_text()
     for section in ("objectives", "budget"):

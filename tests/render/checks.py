@@ -246,7 +246,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def untrue_score(source: Path) -> list[str]:
-    """The page on the ML Test Score names a test in each row, and nothing that is nowhere."""
+    """The page on the ML Test Score has 28 rows, with a test in each, and names what is there."""
     page = (source / "chassis" / "docs" / "ml-test-score.md").read_text(encoding="utf-8")
     known = tasks((source / "Makefile").read_text(encoding="utf-8"))
     problems = [
@@ -261,7 +261,11 @@ def untrue_score(source: Path) -> list[str]:
         if not (collected and re.search(rf"^def {test}\(", code, re.MULTILINE)):
             problems.append(f"there is no {name}::{test}")
     rows = re.findall(r"^\| \d\. .*", page, re.MULTILINE)
-    return problems + [f"no test in: {row}" for row in rows if "::" not in row]
+    if len(rows) != 28:
+        problems.append(f"{len(rows)} rows")
+    return problems + [
+        f"no test in: {row}" for row in rows if "::" not in row and "| not yet" not in row
+    ]
 
 
 def tasks(makefile: str) -> set[str]:
