@@ -2,11 +2,14 @@
 
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import boto3
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
 CREDENTIALS = {
@@ -15,6 +18,17 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_MAX_ATTEMPTS": "1",
 }
+
+_put, _putting = S3Response.put_object, threading.Lock()
+
+
+def _put_one(self: S3Response) -> tuple[int, dict[str, Any], str | bytes]:
+    """Write under a condition in one step, as S3 does: moto looks first, and then writes."""
+    with _putting:
+        return _put(self)
+
+
+S3Response.put_object = _put_one  # type: ignore[method-assign]
 
 
 class Storage:
