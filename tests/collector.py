@@ -1,13 +1,13 @@
 """A collector of OpenTelemetry on this machine: takes spans by OTLP over HTTP, and keeps them."""
 
 import gzip
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from servers import Handler, running_server
 
 
 class Span(NamedTuple):
@@ -41,27 +41,16 @@ def running_collector() -> Iterator[Collector]:
     """Run one."""
     spans: list[Span] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Taking(Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.body()
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             spans.extend(_read(ExportTraceServiceRequest.FromString(body)))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer()
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield Collector(f"http://127.0.0.1:{server.server_port}/v1/traces", spans)
-        finally:
-            server.shutdown()
-            thread.join()
+    with running_server(Taking) as url:
+        yield Collector(f"{url}/v1/traces", spans)
 
 
 def _read(message: Any) -> Iterator[Span]:

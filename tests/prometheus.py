@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from ml_chassis.testing import free_port
+from servers import wait_until_ready
 from waiting import wait_for
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -154,16 +155,8 @@ def running_alertmanager(folder: Path, configuration: dict[str, Any]) -> Iterato
     ]
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(command)
-
-    def is_ready() -> bool:
-        assert process.poll() is None, "Alertmanager ended; it has said why"
-        try:
-            return httpx.get(f"{url}/-/ready", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
     try:
-        wait_for(is_ready, "Alertmanager is ready")
+        wait_until_ready(process, f"{url}/-/ready", "Alertmanager")
         yield url
     finally:
         process.terminate()

@@ -61,16 +61,36 @@ def test_a_model_that_is_served_for_too_long_asks_for_a_retraining(
         (ended(not_asked=200, asked=100), RETRAINING),
         (ended(killed=200, declined=300), RETRAINING),
         (ended(promoted=200, declined=300), set()),
+        (ended(refused=100, nothing_new=200), RETRAINING),
+        (ended(refused=100, failed=200, nothing_new=300), set()),
+        ({**ended(failed=100), **served(200)}, set()),
+        ({**ended(failed=200), **served(100)}, RETRAINING),
+        ({**ended(failed=100), **served(200, workers=0)}, RETRAINING),
     ],
     ids=[
         *("none yet", "promoted", "refused", "refused after another", "promoted after all"),
         *("failed before", "not asked", "killed, then declined", "promoted, then declined"),
+        *("still refused", "failed after it was refused", "a newer model", "an older model"),
+        "a newer model that is not served",
     ],
 )
 def test_the_last_retraining_is_told_where_it_did_not_end_well(
     series: Series, fired: set[tuple[str, str]], tmp_path: Path
 ) -> None:
     assert_fires(tmp_path, STATED, series, 195, fired)
+
+
+@pytest.mark.parametrize(
+    ("values", "fired"),
+    [("0x100 _x100", True), ("0x200", False), ("_x200", False), ("0x190 _x10", False)],
+    ids=["gone", "there", "never there", "gone a moment ago"],
+)
+def test_a_retrainer_that_is_not_seen_any_more_is_told(
+    values: str, fired: bool, tmp_path: Path
+) -> None:
+    series = {labelled("model_service_retraining_end_timestamp_seconds", outcome="failed"): values}
+    told = {("ModelServiceRetrainerAbsent", TICKET)} if fired else set()
+    assert_fires(tmp_path, STATED, series, 195, told)
 
 
 def test_these_alerts_ask_for_a_retraining() -> None:

@@ -83,11 +83,11 @@ def test_a_page_keeps_back_the_ticket_about_the_same(tmp_path: Path) -> None:
     with running_webhook() as webhook:
         names = {name: f"{webhook.url}/{name}" for name in ("page", "ticket", "retrain")}
         with running_alertmanager(tmp_path, configuration(**names)) as alertmanager:
+            both = {each["alertname"] for each in ALERTS if each["severity"] == "page"}
             tell(alertmanager, *(each for each in ALERTS if each["severity"] == "page"))
-            wait_for(lambda: "ModelServiceErrors" in webhook.told("page"))
+            wait_for(lambda: webhook.told("page") == both)
             canary = {"alertname": "ModelServiceErrors", "severity": "ticket", "track": "canary"}
             tell(alertmanager, *ALERTS, {"job": "flight-delays", **canary})
-            both = {each["alertname"] for each in ALERTS if each["severity"] == "page"}
             tickets = {each["alertname"] for each in ALERTS if each["severity"] == "ticket"}
             wait_for(lambda: webhook.told("ticket") >= tickets - both | {"ModelServiceErrors"})
             asks = {each["alertname"] for each in ASKS}

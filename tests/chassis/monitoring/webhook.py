@@ -1,16 +1,15 @@
 """Whom Alertmanager tells: it keeps what it was told."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ml_chassis.monitoring.files import FOLDER
+from servers import Handler, running_server
 
 ALERTMANAGER = FOLDER / "alertmanager.yaml"
 
@@ -37,27 +36,16 @@ class Webhook:
 def running_webhook() -> Iterator[Webhook]:
     """Run one."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Taking(Handler):
         def do_POST(self) -> None:
-            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            told = json.loads(self.body())
             for each in told["alerts"]:
                 found.alerts.append((self.path.strip("/"), each["status"], each["labels"]))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer()
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = Webhook(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with running_server(Taking) as url:
+        found = Webhook(url)
+        yield found
 
 
 def configuration(**receivers: str) -> dict[str, Any]:

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
-
 from ml_chassis.testing import STOP_SECONDS, free_port
-from waiting import wait_for
+from servers import wait_until_ready
 
 
 class Running(NamedTuple):
@@ -28,18 +26,10 @@ def running_retrainer(folder: Path, **settings: str) -> Iterator[Running]:
     given = {**os.environ, "MODEL_SERVICE_RETRAINER_PORT": str(port), **settings}
     command = [sys.executable, "-m", "ml_chassis", "retrainer"]
     process = subprocess.Popen(command, cwd=folder, env=given)
-    found = Running(process, f"http://127.0.0.1:{port}")
-
-    def is_ready() -> bool:
-        assert process.poll() is None, "the retrainer ended; it has said why"
-        try:
-            return httpx.get(f"{found.url}/readyz", trust_env=False).is_success
-        except httpx.TransportError:
-            return False
-
+    url = f"http://127.0.0.1:{port}"
     try:
-        wait_for(is_ready, "the retrainer is ready")
-        yield found
+        wait_until_ready(process, f"{url}/readyz", "the retrainer")
+        yield Running(process, url)
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)

@@ -32,6 +32,7 @@ def told(*alerts: dict[str, Any], job: str = "flights") -> str:
         ([alert(retrain="no")], ""),
         ([alert(job="flights")], "alert Drift"),
         ([alert(job="another"), alert("Age", job="flights")], "alert Age"),
+        ([alert("$(SECRET) `x`")], "alert ??SECRET? ?x?"),
         ([alert("\x00Drift\n“µ”")], "alert ?Drift????"),
         ([alert("x" * 999)], f"alert {'x' * 100}"),
         ([alert(str(at)) for at in range(9)], "alert 0, 1, 2, 3, 4, others"),

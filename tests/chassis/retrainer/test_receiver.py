@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 
 from ml_chassis.data import DataError
 from ml_chassis.retrainer import receiver
-from ml_chassis.retrainer.receiver import Retrainer, create_app
+from ml_chassis.retrainer.receiver import BODY_BYTES, Retrainer, create_app
 from ml_chassis.retrainer.record import Record
 from ml_chassis.retrainer.runners import End, NotAskedError
 from ml_chassis.settings import Settings
@@ -72,7 +73,7 @@ Scenario = Callable[[Asked], Awaitable[None]]
 
 @pytest.fixture
 def record(tmp_path: Path) -> Iterator[Record]:
-    made = Record(f"sqlite:///{tmp_path}/service.db?timeout=0.1")
+    made = Record(f"sqlite:///{tmp_path}/service.db")
     with made.only_one():
         yield made
 
@@ -140,7 +141,8 @@ def test_what_asks_for_nothing_begins_nothing(record: Record) -> None:
         (FIRING, "application/x-www-form-urlencoded", 415, "as application/json"),
         (b"{", "application/json", 400, "Invalid JSON"),
         ({"version": "3", "alerts": []}, "application/json; charset=utf-8", 422, "version: "),
-        (b" " * 1_001, "application/json", 413, "1000 bytes at most"),
+        ({"version": "4", "alerts": [{}] * 1_000}, "application/json", 422, "alerts.0.status: "),
+        (b" " * (BODY_BYTES + 1), "application/json", 413, "1048576 bytes at most"),
     ],
 )
 def test_what_is_no_notification_is_refused(
@@ -150,9 +152,10 @@ def test_what_is_no_notification_is_refused(
         answer = await asked.post(told, **{"Content-Type": kind})
         assert answer.status_code == status
         assert message in answer.json()["error"]
+        assert len(answer.content) < 1_000
         assert await asked.outcomes() == []
 
-    play(record, scenario, max_body_bytes=1_000)
+    play(record, scenario)
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(
@@ -241,7 +244,9 @@ def test_a_database_that_fails_is_answered_so_that_alertmanager_tries_again(
         assert (await asked.client.get("/readyz")).status_code == 200
         monkeypatch.setattr(Record, "_transaction", fail)
         for path in ("/", "/metrics", "/readyz"):
-            assert (await asked.client.get(path)).status_code == 503
+            answer = await asked.client.get(path)
+            assert answer.status_code == 503
+            assert ("locked" in answer.text) == (path != "/readyz")
         answer = await asked.post()
         assert (answer.status_code, answer.json()["error"]) == (
             503,
@@ -275,6 +280,76 @@ def test_what_came_of_it_is_noted_when_the_database_is_back(
 
     play(record, scenario)
     assert tries == 3
+
+
+def test_what_nobody_runs_does_not_keep_others_from_beginning(record: Record) -> None:
+    """The answer to a commit was lost, or the asking was ended in the middle."""
+    record.begin("alert Drift", RetrainingConfig())
+
+    async def scenario(asked: Asked) -> None:
+        assert (await asked.post()).json()["outcome"] == "running"
+        await asked.until("running", "killed")
+
+    play(record, scenario)
+
+
+def test_who_asked_may_be_gone_before_it_begins(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun = Record.begin, threading.Event()
+
+    def begin(*arguments: Any) -> int:
+        begun.wait()
+        return real(record, *arguments)
+
+    async def scenario(asked: Asked) -> None:
+        monkeypatch.setattr(record, "begin", begin)
+        gone = asyncio.create_task(asked.retrainer.ask("alert Drift"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        begun.set()
+        await asked.until("running")
+        while not asked.runner.begun:
+            await asyncio.sleep(0.01)
+
+    play(record, scenario)
+
+
+def test_a_reason_that_no_database_can_hold_is_kept_as_far_as_it_can(record: Record) -> None:
+    async def scenario(asked: Asked) -> None:
+        await asked.post()
+        await asked.runner.ends.put(NotAskedError("half \ud800, nothing \0" + "x" * 1_000))
+        await asked.until("not_asked")
+
+    play(record, scenario)
+    (found,) = record.last(9)
+    assert found.reason.startswith("half ?, nothing ?x")
+    assert len(found.reason) == 500
+
+
+def test_one_that_has_ended_is_not_killed_by_the_end_of_the_retrainer(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noted in the last moment."""
+    real, fails = Record.end, True
+
+    def end(*arguments: Any) -> None:
+        if fails:
+            raise DataError("The database failed: it is locked")
+        real(record, *arguments)
+
+    async def scenario(asked: Asked) -> None:
+        nonlocal fails
+        monkeypatch.setattr(record, "end", end)
+        await asked.post()
+        await asked.runner.ends.put(End("promoted", "it is better"))
+        while not asked.runner.ends.empty():
+            await asyncio.sleep(0.01)
+        fails = False
+
+    play(record, scenario)
+    (found,) = record.last(9)
+    assert found.outcome == "promoted"
 
 
 def test_a_database_that_fails_does_not_keep_it_from_stopping(

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,8 +79,16 @@ COMMANDS = [
 SERVING = [line for line in COMMANDS if line.endswith(" make serve")]
 
 
+@pytest.fixture
+def watched(running: Watched) -> Watched:
+    """Return the service in a second in which it has told of nothing: there is room for some."""
+    second = int(time.monotonic())
+    wait_for(lambda: int(time.monotonic()) > second, "the second is over")
+    return running
+
+
 @pytest.fixture(scope="module")
-def watched(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def running(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     profiles = folder / "profiles"
     profiles.mkdir()

@@ -45,7 +45,7 @@ def mlflow_server() -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(json.dumps(ANSWERS[path] if state == 200 else REFUSAL).encode())
 
-        do_GET = do_POST = _answer  # noqa: N815 - names of the base class
+        do_GET = do_POST = _answer
 
         def log_message(self, *_: Any) -> None:
             pass

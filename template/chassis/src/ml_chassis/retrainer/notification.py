@@ -9,9 +9,11 @@ from pydantic import BaseModel, ValidationError
 from ..errors import describe
 from ..monitoring.rules.rule import RETRAIN
 
-UNUSUAL = re.compile(r"[^ -~]")
+UNUSUAL = re.compile(r"[^\w .:-]", re.ASCII)
+"""A dollar, say, means something to Kubernetes and to a shell."""
 LONGEST_NAME = 100
 MOST_NAMES = 5
+LONGEST_MESSAGE = 500
 
 
 class BadNotificationError(Exception):
@@ -47,7 +49,8 @@ def read(body: bytes) -> Notification:
         return Notification.model_validate_json(body)
     except ValidationError as error:
         is_json = error.errors(include_url=False)[0]["type"] != "json_invalid"
-        raise BadNotificationError(422 if is_json else 400, f"{describe(error)}.") from None
+        message = describe(error)[:LONGEST_MESSAGE]
+        raise BadNotificationError(422 if is_json else 400, f"{message}.") from None
 
 
 def asked_by(told: Notification, job: str) -> str:

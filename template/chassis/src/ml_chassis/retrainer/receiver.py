@@ -2,19 +2,20 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ..data import DataError
 from ..monitoring import metrics
-from ..serving.guard import Guard
+from ..serving.guard import OPEN, Guard, accepted_keys
 from ..settings import Settings
 from ..training.config import RetrainingConfig
 from . import page
@@ -26,6 +27,11 @@ LOGGER = logging.getLogger("model_service")
 SHOWN = 50
 BODY_SECONDS = 10
 AGAIN_SECONDS = 5
+BODY_BYTES = 1_048_576
+WELL = {"promoted", "nothing_new", "asked"}
+LONGEST_REASON = 500
+UNFIT = re.compile(r"[\0\ud800-\udfff]")
+"""What a database cannot hold in a text: zeros, and halves of characters."""
 
 
 class Retrainer:
@@ -36,8 +42,9 @@ class Retrainer:
         self.record, self.limits = record, limits
         self._runner = runner
         self._alone = asyncio.Lock()
+        self._runs: asyncio.Task[End] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     async def ask(self, by: str) -> None:
         """Begin a retraining, and return while it runs.
@@ -46,22 +53,32 @@ class Retrainer:
             DeclinedError: none may begin now.
             DataError: the database cannot be used.
         """
-        async with self._alone:
-            number = await asyncio.to_thread(self.record.begin, by, self.limits)
-            LOGGER.info("%s: a retraining runs %s", by, self._runner.where)
-            self._task = asyncio.create_task(self._run(number, by))
-            await asyncio.sleep(0)  # what is cancelled before it has begun would note nothing
+        # What is noted is begun, though who asked may be gone meanwhile.
+        await asyncio.shield(self._begin(by))
 
     async def stop(self) -> None:
         """End one that runs, and note it."""
-        self._stopping = True
-        if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        self._stopping.set()
+        async with self._alone:
+            if self._runs:
+                self._runs.cancel()
+            if self._task:
+                await asyncio.wait([self._task])
 
-    async def _run(self, number: int, by: str) -> None:
+    async def _begin(self, by: str) -> None:
+        async with self._alone:
+            if not self._task or self._task.done():
+                await asyncio.to_thread(self.record.close_left_open)
+            number = await asyncio.to_thread(self.record.begin, by, self.limits)
+            LOGGER.info("%s: a retraining runs %s", by, self._runner.where)
+            self._runs = asyncio.create_task(self._runner.run(by))
+            self._task = asyncio.create_task(self._run(self._runs, number))
+            # What is cancelled before it has begun would end nothing.
+            await asyncio.sleep(0)
+
+    async def _run(self, runs: asyncio.Task[End], number: int) -> None:
         try:
-            end = await self._runner.run(by)
+            end = await runs
         except NotAskedError as error:
             end = End("not_asked", str(error))
         except asyncio.CancelledError:
@@ -69,20 +86,27 @@ class Retrainer:
         except Exception as error:
             LOGGER.exception("the retraining failed")
             end = End("failed", type(error).__name__)
-        level = (
-            logging.INFO if end.outcome in {"promoted", "nothing_new", "asked"} else logging.WARNING
-        )
+        end = End(end.outcome, UNFIT.sub("?", end.reason)[:LONGEST_REASON])
+        level = logging.INFO if end.outcome in WELL else logging.WARNING
         LOGGER.log(level, "the retraining ended: %s: %s", *end)
-        while not await self._note(number, end) and not self._stopping:
-            await asyncio.sleep(AGAIN_SECONDS)
+        stopping = self._stopping.is_set()
+        while not await self._note(number, end) and not stopping:
+            stopping = await _within(AGAIN_SECONDS, self._stopping)
 
     async def _note(self, number: int, end: End) -> bool:
         try:
             await asyncio.to_thread(self.record.end, number, *end)
-        except DataError as error:
+        except Exception as error:  # the database or its driver: any of their errors
             LOGGER.error("what came of the retraining is not noted yet: %s", error)
             return False
         return True
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Return whether an event comes within a time."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
 
 
 def create_app(retrainer: Retrainer, settings: Settings, job: str) -> ASGIApp:
@@ -97,7 +121,7 @@ def create_app(retrainer: Retrainer, settings: Settings, job: str) -> ASGIApp:
 
     async def take(request: Request) -> Response:
         try:
-            by = asked_by(read(await _body(request, settings.max_body_bytes)), job)
+            by = asked_by(read(await _body(request)), job)
         except BadNotificationError as error:
             raise HTTPException(error.status, str(error)) from None
         if not by:
@@ -145,11 +169,11 @@ def create_app(retrainer: Retrainer, settings: Settings, job: str) -> ASGIApp:
         lifespan=lifespan,
         exception_handlers={HTTPException: _refuse, DataError: _fail},
     )
-    return Guard(app, [key.encode() for key in settings.keys])
+    return Guard(app, accepted_keys(settings))
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """Return the body of a request, of JSON alone: no page in a browser can send it elsewhere."""
+async def _body(request: Request) -> bytes:
+    """Return the body of a request, of JSON alone: no form of a page in a browser can send it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(415, "Send the notification of Alertmanager, as application/json.")
@@ -158,10 +182,12 @@ async def _body(request: Request, most: int) -> bytes:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > most:
-                    raise HTTPException(413, f"Send {most} bytes at most.")
+                if len(body) > BODY_BYTES:
+                    raise HTTPException(413, f"Send {BODY_BYTES} bytes at most.")
     except TimeoutError:
         raise HTTPException(408, f"Send it within {BODY_SECONDS} seconds.") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "The body is not whole.") from None
     return bytes(body)
 
 
@@ -174,6 +200,9 @@ async def _refuse(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _fail(_: Request, error: Exception) -> Response:
+async def _fail(request: Request, error: Exception) -> Response:
     LOGGER.error("%s", error)
-    return JSONResponse({"error": str(error)}, 503)
+    # A probe has no key: its answer names no host and no user.
+    public = request.url.path in OPEN
+    told = "The database cannot be used; the log says why." if public else str(error)
+    return JSONResponse({"error": told}, 503)

@@ -30,6 +30,7 @@ TRIED = (RUNNING, "promoted", "nothing_new", "refused", "failed", "killed", "ask
 SPENT = tuple(outcome for outcome in TRIED if outcome != "nothing_new")
 """What the budget counts: to find nothing new costs little."""
 MONTH = timedelta(days=30)
+WAIT_SECONDS = 5
 
 TABLES = sa.MetaData()
 RETRAININGS = sa.Table(
@@ -68,7 +69,7 @@ class Record:
 
     def __init__(self, url: str) -> None:
         """Take the address of the database."""
-        self._url = url
+        self._url = _impatient(url)
 
     @contextmanager
     def only_one(self) -> Iterator[None]:
@@ -81,7 +82,7 @@ class Record:
         engine = open_database(self._url, TABLES, private=False)
         try:
             with only_one(engine, "retrainer"):
-                self._close_left_open()
+                self.close_left_open()
                 yield
         finally:
             engine.dispose()
@@ -142,7 +143,12 @@ class Record:
         known = {outcome: when.replace(tzinfo=UTC).timestamp() for outcome, when in rows if when}
         return {outcome: known.get(outcome, 0.0) for outcome in OUTCOMES}
 
-    def _close_left_open(self) -> None:
+    def close_left_open(self) -> None:
+        """Note that nobody runs what is not ended; only who would run it knows.
+
+        Raises:
+            DataError: the database cannot be used.
+        """
         with self._transaction() as connection:
             values = {"ended_at": _now(), "outcome": "killed", "reason": "the retrainer was killed"}
             running = COLUMNS.outcome == RUNNING
@@ -159,6 +165,18 @@ class Record:
             raise DataError(f"The database failed: {reason}") from error
         finally:
             engine.dispose()
+
+
+def _impatient(url: str) -> str:
+    """Return an address whose server, or other writer, is not waited for long: others ask too."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:  # told when it is opened
+        return url
+    name = "timeout" if parsed.get_backend_name() == "sqlite" else "connect_timeout"
+    if name not in parsed.query:
+        parsed = parsed.update_query_dict({name: str(WAIT_SECONDS)})
+    return parsed.render_as_string(hide_password=False)
 
 
 def _why_not(connection: sa.Connection, limits: RetrainingConfig, now: datetime) -> str:

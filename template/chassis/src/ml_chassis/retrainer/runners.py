@@ -5,6 +5,7 @@ token.
 """
 
 import asyncio
+import ctypes
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import AwareDatetime, BaseModel, ValidationError
@@ -28,9 +30,10 @@ COMMAND = (sys.executable, "-m", "ml_chassis", "retrain")
 STOP_SECONDS = 30
 """In which a retraining that is told to end may do so, until it is killed."""
 ASK_SECONDS = 30
+PR_SET_PDEATHSIG = 1
 TOKEN = re.compile("[!-~]+")
 """With any other character it would be no header, or a second one."""
-HOST = r"https://[^\s/?#@]+"
+HOST = r"https://(?:[\w.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?"
 GITHUB = re.compile(rf"{HOST}(/api/v3)?/repos/[\w.-]+/[\w.-]+/dispatches")
 KUBERNETES = re.compile(
     rf"({HOST}(?:/[^\s?#@]+)?/apis/batch/v1/namespaces/([a-z0-9-]+))/cronjobs/([a-z0-9.-]+)"
@@ -107,6 +110,7 @@ class Here:
             env={**os.environ, "WHO": asked_by},
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         try:
             code = await asyncio.wait_for(process.wait(), self._seconds)
@@ -119,12 +123,24 @@ class Here:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """End a process, and what it has started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    """End a process, and what it has started, even where this is cancelled meanwhile."""
+    try:
+        await _signal(process, signal.SIGTERM)
+    finally:
+        await _signal(process, signal.SIGKILL)
+
+
+async def _signal(process: asyncio.subprocess.Process, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+
+
+def _end_with_parent() -> None:
+    """Let the system end this process with the one that started it, where it can: on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class _Result(BaseModel):
@@ -168,7 +184,7 @@ class Repository:
         interface = _Interface(os.environ.get("GITHUB_TOKEN", ""), "GITHUB_TOKEN")
         event = {"event_type": "retrain", "client_payload": {"by": asked_by}}
         await interface.ask("POST", self._url, event)
-        return End("asked", f"{httpx.URL(self._url).host} runs the workflow")
+        return End("asked", f"{urlsplit(self._url).hostname} runs the workflow")
 
 
 # ---- Kubernetes
@@ -196,7 +212,7 @@ class CronJob:
             ) from None
         interface = _Interface(token, f"{SERVICE_ACCOUNT}/token", trusted)
         found = await interface.ask("GET", f"{self._base}/cronjobs/{self._name}")
-        if found.get("status", {}).get("active"):
+        if (found.get("status") or {}).get("active"):
             return End("declined", f"a Job of the CronJob {self._name} runs, which no alert began")
         job = self._job(found, asked_by)
         await interface.ask("POST", f"{self._base}/jobs", job)
@@ -252,11 +268,11 @@ class _Interface:
             NotAskedError: it is refused, or nothing is answered.
         """
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
-        host = httpx.URL(url).host
+        host = urlsplit(url).hostname
         try:
             async with httpx.AsyncClient(verify=self._trusted, timeout=ASK_SECONDS) as client:
                 answer = await client.request(method, url, json=body, headers=headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             why = str(error).replace(self._token, "***")
             raise NotAskedError(f"{host}: {type(error).__name__}: {why}") from None
         content = _content(answer)
