@@ -331,10 +331,11 @@ def test_one_that_has_ended_is_not_killed_by_the_end_of_the_retrainer(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is noted in the last moment."""
-    real, fails = Record.end, True
+    real, fails, failed = Record.end, True, threading.Event()
 
     def end(*arguments: Any) -> None:
         if fails:
+            failed.set()
             raise DataError("The database failed: it is locked")
         real(record, *arguments)
 
@@ -343,8 +344,7 @@ def test_one_that_has_ended_is_not_killed_by_the_end_of_the_retrainer(
         monkeypatch.setattr(record, "end", end)
         await asked.post()
         await asked.runner.ends.put(End("promoted", "it is better"))
-        while not asked.runner.ends.empty():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(failed.wait)
         fails = False
 
     play(record, scenario)
