@@ -103,7 +103,7 @@ def test_a_line_names_the_request_that_is_watched(form: logs.Format, written: Re
 
 def test_a_flood_is_bounded_and_told(written: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 7.5
-    monkeypatch.setattr("time.monotonic", lambda: now)
+    monkeypatch.setattr(logs, "monotonic", lambda: now)
     logs.start("json")
     for number in range(logs.MOST + 20):
         logging.getLogger("a").error("failure %d", number)

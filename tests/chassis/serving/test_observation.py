@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 from chassis.example.sources.weather_service import WeatherService, weather_service
-from chassis.example.test_web import FLIGHT, Stub, departure_in
+from chassis.example.test_web import FLIGHT, Stub, departure_in, with_model
 from chassis.flights import CONTRACT
 from collector import Collector, Span, running_collector
-from ml_chassis import tracing
+from ml_chassis import logs, tracing
 from ml_chassis.contract import Categorical, Numeric, Predictions
 from ml_chassis.current import RequestContext, about
 from ml_chassis.logs import Context
@@ -349,12 +349,6 @@ def ask(
     return asyncio.run(send())
 
 
-def with_model(stub: Stub, **settings: Any) -> Runtime:
-    runtime = Runtime(CONTRACT, Settings(**settings))
-    runtime.scorer.use(Model("v1", stub, None))
-    return runtime
-
-
 def test_a_request_that_fails_has_a_line_and_a_name(caplog: pytest.LogCaptureFixture) -> None:
     runtime = with_model(Stub(error=RuntimeError("it is broken")), log_share=0)
 
@@ -431,7 +425,7 @@ def test_in_a_second_there_is_room_for_some_lines_and_traces(
 ) -> None:
     caplog.set_level(logging.INFO)
     second = iter([7.0] * 2 * 3 * MOST + [8.0] * 2)
-    monkeypatch.setattr(observation, "monotonic", lambda: next(second))
+    monkeypatch.setattr(logs, "monotonic", lambda: next(second))
     with running_collector() as collector:
         settings: dict[str, Any] = {"traces_url": collector.url, "traces_share": 0, "log_share": 1}
         ask(with_model(Stub(error=error), **settings), 3 * MOST + 1, SAMPLED)

@@ -16,12 +16,6 @@ def why(error: Exception) -> str:
     return f"{error.strerror}." if isinstance(error, OSError) else str(error)
 
 
-def missing(error: ModuleNotFoundError, extra: str) -> str:
-    """Return which library is not installed, and what a project adds to have it."""
-    needed = f"add ml-service-chassis[{extra}] to the dependencies in pyproject.toml"
-    return f"there is no {error.name}: {needed}."
-
-
 def describe(error: ValidationError, prefix: str = "") -> str:
     """Return what is wrong with which field, without the values, which may be secret.
 

@@ -8,7 +8,8 @@ import json
 import logging
 import re
 import sys
-import time
+from collections.abc import Hashable
+from time import monotonic
 from typing import Literal
 
 from pythonjsonlogger.core import RESERVED_ATTRS
@@ -58,27 +59,47 @@ class Context(logging.Filter):
         return True
 
 
+class PerSecond:
+    """Says of things of each kind whether there is room for one more in this second."""
+
+    def __init__(self, most: int) -> None:
+        """Take for how many of a kind there is."""
+        self._most = most
+        self._second = 0
+        self._seen: dict[Hashable, int] = {}
+        self._dropped: dict[Hashable, int] = {}
+
+    def has_room(self, kind: Hashable) -> bool:
+        """Return whether there is, and take it."""
+        second = int(monotonic())
+        if second != self._second:
+            self._second, self._seen = second, {}
+        self._seen[kind] = self._seen.get(kind, 0) + 1
+        if self._seen[kind] <= self._most:
+            return True
+        self._dropped[kind] = self._dropped.get(kind, 0) + 1
+        return False
+
+    def take_dropped(self, kind: Hashable) -> dict[str, int]:
+        """Return for how many there was no room since this was asked last, as a field of a line."""
+        dropped = self._dropped.pop(kind, 0)
+        return {"dropped": dropped} if dropped else {}
+
+
 class Bound(logging.Filter):
     """Lets some lines of each kind through in a second: a flood helps nobody."""
 
     def __init__(self) -> None:
         """Begin with none."""
         super().__init__()
-        self._second = 0
-        self._seen: dict[tuple[str, int, str], int] = {}
-        self._dropped: dict[tuple[str, int, str], int] = {}
+        self._lines = PerSecond(MOST)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a line is written; in the next second, it says how many were not."""
-        kind, second = (record.name, record.levelno, str(record.msg)), int(time.monotonic())
-        if second != self._second:
-            self._second, self._seen = second, {}
-        self._seen[kind] = self._seen.get(kind, 0) + 1
-        if self._seen[kind] > MOST:
-            self._dropped[kind] = self._dropped.get(kind, 0) + 1
+        kind = record.name, record.levelno, str(record.msg)
+        if not self._lines.has_room(kind):
             return False
-        if dropped := self._dropped.pop(kind, 0):
-            record.dropped = dropped
+        vars(record).update(self._lines.take_dropped(kind))
         return True
 
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
@@ -218,6 +220,20 @@ def _is_address(url: str) -> bool:
         return not url or HttpUrl(url).path not in {None, "/"}
     except ValidationError:
         return False
+
+
+@contextmanager
+def needing(name: str, extra: str) -> Iterator[None]:
+    """Import what a setting needs, of an extra of this package.
+
+    Raises:
+        SettingsError: it is not installed; the message names the setting and says what to add.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        needed = f"add ml-service-chassis[{extra}] to the dependencies in pyproject.toml"
+        raise SettingsError(f"{PREFIX}{name}: there is no {error.name}: {needed}.") from None
 
 
 def read() -> Settings:

@@ -25,8 +25,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from .current import CURRENT, RequestContext
-from .errors import missing
-from .settings import PREFIX, SettingsError
+from .settings import needing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -123,17 +122,13 @@ def asking(name: str, attributes: Attributes) -> Iterator[dict[str, str]]:
 
 
 def start(url: str, name: str, attributes: Attributes) -> "TracerProvider":
-    """Return what makes tracers, and sends their spans in a thread of its own.
+    """Return what makes tracers, and sends their spans in a thread of its own; see `require`.
 
     Args:
         url: Where a collector takes them by OTLP over HTTP.
         name: Of the service; the variable OTEL_SERVICE_NAME counts for more.
         attributes: What is true of every span.
-
-    Raises:
-        SettingsError: the library for it is not installed.
     """
-    require()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -161,7 +156,5 @@ def require() -> None:
     Raises:
         SettingsError: the library for it is not installed.
     """
-    try:
+    with needing("TRACES_URL", "tracing"):
         import opentelemetry.exporter.otlp.proto.http  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise SettingsError(f"{PREFIX}TRACES_URL: {missing(error, 'tracing')}") from None

@@ -18,7 +18,11 @@ INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.
 
 
 def open_database(
-    url: str, tables: sa.MetaData, private: bool, seconds: int | None = None
+    url: str,
+    tables: sa.MetaData,
+    private: bool,
+    seconds: int | None = None,
+    writes: bool = True,
 ) -> sa.Engine:
     """Open a database, and make the tables and columns that it does not have.
 
@@ -30,6 +34,7 @@ def open_database(
         tables: What is to be in it.
         private: Whether the rows hold personal values.
         seconds: For which a server or another writer is waited for; without, see `engine_of`.
+        writes: Where it waits so long: whether its transactions in a file begin as writers.
 
     Raises:
         DataError: it cannot be opened.
@@ -40,7 +45,7 @@ def open_database(
             raise DataError(f"{hide_password(url)}: use sqlite:///FILE or postgresql+psycopg://.")
         if parsed.database and parsed.get_backend_name() == "sqlite":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = engine_of(parsed) if seconds is None else _impatient(parsed, seconds)
+        engine = engine_of(parsed) if seconds is None else _impatient(parsed, seconds, writes)
         tables.create_all(engine)
         _add_columns(engine, tables)
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
@@ -87,33 +92,36 @@ def engine_of(url: sa.URL, **options: Any) -> sa.Engine:
     return sa.create_engine(url, hide_parameters=True, **options)
 
 
-def _impatient(url: sa.URL, seconds: int) -> sa.Engine:
-    """Return an engine that waits so long and no longer, for services.
-
-    Its transactions in a file begin as writers: one that begins with reading would be refused when
-    another has written meanwhile.
-    """
+def _impatient(url: sa.URL, seconds: int, writes: bool) -> sa.Engine:
+    """Return an engine that waits so long and no longer, for services."""
     if url.get_backend_name() == "sqlite":
         if "timeout" not in url.query:
             url = url.update_query_dict({"timeout": str(seconds)})
         engine = engine_of(url)
-
-        def connected(connection: Any, _: Any) -> None:
-            connection.isolation_level = None
-            connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for writers
-
-        sa.event.listen(engine, "connect", connected)
-        begin = "BEGIN IMMEDIATE"
-    else:
-        milliseconds = str(1_000 * seconds)
-        url = url.update_query_dict(
-            {"connect_timeout": str(seconds), "tcp_user_timeout": milliseconds}
-        )
-        engine = engine_of(url)
-        # Of the transaction alone, as a pooler gives the connection to others.
-        begin = f"SET LOCAL statement_timeout = {milliseconds}"
-    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        if writes:
+            _begin_as_writer(engine)
+        return engine
+    milliseconds = str(1_000 * seconds)
+    url = url.update_query_dict({"connect_timeout": str(seconds), "tcp_user_timeout": milliseconds})
+    engine = engine_of(url)
+    # Of the transaction alone, as a pooler gives the connection to others.
+    _begin_with(engine, f"SET LOCAL statement_timeout = {milliseconds}")
     return engine
+
+
+def _begin_as_writer(engine: sa.Engine) -> None:
+    """In a file, a transaction that begins with reading is refused where another has written."""
+
+    def connected(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for writers
+
+    sa.event.listen(engine, "connect", connected)
+    _begin_with(engine, "BEGIN IMMEDIATE")
+
+
+def _begin_with(engine: sa.Engine, statement: str) -> None:
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement))
 
 
 def why_failed(error: Exception, url: str | sa.URL, private: bool) -> str:

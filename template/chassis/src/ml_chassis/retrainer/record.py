@@ -31,6 +31,7 @@ SPENT = tuple(outcome for outcome in TRIED if outcome != "nothing_new")
 """What the budget counts: to find nothing new costs little."""
 MONTH = timedelta(days=30)
 WAIT_SECONDS = 5
+"""For a database that is busy or hangs: others ask too."""
 
 TABLES = sa.MetaData()
 RETRAININGS = sa.Table(
@@ -69,7 +70,7 @@ class Record:
 
     def __init__(self, url: str) -> None:
         """Take the address of the database."""
-        self._url = _impatient(url)
+        self._url = url
 
     @contextmanager
     def only_one(self) -> Iterator[None]:
@@ -79,7 +80,7 @@ class Record:
             BusyError: there is another one.
             DataError: the database cannot be used.
         """
-        engine = open_database(self._url, TABLES, private=False)
+        engine = self._open()
         try:
             with only_one(engine, "retrainer"):
                 self.close_left_open()
@@ -154,9 +155,13 @@ class Record:
             running = COLUMNS.outcome == RUNNING
             connection.execute(sa.update(RETRAININGS).where(running).values(values))
 
+    def _open(self) -> sa.Engine:
+        # Most transactions read, beside a training that may write for long.
+        return open_database(self._url, TABLES, False, WAIT_SECONDS, writes=False)
+
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        engine = open_database(self._url, TABLES, private=False)
+        engine = self._open()
         try:
             with engine.begin() as connection:
                 yield connection
@@ -165,18 +170,6 @@ class Record:
             raise DataError(f"The database failed: {reason}") from error
         finally:
             engine.dispose()
-
-
-def _impatient(url: str) -> str:
-    """Return an address whose server, or other writer, is not waited for long: others ask too."""
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:  # told when it is opened
-        return url
-    name = "timeout" if parsed.get_backend_name() == "sqlite" else "connect_timeout"
-    if name not in parsed.query:
-        parsed = parsed.update_query_dict({name: str(WAIT_SECONDS)})
-    return parsed.render_as_string(hide_password=False)
 
 
 def _why_not(connection: sa.Connection, limits: RetrainingConfig, now: datetime) -> str:

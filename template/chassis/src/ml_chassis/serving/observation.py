@@ -7,13 +7,13 @@ has a line too, where the share of lines is not the smaller one.
 
 import logging
 from random import random
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
 from .. import tracing
 from ..current import CURRENT, PARENT, REQUEST_ID, STATE, RequestContext, ensure
+from ..logs import PerSecond
 from ..settings import Settings
 from .messages import Header
 
@@ -30,28 +30,6 @@ _NAMES = {name.encode(): name for name in (REQUEST_ID, PARENT, STATE)}
 _REQUEST_ID = REQUEST_ID.encode()
 
 
-class Bound:
-    """Says of some things in each second that there is room for them."""
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._second = self._taken = self._dropped = 0
-
-    def has_room(self) -> bool:
-        """Return whether there is, and take it."""
-        second = int(monotonic())
-        if second != self._second:
-            self._second, self._taken = second, 0
-        self._taken += 1
-        self._dropped += self._taken > MOST
-        return self._taken <= MOST
-
-    def take_dropped(self) -> dict[str, int]:
-        """Return how many there was no room for since this was asked last, if any."""
-        dropped, self._dropped = self._dropped, 0
-        return {"dropped": dropped} if dropped else {}
-
-
 class Observer:
     """Tells of the requests of one worker."""
 
@@ -65,7 +43,7 @@ class Observer:
         self._log_share = self._most_share = settings.log_share
         self._trace_share = 0.0
         self._provider: TracerProvider | None = None
-        self._lines, self._failures, self._traces = Bound(), Bound(), Bound()
+        self._bound = PerSecond(MOST)
         if settings.traces_url.get_secret_value():
             tracing.require()
 
@@ -117,10 +95,15 @@ class Observer:
         """
         context, method = ensure(), scope["method"]
         try:
-            if status >= FAILED:
-                self._log(self._failures, logging.ERROR, context, method, route, status, seconds)
-            elif context.is_logged:
-                self._log(self._lines, logging.INFO, context, method, route, status, seconds)
+            level = logging.ERROR if status >= FAILED else logging.INFO
+            if (status >= FAILED or context.is_logged) and self._bound.has_room(level):
+                fields: dict[str, Any] = {
+                    "duration_ms": round(seconds * 1_000, 3),
+                    "track": self._settings.track,
+                    **_answer(context),
+                    **self._bound.take_dropped(level),
+                }
+                LOGGER.log(level, "%s %s %d", method, route, status, extra=fields)
             if context.trace:
                 attributes = _attributes(context, method, route, status)
                 context.trace.end(f"{method} {route}", status, context, attributes)
@@ -131,31 +114,11 @@ class Observer:
         return [(_REQUEST_ID, context.request_id.encode())]
 
     def _trace(self, context: RequestContext, method: str) -> None:
-        if self._provider and self._traces.has_room():
+        if self._provider and self._bound.has_room("trace"):
             try:
                 context.trace = tracing.Trace(self._tracer, context.carrier, method)
             except Exception:  # the answer matters more
                 LOGGER.exception("no trace was begun")
-
-    def _log(
-        self,
-        bound: Bound,
-        level: int,
-        context: RequestContext,
-        method: str,
-        route: str,
-        status: int,
-        seconds: float,
-    ) -> None:
-        if not bound.has_room():
-            return
-        fields: dict[str, Any] = {
-            "duration_ms": round(seconds * 1_000, 3),
-            "track": self._settings.track,
-            **_answer(context),
-            **bound.take_dropped(),
-        }
-        LOGGER.log(level, "%s %s %d", method, route, status, extra=fields)
 
 
 def _answer(context: RequestContext) -> dict[str, str | int]:

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import missing
-from ..settings import PREFIX, Settings, SettingsError
+from ..settings import PREFIX, Settings, SettingsError, needing
 
 if TYPE_CHECKING:
     from pyinstrument import Profiler
@@ -79,9 +78,7 @@ class Profiles:
 
 
 def _require(folder: Path) -> None:
-    try:
+    with needing("PROFILES_DIR", "profiling"):
         import pyinstrument  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise SettingsError(f"{PREFIX}PROFILES_DIR: {missing(error, 'profiling')}") from None
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise SettingsError(f"{PREFIX}PROFILES_DIR: {folder} is no folder that can be written to.")

@@ -9,10 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..contract import Contract
-from ..errors import missing
 from ..monitoring import metrics
 from ..monitoring.exporter import Exporter
-from ..settings import PREFIX, Settings, SettingsError
+from ..settings import Settings, needing
 from .champion import Reloader
 from .decode import Decoder
 from .drain import Drain
@@ -155,8 +154,6 @@ def _log(contract: Contract, settings: Settings) -> "Log | None":
     url = settings.feedback_url.get_secret_value()
     if not url:
         return None
-    try:
+    with needing("FEEDBACK_URL", "feedback"):
         from ..feedback.log import Log  # with a library for databases, which the image may not hold
-    except ModuleNotFoundError as error:
-        raise SettingsError(f"{PREFIX}FEEDBACK_URL: {missing(error, 'feedback')}") from None
     return Log(contract, url, settings.feedback_days, settings.track)

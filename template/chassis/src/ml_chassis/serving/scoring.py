@@ -247,7 +247,7 @@ class Scorer:
             finite = math.isfinite(predictions.sum(dtype=np.float64))
             problem = "" if finite else "not_finite"
         except Exception:
-            with about(batch[0].context if len(batch) == 1 else None):
+            with about(_only_context(batch)):
                 LOGGER.exception("the model failed")
             _note(batch, Call(start, perf_counter() - start, _rows(batch), failed=True))
             problem = "error"
@@ -282,7 +282,7 @@ class Scorer:
         self, loop: asyncio.AbstractEventLoop, model: Model, batch: Sequence[_Job]
     ) -> None:
         self._late = True
-        with about(batch[0].context if len(batch) == 1 else None):
+        with about(_only_context(batch)):
             LOGGER.error("the model took more than %g s", self._budget)
         start = perf_counter() - self._budget
         _note(batch, Call(start, self._budget, _rows(batch), failed=True))
@@ -313,6 +313,11 @@ class Scorer:
 
 def _rows(batch: Sequence[_Job]) -> int:
     return sum(len(job.rows) for job in batch)
+
+
+def _only_context(batch: Sequence[_Job]) -> RequestContext | None:
+    """Return that of the request of a call, unless it is of several."""
+    return batch[0].context if len(batch) == 1 else None
 
 
 def _note(batch: Sequence[_Job], call: Call) -> None:
