@@ -14,12 +14,10 @@ import pytest
 import yaml
 
 from ml_chassis.testing import free_port
-from servers import wait_until_ready
-from waiting import wait_for
+from servers import is_there, running_process
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 DURATION = re.compile(r"\[(\d+)([smhd])\]")
-STOP_SECONDS = 60
 
 
 class Sample(NamedTuple):
@@ -130,14 +128,9 @@ def running_prometheus(
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
-    process = subprocess.Popen(command)
     found = Prometheus(f"http://127.0.0.1:{port}")
-    try:
-        wait_for(lambda: _is_ready(process, found), "Prometheus scrapes all targets")
+    with running_process(command, lambda: _scrapes_all(found)):
         yield found
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
 
 
 @contextmanager
@@ -154,21 +147,15 @@ def running_alertmanager(folder: Path, configuration: dict[str, Any]) -> Iterato
         "--log.level=warn",
     ]
     url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(command)
-    try:
-        wait_until_ready(process, f"{url}/-/ready", "Alertmanager")
+    with running_process(command, lambda: is_there(f"{url}/-/ready")):
         yield url
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
 
 
 def _host(url: str) -> str:
     return url.removeprefix("http://")
 
 
-def _is_ready(process: subprocess.Popen[bytes], server: Prometheus) -> bool:
-    assert process.poll() is None, "Prometheus ended; it has said why"
+def _scrapes_all(server: Prometheus) -> bool:
     try:
         up = server.ask("up")
     except (httpx.TransportError, ValueError):

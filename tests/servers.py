@@ -1,15 +1,17 @@
-"""Servers of tests on this machine, and whether a server is ready."""
+"""Servers on this machine, in this process or as one of their own."""
 
+import os
 import ssl
 import subprocess
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from ml_chassis.testing import STOP_SECONDS, serving
 from waiting import wait_for
 
 
@@ -35,27 +37,44 @@ class Handler(BaseHTTPRequestHandler):
 def running_server(handler: type[Handler], context: ssl.SSLContext | None = None) -> Iterator[str]:
     """Run a server on a port of its own, with TLS where there is a context; yield its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        scheme = "http"
         if context:
             server.socket = context.wrap_socket(server.socket, server_side=True)
-            scheme = "https"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"{scheme}://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+        with serving(server):
+            yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], url: str, name: str) -> None:
-    """Wait until a page of a process is there, such as its probe."""
+@contextmanager
+def running_process(
+    command: Sequence[str],
+    is_ready: Callable[[], bool],
+    folder: Path | None = None,
+    **environment: str,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the block ends; it begins once the program is ready.
 
-    def is_ready() -> bool:
-        assert process.poll() is None, f"{name} ended; it has said why"
-        try:
-            return httpx.get(url, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
+    Args:
+        command: Its name and arguments.
+        is_ready: Says whether it is.
+        folder: In which it runs; without one, in that of this process.
+        environment: More variables.
+    """
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment})
 
-    wait_for(is_ready, f"{name} is ready")
+    def ready() -> bool:
+        assert process.poll() is None, f"{command[0]} ended; it has said why"
+        return is_ready()
+
+    try:
+        wait_for(ready, f"{command[0]} is ready")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
+
+def is_there(url: str) -> bool:
+    """Return whether a page is, such as the probe of a server."""
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.TransportError:
+        return False

@@ -4,9 +4,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import polars as pl
@@ -16,6 +14,7 @@ import sqlalchemy as sa
 from ml_chassis.data import DataError
 from ml_chassis.data.sources import Chunk, header, read
 from ml_chassis.data.tables import POSITION, Csv
+from servers import Handler, running_server
 
 ROWS: list[dict[str, Any]] = [{"origin": "EWR", "temp": "39.0"}, {"origin": "JFK", "temp": None}]
 CSV = "\ufefforigin,temp\nEWR,39.0\nJFK,\n"
@@ -194,7 +193,7 @@ def test_a_password_is_not_shown() -> None:
     assert "127.0.0.1" in str(raised.value)
 
 
-class Weather(BaseHTTPRequestHandler):
+class Weather(Handler):
     """Answers two pages; the first attempt of each fails."""
 
     asked: list[str]
@@ -213,17 +212,12 @@ class Weather(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body.encode())
 
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def weather() -> Iterator[str]:
     Weather.asked = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Weather) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with running_server(Weather) as url:
+        yield url
 
 
 def test_pages_are_followed_and_asked_for_again(weather: str) -> None:

@@ -1,6 +1,5 @@
 """The retrainer as a process of its own."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_chassis.testing import STOP_SECONDS, free_port
-from servers import wait_until_ready
+from ml_chassis.testing import free_port
+from servers import is_there, running_process
 
 
 class Running(NamedTuple):
@@ -23,13 +22,8 @@ class Running(NamedTuple):
 def running_retrainer(folder: Path, **settings: str) -> Iterator[Running]:
     """Run `chassis retrainer` in the folder of a project, until it is ready to take alerts."""
     port = free_port()
-    given = {**os.environ, "MODEL_SERVICE_RETRAINER_PORT": str(port), **settings}
+    given = {"MODEL_SERVICE_RETRAINER_PORT": str(port), **settings}
     command = [sys.executable, "-m", "ml_chassis", "retrainer"]
-    process = subprocess.Popen(command, cwd=folder, env=given)
     url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_ready(process, f"{url}/readyz", "the retrainer")
+    with running_process(command, lambda: is_there(f"{url}/readyz"), folder, **given) as process:
         yield Running(process, url)
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)

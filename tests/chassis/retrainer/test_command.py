@@ -37,11 +37,26 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.usefixtures("port")
+@pytest.mark.parametrize(
+    ("setting", "address", "said"),
+    [
+        (
+            "RETRAIN",
+            "https://example.com",
+            "MODEL_SERVICE_RETRAIN_URL: give https://api.github.com/repos/",
+        ),
+        ("DATABASE", "mysql://localhost/x", "use sqlite:///FILE or postgresql+psycopg://"),
+    ],
+)
 def test_a_wrong_address_is_told(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    setting: str,
+    address: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("MODEL_SERVICE_RETRAIN_URL", "https://example.com")
-    assert "MODEL_SERVICE_RETRAIN_URL: give https://api.github.com/repos/" in refused(capsys)
+    monkeypatch.setenv(f"MODEL_SERVICE_{setting}_URL", address)
+    assert said in refused(capsys)
 
 
 def test_a_port_that_is_taken_is_told(port: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,14 +70,6 @@ def test_beside_another_retrainer_it_does_not_start(
 ) -> None:
     with Record(f"sqlite:///{tmp_path}/service.db").only_one():
         assert "Another retrainer runs: process " in refused(capsys)
-
-
-@pytest.mark.usefixtures("port")
-def test_a_database_that_cannot_be_opened_is_told(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MODEL_SERVICE_DATABASE_URL", "mysql://localhost/x")
-    assert "use sqlite:///FILE or postgresql+psycopg://" in refused(capsys)
 
 
 @pytest.mark.slow
