@@ -3,6 +3,7 @@
 They run in a copy of the generated project, whose example is the service that they train and ask.
 """
 
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -46,6 +47,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.xdist_group(door[0] if door else item.path.stem))
     if door or parameters.get("database_url") == "postgresql":
         item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Take back what a command that ran in this process has made of its log."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")
