@@ -17,7 +17,7 @@ UV = """#!/bin/sh
 printf '<%s>' "$@" "UV_PROJECT_ENVIRONMENT=$UV_PROJECT_ENVIRONMENT" "$MODEL_SERVICE_DATABASE_URL"
 """
 NAMES = ("DATA", "INPUT", "OUTPUT", "SECONDS", "TARGET", "TIME", "URL", "VERSION")
-TASKS = {"adopt": 3, "promote": 1, "score": 3, "load": 2}
+TASKS = {"adopt": 3, "promote": 1, "score": 3, "load": 2, "observe": 1}
 
 
 @pytest.fixture
@@ -56,14 +56,19 @@ def test_what_is_said_is_passed_on_as_it_is(project: Path, given: str) -> None:
 
 
 def test_what_the_environment_holds_is_not_passed_on(project: Path) -> None:
-    variables = dict.fromkeys((*NAMES, "ACCEPT", "ALIAS", "APPLY", "EXAMPLE", "REPLAY"), "other")
+    variables = dict.fromkeys(
+        (*NAMES, "ACCEPT", "ALIAS", "APPLY", "DEMO", "EXAMPLE", "REPLAY"), "other"
+    )
     for task in (*TASKS, "contract", "data", "retrain", "stream", "tune"):
         assert "other" not in make(project, task, **variables)
     assert "other" not in make(project, "load", SECONDS="other")
 
 
 def test_no_is_no(project: Path) -> None:
-    for task, name in (("contract", "ACCEPT"), ("data", "REPLAY"), ("tune", "APPLY")):
+    for task, name in (
+        *(("contract", "ACCEPT"), ("data", "REPLAY")),
+        *(("observe", "DEMO"), ("tune", "APPLY")),
+    ):
         assert f"--{name.lower()}" in make(project, task, f"{name}=yes")
         assert f"--{name.lower()}" not in make(project, task, f"{name}=no")
 

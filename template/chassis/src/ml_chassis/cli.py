@@ -25,7 +25,7 @@ GROUPS = {
     "Data and training": (
         *("adopt", "data", "train", "retrain", "retrainer", "tune", "optimise", "runs"),
     ),
-    "Serving": ("serve", "predict", "stream", "score", "feedback", "load"),
+    "Serving": ("serve", "predict", "stream", "score", "feedback", "observe", "load"),
     "Models": ("models", "promote", "rollback", "export"),
     "Checks": ("docs", "rules", "contract"),
 }
@@ -47,6 +47,7 @@ EXTRAS = {
     "threadpoolctl": "gradient-boosting",
     "tomlkit": "training",
     "torch": "neural-network",
+    "vl_convert": "checks",
 }
 """By a library that may be missing: the extra of this package that brings it."""
 
@@ -280,6 +281,16 @@ def feedback(source: str) -> int:
     from .batch.labels import run
 
     return run(_project(), source)
+
+
+@main.command()
+@click.option("--url", default="", help="Of the service; none is that of this folder.")
+@click.option("--demo", is_flag=True, help="Play a story: a failure, drift, a retraining.")
+def observe(url: str, demo: bool) -> int:
+    """Show on a page what Prometheus sees of the service, until stopped."""
+    from .observe.command import run
+
+    return run(_project(), url, demo)
 
 
 @main.command()

@@ -178,6 +178,9 @@ class Settings(BaseSettings):
     retrainer_port: Annotated[
         int, Field(ge=1, le=65_535, description="Port on which `make retrainer` takes alerts.")
     ] = 3001
+    observe_port: Annotated[
+        int, Field(ge=1, le=65_535, description="Port of the page of `make observe`.")
+    ] = 3003
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Seconds after SIGTERM in which requests are answered."),

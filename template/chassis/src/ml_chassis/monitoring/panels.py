@@ -67,6 +67,21 @@ class Dashboard(NamedTuple):
     chosen: Mapping[str, str]
 
 
+def choose(expr: str, job: str, feature: str, rate: str) -> str:
+    """Return an expression with what somebody has chosen in it, for all tracks.
+
+    Args:
+        expr: Of a query.
+        job: How Prometheus calls the service.
+        feature: One of the features.
+        rate: Over which time rates are, such as "1m".
+    """
+    values = {f"${JOB}": job, f"${TRACK}": ".+", f"${FEATURE}": feature, RATE: rate}
+    for name, value in values.items():
+        expr = expr.replace(name, value)
+    return expr
+
+
 def dashboards(slo: Slo) -> tuple[Dashboard, ...]:
     """Return all of them."""
     started = series_of(metrics.START)

@@ -12,22 +12,25 @@ STYLE = Path(__file__).with_name("page.css")
 PAGE = Markup(
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    "<title>{title}</title><style>{style}</style></head>"
+    "{refresh}<title>{title}</title><style>{style}</style></head>"
     '<body><h1 class="{kind}">{title}</h1>{parts}</body></html>\n'
 )
+REFRESH = Markup('<meta http-equiv="refresh" content="{}">')
 NOTHING = Markup("")
 
 
-def page(title: str, good: bool, parts: Iterable[str]) -> str:
+def page(title: str, good: bool, parts: Iterable[str], refresh: int = 0) -> str:
     """Return a whole page.
 
     Args:
         title: What was found.
         good: Whether that is as it should be.
         parts: What stands below the title.
+        refresh: Seconds until a browser asks for it again; 0 is never.
     """
     return PAGE.format(
         title=title,
+        refresh=REFRESH.format(refresh) if refresh else NOTHING,
         style=Markup(STYLE.read_text(encoding="utf-8")),  # noqa: S704 - a file of ours
         kind="met" if good else "missed",
         parts=NOTHING.join(parts),

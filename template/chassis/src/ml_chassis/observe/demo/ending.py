@@ -1,0 +1,90 @@
+"""The page that is left of the story: what fired when, and the plots."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from ...monitoring import panels
+from ...reports import page
+from ...slo import Slo
+from .. import draw
+from ..page import View, dashboard, report
+from .world import SCRAPE_SECONDS, Told, World
+
+PAGE = Path("build/observe/story.html")
+PREFIX = "ModelService"
+"""Of the names of all alerts; a chart has no room for it."""
+
+
+class Part(NamedTuple):
+    """A part of the story.
+
+    Attributes:
+        at: Unix time in seconds when it began.
+        text: What happens.
+    """
+
+    at: float
+    text: str
+
+
+def write(world: World, stated: Slo, name: str, parts: Sequence[Part], failed: str) -> Path:
+    """Write it while all still runs; return its path.
+
+    Args:
+        world: What runs.
+        stated: The objectives.
+        name: Of the service.
+        parts: What happened; the last one is what became of the drift.
+        failed: Why it did not end as it should, or "".
+
+    Raises:
+        PrometheusError: there is no answer.
+    """
+    told, begun, end = world.people.told, parts[0].at, time.time()
+    feature = world.scene.change.feature
+    view = View(stated.job or name, parts[1].at, end, feature, SCRAPE_SECONDS)
+    content = [
+        page.paragraph(failed or "A minute of the rules was a second."),
+        _timeline(parts, told, end),
+        page.table(("after", "who", "what"), _lines(parts, told)),
+    ]
+    for moment in (parts[-1].at, end):
+        content.append(page.heading(f"Drift after {clock(moment - begun)}"))
+        content += report(world.prometheus, view._replace(end=moment))
+    for shown in panels.dashboards(stated):
+        content.append(page.heading(shown.name.capitalize()))
+        content += dashboard(world.prometheus, shown, view)
+    title = f"{name}: {feature} drifted, and the model was retrained"
+    if failed:
+        title = f"{name}: the story stopped after {clock(end - begun)}"
+    page.write(PAGE, page.page(title, not failed, content))
+    return PAGE
+
+
+def clock(seconds: float) -> str:
+    """Return minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def _timeline(parts: Sequence[Part], told: Sequence[Told], end: float) -> Markup:
+    begun = parts[0].at
+    spans = list[draw.Span]()
+    for number, each in enumerate(told):
+        if each.fires:
+            last = next((other.at for other in told[number:] if other.ends(each)), end)
+            name = each.about.removeprefix(PREFIX)
+            spans.append(draw.Span(name, each.receiver, each.at - begun, last - begun))
+    numbered = [f"{number}: {each.text}" for number, each in enumerate(parts, start=1)]
+    marks = [each.at - begun for each in parts]
+    return draw.timeline("What fired when", " ".join(numbered), spans, marks)
+
+
+def _lines(parts: Sequence[Part], told: Sequence[Told]) -> Iterator[tuple[str, str, str]]:
+    lines = [(each.at, "", each.text) for each in parts]
+    lines += [(each.at, each.receiver, each.sentence) for each in told]
+    for at, who, what in sorted(lines):
+        yield clock(at - parts[0].at), who, what

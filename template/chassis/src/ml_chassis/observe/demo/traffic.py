@@ -1,0 +1,119 @@
+"""What clients ask of the service of the story, and what they tell of it later."""
+
+from collections.abc import Iterator, Sequence
+from itertools import count, cycle, islice
+from threading import Event, Thread
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self
+
+import httpx
+
+from .scene import Row
+
+BATCH = 20
+"""Rows in a request."""
+PAUSE_SECONDS = 0.2
+PATIENCE_SECONDS = 5.0
+BAD_EVERY = 25
+"""Of so many requests one is not valid."""
+UNKNOWN_FIELD = "field that the schema does not know"
+REFUSED = {400, 422}
+MALFORMED = (ValueError, LookupError, TypeError)
+
+Outcome = Literal["answered", "degraded", "refused", "failed"]
+
+
+class Counts(NamedTuple):
+    """What became of the requests, each of which is counted once.
+
+    Attributes:
+        answered: By the model.
+        degraded: By the fallback.
+        refused: As not valid.
+        failed: Not answered, or in any other way.
+    """
+
+    answered: int = 0
+    degraded: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+class Traffic:
+    """Asks the service in a thread of its own, until the block ends; a service may be away."""
+
+    def __init__(self, url: str, rows: Sequence[Row], keys: Sequence[str] = ()) -> None:
+        """Take what is asked.
+
+        Args:
+            url: Of the service.
+            rows: Those that are asked, one after another, again and again; one at least.
+            keys: Accepted ones, of which the first is sent.
+        """
+        self.counts = Counts()
+        self._url, self._keys = url, keys
+        self._ended = Event()
+        self._thread = Thread(target=self._run, name="traffic")
+        self.ask(rows)
+
+    def ask(self, rows: Sequence[Row]) -> None:
+        """Ask these rows from now on."""
+        self._rows: Iterator[Row] = cycle(rows)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End, once the last request is answered."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        headers = {"Authorization": f"Bearer {self._keys[0]}"} if self._keys else {}
+        # Without a proxy, which this machine may have.
+        with httpx.Client(
+            base_url=self._url, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False
+        ) as client:
+            for number in count(1):
+                outcome = self._send(client, list(islice(self._rows, BATCH)), number)
+                so_far: int = getattr(self.counts, outcome)
+                self.counts = self.counts._replace(**{outcome: so_far + 1})
+                if self._ended.wait(PAUSE_SECONDS):
+                    return
+
+    def _send(self, client: httpx.Client, rows: Sequence[Row], number: int) -> Outcome:
+        """Send a request, and tell the labels if the model answers it."""
+        asked = [row.features for row in rows]
+        if number % BAD_EVERY == 0:
+            asked[-1] = {**asked[-1], UNKNOWN_FIELD: True}
+        try:
+            answer = client.post("/predict", json={"rows": asked})
+            if answer.status_code in REFUSED:
+                return "refused"
+            answer.raise_for_status()
+            if "degraded" in answer.headers:  # such predictions are not kept for their labels
+                return "degraded"
+            ids = answer.json()["prediction_id"]
+            labels = [
+                {"prediction_id": each, "label": row.label}
+                for each, row in zip(ids, rows, strict=True)
+            ]
+        except (httpx.HTTPError, *MALFORMED):
+            return "failed"
+        _tell(client, labels)
+        return "answered"
+
+
+def _tell(client: httpx.Client, labels: list[dict[str, Any]]) -> None:
+    """Tell labels; those of a service that does not take them now are lost."""
+    try:
+        client.post("/feedback", json={"labels": labels})
+    except httpx.HTTPError:
+        return

@@ -1,0 +1,268 @@
+"""Panels drawn as SVG by Vega-Lite: without a script, and in the colours of the page."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import vl_convert
+from markupsafe import Markup
+
+from ..monitoring.drift import MISSING, OTHER
+from ..monitoring.panels import Panel, Unit
+from .prometheus import Sample, Series
+
+WIDTH, HEIGHT = 400, 210
+MOST = 8
+"""Series in a chart: so many colours the page has."""
+VEGA_LITE = "6.1"
+FIGURE = Markup(
+    "<figure><figcaption><b>{title}</b><p>{words}</p>{keys}</figcaption>{drawn}</figure>"
+)
+KEY = Markup('<span class="key c{}">{}</span> ')
+WIDE = Markup('<div class="wide">{}</div>')
+MORE = Markup("and {} smaller ones")
+NUMBER = Markup('<p class="number {}">{} <span>{}</span></p>')
+SVG = re.compile(r'^<svg .*?width="(\d+)" height="(\d+)"[^>]*>')
+LABEL = re.compile(r"{{(\w+)}}")
+VALUES: dict[Unit, str] = {
+    "short": "format(datum.value, '.3~g')",
+    "percentunit": "format(datum.value, '.3~%')",
+    "s": "format(datum.value, '.3~s') + 's'",
+    "bytes": "format(datum.value / 1048576, '.3~g') + ' MiB'",
+    "reqps": "format(datum.value, '.3~g') + '/s'",
+    "rowsps": "format(datum.value, '.3~g') + '/s'",
+}
+"""What is written at the axis, as Vega computes it."""
+CONFIG = {
+    "background": None,
+    "padding": {"left": 16, "top": 5, "right": 5, "bottom": 5},
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "title": None,
+        "labelColor": "var(--soft)",
+        "labelFontSize": 13,
+        "gridColor": "var(--rule)",
+        "domainColor": "var(--soft)",
+        "ticks": False,
+    },
+}
+DURATIONS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def lines(panel: Panel, found: Sequence[Sequence[Series]]) -> Markup | None:
+    """Return lines over time, or None where there are no values.
+
+    Args:
+        panel: What is drawn.
+        found: The series that each query of the panel gave.
+    """
+    drawn = [
+        (legend(query.legend, each.labels), points)
+        for query, answer in zip(panel.queries, found, strict=True)
+        for each in answer
+        if (points := [point for point in each.points if math.isfinite(point[1])])
+    ]
+    if len(drawn) > MOST:
+        drawn.sort(key=lambda each: -each[1][-1][1])
+    names = list(dict.fromkeys(name for name, _ in drawn))
+    rows = [
+        {"at": 1_000 * at, "value": value, "name": name}
+        for name, points in drawn
+        for at, value in points
+        if name in names[:MOST]
+    ]
+    line = {
+        "mark": {"type": "line", "strokeWidth": 1.8},
+        "encoding": {"x": _across(rows), **_up(panel.unit), **_colour(names)},
+    }
+    return _figure(panel, names, _svg(rows, [line, *_limit(panel)])) if rows else None
+
+
+def bars(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
+    """Return bars side by side by the label `bin`, or None where there are none; see `lines`."""
+    rows = [
+        {"bin": each.labels["bin"], "value": each.value, "name": query.legend}
+        for query, answer in zip(panel.queries, found, strict=True)
+        for each in answer
+        if math.isfinite(each.value)
+    ]
+    names = [query.legend for query in panel.queries]
+    order = sorted({str(row["bin"]) for row in rows}, key=_place)
+    axis = {"labelAngle": -40, "labelLimit": 90, "labelExpr": "replace(datum.label, /^= /, '')"}
+    bar = {
+        "mark": {"type": "bar"},
+        "encoding": {
+            "x": {"field": "bin", "type": "nominal", "sort": order, "axis": axis},
+            "xOffset": {"field": "name", "sort": names},
+            **_up(panel.unit),
+            **_colour(names),
+        },
+    }
+    return _figure(panel, names, _svg(rows, [bar])) if rows else None
+
+
+def numbers(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
+    """Return what is so now in large digits, or None where there are no values; see `lines`."""
+    shown = [
+        NUMBER.format(
+            _verdict(panel, each.value),
+            text(each.value, panel.unit),
+            legend(query.legend, each.labels),
+        )
+        for query, answer in zip(panel.queries, found, strict=True)
+        for each in answer
+        if math.isfinite(each.value)
+    ]
+    return _figure(panel, (), Markup("").join(shown[:MOST])) if shown else None
+
+
+class Span(NamedTuple):
+    """Something that goes on for a while.
+
+    Attributes:
+        name: What.
+        kind: Those of a kind have a colour.
+        start: Seconds.
+        end: Likewise.
+    """
+
+    name: str
+    kind: str
+    start: float
+    end: float
+
+
+def timeline(title: str, words: str, spans: Sequence[Span], marks: Sequence[float]) -> Markup:
+    """Return what went on when.
+
+    Args:
+        title: Of the chart.
+        words: What it says.
+        spans: What goes on.
+        marks: Seconds that are marked, and numbered from 1.
+    """
+    kinds = sorted({each.kind for each in spans})
+    clock = "floor(datum.value / 60) + ':' + format(datum.value % 60, '02d')"
+    axis = {"labelExpr": clock, "grid": False, "tickCount": 8, "labelOverlap": True}
+    across = {"field": "start", "type": "quantitative", "axis": axis}
+    bar = {
+        "mark": {"type": "bar"},
+        "encoding": {
+            "x": across,
+            "x2": {"field": "end"},
+            "y": {"field": "name", "type": "nominal", "sort": None, "axis": {"labelLimit": 300}},
+            "yOffset": {"field": "kind"},
+            "color": {**_colour(kinds)["color"], "field": "kind"},
+        },
+    }
+    numbered = [{"start": at, "number": number} for number, at in enumerate(marks, start=1)]
+    rule = {
+        "data": {"values": numbered},
+        "mark": {"type": "rule", "color": "var(--soft)"},
+        "encoding": {"x": across},
+    }
+    number = {
+        "data": {"values": numbered},
+        "mark": {"type": "text", "align": "left", "dx": 3, "color": "var(--ink)"},
+        "encoding": {"x": across, "y": {"value": 8}, "text": {"field": "number"}},
+    }
+    drawn = _svg([each._asdict() for each in spans], [bar, rule, number], 2 * WIDTH)
+    return _figure(Panel(title, words, ()), kinds, WIDE.format(drawn))
+
+
+def legend(template: str, labels: dict[str, str]) -> str:
+    """Return how Grafana calls a series, by a template with labels as `{{label}}`."""
+    return LABEL.sub(lambda found: labels.get(found[1], ""), template).strip()
+
+
+def text(value: float, unit: Unit) -> str:
+    """Return a value with its unit, for people."""
+    if unit == "s":
+        return _duration(value) if value >= 1 else f"{1_000 * value:.3g} ms"
+    if unit == "percentunit":
+        return f"{100 * value:.3g} %"
+    if unit == "bytes":
+        return f"{value / 2**20:,.0f} MiB"
+    return f"{value:,.6g}" + ("" if unit == "short" else "/s")
+
+
+def _duration(seconds: float) -> str:
+    """Return the two largest units."""
+    parts, left = list[str](), round(seconds)
+    for name, size in DURATIONS:
+        if left >= size:
+            parts.append(f"{left // size} {name}")
+        left %= size
+    return " ".join(parts[:2])
+
+
+def _verdict(panel: Panel, value: float) -> str:
+    if panel.limit is None:
+        return ""
+    return "missed" if value >= panel.limit else "met"
+
+
+def _place(name: str) -> tuple[bool, float, str]:
+    """Return where a bin stands: numbers by their lower end, what is unknown or missing last."""
+    first = name.partition(" ")[0]
+    ends = {"up": -math.inf, "above": math.inf}
+    try:
+        lower = ends.get(first) or float(first)
+    except ValueError:  # a category
+        lower = 0
+    return name in {OTHER, MISSING}, lower, name
+
+
+def _across(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    times = [row["at"] for row in rows] or [0]
+    minutes = (max(times) - min(times)) / 60_000
+    style = "%H:%M:%S" if minutes < 10 else "%H:%M" if minutes < 2_880 else "%d %b"
+    axis = {"format": style, "tickCount": 5, "grid": False, "labelOverlap": True}
+    return {"field": "at", "type": "temporal", "scale": {"type": "utc"}, "axis": axis}
+
+
+def _up(unit: Unit) -> dict[str, Any]:
+    axis = {"tickCount": 5, "domain": False, "labelExpr": VALUES[unit]}
+    return {"y": {"field": "value", "type": "quantitative", "axis": axis}}
+
+
+def _colour(names: Sequence[str]) -> dict[str, Any]:
+    drawn = names[:MOST]
+    scale = {"domain": drawn, "range": [f"var(--c{at})" for at, _ in enumerate(drawn)]}
+    return {"color": {"field": "name", "type": "nominal", "scale": scale, "legend": None}}
+
+
+def _limit(panel: Panel) -> Iterator[dict[str, Any]]:
+    if panel.limit is not None:
+        mark = {"type": "rule", "strokeDash": [5, 4], "color": "var(--bad)"}
+        yield {"data": {"values": [{}]}, "mark": mark, "encoding": {"y": {"datum": panel.limit}}}
+
+
+def _svg(
+    rows: Sequence[dict[str, Any]], layers: Sequence[dict[str, Any]], width: int = WIDTH
+) -> Markup:
+    """Return a chart as wide as what it stands in."""
+    drawn = vl_convert.vegalite_to_svg(
+        {
+            "width": width,
+            "height": HEIGHT,
+            "autosize": {"type": "fit", "contains": "padding"},
+            "data": {"values": rows},
+            "layer": layers,
+            "config": CONFIG,
+        },
+        vl_version=VEGA_LITE,
+    )
+    svg = SVG.sub(r'<svg viewBox="0 0 \1 \2" role="img">', drawn)
+    return Markup(svg)  # noqa: S704 - Vega escapes names and values
+
+
+def _figure(panel: Panel, names: Sequence[str], drawn: Markup) -> Markup:
+    keys = [KEY.format(at, name) for at, name in enumerate(names[:MOST]) if name]
+    if len(names) > MOST:
+        keys.append(MORE.format(len(names) - MOST))
+    return FIGURE.format(
+        title=panel.title, words=panel.words, keys=Markup("").join(keys), drawn=drawn
+    )

@@ -1,0 +1,113 @@
+"""Prometheus and Alertmanager on this machine, as programs that run beside this one."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from ..errors import UserError
+from ..programs import LOCAL, answers, free_port, running
+
+PROMETHEUS, ALERTMANAGER = ("prometheus",), ("alertmanager", "prometheus-alertmanager")
+"""Their programs; Debian calls the second one otherwise."""
+GET = (
+    "Debian and Ubuntu: sudo apt-get install prometheus prometheus-alertmanager. "
+    "macOS: brew install prometheus alertmanager. Others: https://prometheus.io/download"
+)
+
+
+@contextmanager
+def running_prometheus(
+    folder: Path,
+    targets: Mapping[str, Sequence[str]],
+    rules: Path,
+    *,
+    seconds: int,
+    key: str = "",
+    alertmanager: str = "",
+) -> Iterator[str]:
+    """Run a server until the block ends; yield its address once it is ready.
+
+    Args:
+        folder: Takes its files; what it knew stays there.
+        targets: Addresses that it scrapes, by the name of their job.
+        rules: What it evaluates.
+        seconds: Between two looks.
+        key: What the targets want to be given, if any.
+        alertmanager: Address of what is told of alerts, if any.
+
+    Raises:
+        ProgramError: it does not start.
+        UserError: it is not installed.
+    """
+    scraped: dict[str, Any] = {}
+    if key:
+        (folder / "key").touch(mode=0o600)
+        (folder / "key").write_text(key, encoding="utf-8")
+        scraped["authorization"] = {"credentials_file": str(folder.absolute() / "key")}
+    configuration: dict[str, Any] = {
+        "global": {"scrape_interval": f"{seconds}s", "evaluation_interval": f"{seconds}s"},
+        "rule_files": [str(rules.absolute())],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [_at(url) for url in urls], **scraped}
+            for job, urls in targets.items()
+        ],
+    }
+    if alertmanager:
+        there = [{"targets": [urlsplit(alertmanager).netloc]}]
+        configuration["alerting"] = {"alertmanagers": [{"static_configs": there}]}
+    options = (f"--storage.tsdb.path={folder}/data", "--log.level=warn")
+    with _running(PROMETHEUS, folder, "prometheus", configuration, options) as url:
+        yield url
+
+
+@contextmanager
+def running_alertmanager(folder: Path, configuration: Mapping[str, Any]) -> Iterator[str]:
+    """Run Alertmanager, which knows no others; see `running_prometheus`."""
+    options = (f"--storage.path={folder}/alertmanager", "--cluster.listen-address=")
+    with _running(ALERTMANAGER, folder, "alertmanager", configuration, options) as url:
+        yield url
+
+
+@contextmanager
+def _running(
+    programs: Sequence[str],
+    folder: Path,
+    name: str,
+    configuration: Mapping[str, Any],
+    options: Sequence[str],
+) -> Iterator[str]:
+    path = folder / f"{name}.yml"
+    path.write_text(yaml.safe_dump(dict(configuration), sort_keys=False), encoding="utf-8")
+    url = f"http://{LOCAL}:{free_port()}"
+    command = [
+        find(programs),
+        f"--config.file={path}",
+        f"--web.listen-address={urlsplit(url).netloc}",
+        *options,
+    ]
+    with running(command, lambda: answers(f"{url}/-/ready"), log=folder / f"{name}.log"):
+        yield url
+
+
+def find(programs: Sequence[str]) -> str:
+    """Return where the first of some programs is that is installed.
+
+    Raises:
+        UserError: none is.
+    """
+    for program in programs:
+        if found := shutil.which(program):
+            return found
+    raise UserError(f"{programs[0]} is not installed. {GET}.")
+
+
+def _at(url: str) -> dict[str, Any]:
+    """Return where something is, as Prometheus reads it."""
+    parts = urlsplit(url)
+    path = {"__metrics_path__": f"{parts.path.rstrip('/')}/metrics"}
+    return {"targets": [parts.netloc], "labels": {"__scheme__": parts.scheme, **path}}
