@@ -21,7 +21,7 @@ import nats
 import pytest
 import redis
 
-from ml_chassis.testing import free_port
+from ml_chassis.programs import free_port
 from waiting import wait_for
 
 STOP_SECONDS = 60

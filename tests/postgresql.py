@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -13,8 +12,7 @@ import psycopg
 import sqlalchemy as sa
 from filelock import FileLock
 
-from ml_chassis.testing import free_port
-from waiting import wait_for
+from ml_chassis.programs import LOCAL, free_port, running
 
 BOUNCER = """
 [databases]
@@ -58,14 +56,11 @@ def pooled(address: str) -> Iterator[str]:
         config.write_text(BOUNCER.format(**place, user=server.username, listen=port))
         Path(folder).chmod(0o755)
         as_other = ["-u", "nobody"] if os.geteuid() == 0 else []
-        with subprocess.Popen(["pgbouncer", "-q", *as_other, config]) as process:
-            name = f"dbname={server.database} user={server.username}"
-            wait_for(lambda: _answers(f"host=127.0.0.1 port={port} {name}"), "PgBouncer answers")
-            bouncer = server.set(host="127.0.0.1", port=port, query={})
-            try:
-                yield bouncer.render_as_string(hide_password=False)
-            finally:
-                process.terminate()
+        command = ["pgbouncer", "-q", *as_other, str(config)]
+        name = f"dbname={server.database} user={server.username}"
+        with running(command, lambda: _answers(f"host={LOCAL} port={port} {name}")):
+            bouncer = server.set(host=LOCAL, port=port, query={})
+            yield bouncer.render_as_string(hide_password=False)
 
 
 def _answers(address: str) -> bool:

@@ -13,8 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from ml_chassis.testing import free_port
-from servers import is_there, running_process
+from ml_chassis.programs import answers, free_port, running
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 DURATION = re.compile(r"\[(\d+)([smhd])\]")
@@ -129,7 +128,7 @@ def running_prometheus(
         "--log.level=warn",
     ]
     found = Prometheus(f"http://127.0.0.1:{port}")
-    with running_process(command, lambda: _scrapes_all(found)):
+    with running(command, lambda: _scrapes_all(found)):
         yield found
 
 
@@ -147,7 +146,7 @@ def running_alertmanager(folder: Path, configuration: dict[str, Any]) -> Iterato
         "--log.level=warn",
     ]
     url = f"http://127.0.0.1:{port}"
-    with running_process(command, lambda: is_there(f"{url}/-/ready")):
+    with running(command, lambda: answers(f"{url}/-/ready")):
         yield url
 
 

@@ -12,7 +12,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from ml_chassis.testing import free_port
+from ml_chassis.programs import free_port
 
 START_SECONDS = 90
 STOP_SECONDS = 15

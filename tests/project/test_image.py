@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ml_chassis.testing import free_port
+from ml_chassis.programs import free_port
 from project.combinations import DEFAULT, OPPOSITE, name_of
 from project.conftest import Generate, loosen
 from project.containers import HARDENED, WATCH, Engine, with_engine

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_chassis.testing import free_port
+from ml_chassis.programs import free_port
 from project.combinations import COMBINATIONS, DEFAULT, name_of
 from project.conftest import Generate, loosen
 from project.containers import Engine, with_engine

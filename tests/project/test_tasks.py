@@ -11,7 +11,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from ml_chassis.testing import free_port
+from ml_chassis.programs import answers, free_port, running
 from project.combinations import DEFAULT
 from project.conftest import Generate
 from project.containers import Engine, with_engine
@@ -246,12 +246,9 @@ def registry(tmp_path: Path) -> Iterator[str]:
         f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/stored}}}}\n"
         f"http: {{addr: 127.0.0.1:{port}}}\n"
     )
-    process = subprocess.Popen([tmp_path / "usr/bin/docker-registry", "serve", str(config)])
-    try:
+    command = [str(tmp_path / "usr/bin/docker-registry"), "serve", str(config)]
+    with running(command, lambda: answers(f"http://127.0.0.1:{port}/v2/")):
         yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def test_pinning_adds_the_digest_of_the_base_image(

@@ -2,12 +2,10 @@
 
 import json
 import math
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -26,8 +24,9 @@ from chassis.retrainer.process import running_retrainer
 from ml_chassis import slo
 from ml_chassis.monitoring import files, metrics, panels, rules
 from ml_chassis.monitoring.rules.rule import RUNBOOK
+from ml_chassis.programs import answers, free_port, running
 from ml_chassis.retrainer.record import Record
-from ml_chassis.testing import STOP_SECONDS, Trained, free_port, running_service
+from ml_chassis.testing import Trained, running_service
 from ml_chassis.training.config import RetrainingConfig
 from prometheus import Prometheus, quicker, running_prometheus
 from waiting import wait_for
@@ -91,6 +90,7 @@ EXPRESSIONS = [*of_panels(), *of_the_runbook()]
 def running_stream(models: Path, folder: Path) -> Iterator[str]:
     """Run `chassis stream`, with one event; yield the address of its metrics."""
     broker, port = Redis(folder), free_port()
+    url = f"http://127.0.0.1:{port}"
     broker.start()
     broker.send("events", [json.dumps({"id": "a", "row": ROW}).encode()])
     settings = {
@@ -101,13 +101,11 @@ def running_stream(models: Path, folder: Path) -> Iterator[str]:
     }
     given = {f"MODEL_SERVICE_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "ml_chassis", "stream"]
-    process = subprocess.Popen(command, env={**os.environ, **given})
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
-        broker.close()
+    with (
+        closing(broker),
+        running(command, lambda: answers(f"{url}/metrics"), environment=given),
+    ):
+        yield url
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_chassis.testing import free_port
-from servers import is_there, running_process
+from ml_chassis.programs import answers, free_port, running
 
 
 class Running(NamedTuple):
@@ -25,5 +24,7 @@ def running_retrainer(folder: Path, **settings: str) -> Iterator[Running]:
     given = {"MODEL_SERVICE_RETRAINER_PORT": str(port), **settings}
     command = [sys.executable, "-m", "ml_chassis", "retrainer"]
     url = f"http://127.0.0.1:{port}"
-    with running_process(command, lambda: is_there(f"{url}/readyz"), folder, **given) as process:
+    with running(
+        command, lambda: answers(f"{url}/readyz"), folder=folder, environment=given
+    ) as process:
         yield Running(process, url)

@@ -14,8 +14,8 @@ from chassis import copies
 from chassis.command import chassis
 from chassis.retrainer.process import running_retrainer
 from chassis.retrainer.test_receiver import FIRING
+from ml_chassis.programs import STOP_SECONDS, free_port
 from ml_chassis.retrainer.record import Record
-from ml_chassis.testing import STOP_SECONDS, free_port
 from waiting import PATIENCE_SECONDS, wait_for
 
 

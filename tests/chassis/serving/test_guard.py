@@ -13,8 +13,9 @@ from starlette.responses import PlainTextResponse
 
 from chassis.conftest import BENTOML
 from chassis.flights import CONTRACT
+from ml_chassis.programs import free_port
 from ml_chassis.serving.guard import Guard
-from ml_chassis.testing import SERVE, Service, Trained, free_port, start_service
+from ml_chassis.testing import SERVE, Service, Trained, start_service
 
 example_row = CONTRACT.example_row
 

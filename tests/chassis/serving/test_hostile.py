@@ -96,8 +96,7 @@ def established(service: Service) -> list[object]:
 
 
 def test_a_client_that_reads_no_answer_is_sent_away(trained: Trained, tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as log:
-        service = start_service(trained.models, tmp_path, log=log)
+    service = start_service(trained.models, tmp_path, log=tmp_path / "log")
     connections = [connect(service) for _ in range(3)]
     try:
         wait_for(lambda: len(established(service)) == len(connections), "all are connected")

@@ -25,6 +25,7 @@ from ml_chassis import logs, tracing
 from ml_chassis.contract import Categorical, Numeric, Predictions
 from ml_chassis.current import RequestContext, about
 from ml_chassis.logs import Context
+from ml_chassis.programs import free_port
 from ml_chassis.serving import observation
 from ml_chassis.serving.api import create_app, endpoints
 from ml_chassis.serving.observation import MOST, Observer
@@ -32,7 +33,7 @@ from ml_chassis.serving.runtime import Runtime
 from ml_chassis.serving.scoring import Model
 from ml_chassis.settings import Settings, SettingsError
 from ml_chassis.sources.http import get, open_client
-from ml_chassis.testing import Service, Trained, free_port, start_service
+from ml_chassis.testing import Service, Trained, start_service
 from render.engines import ROOT
 from waiting import wait_for
 
@@ -90,13 +91,9 @@ def watched(running: Watched) -> Watched:
 @pytest.fixture(scope="module")
 def running(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
-    profiles = folder / "profiles"
+    log, profiles = folder / "log", folder / "profiles"
     profiles.mkdir()
-    with (
-        running_collector() as collector,
-        weather_service() as weather,
-        (folder / "log").open("wb") as log,
-    ):
+    with running_collector() as collector, weather_service() as weather:
         service = start_service(
             trained.models,
             folder,
@@ -109,7 +106,7 @@ def running(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Itera
             MODEL_SERVICE_PROFILES_DIR=str(profiles),
             MODEL_SERVICE_PROFILE_SECONDS="1",
         )
-        yield Watched(service, collector, weather, folder / "log", profiles)
+        yield Watched(service, collector, weather, log, profiles)
         service.process.terminate()
         assert service.process.wait(timeout=60) == 0
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ml_chassis.programs import free_port
 from ml_chassis.serving import command
-from ml_chassis.testing import Service, Trained, free_port
+from ml_chassis.testing import Service, Trained
 from waiting import wait_for
 
 pytestmark = pytest.mark.slow

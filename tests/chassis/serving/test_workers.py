@@ -132,8 +132,7 @@ def two(
 ) -> Iterator[tuple[Service, Path]]:
     """Run a service with two workers, and say where its log is."""
     log = tmp_path_factory.mktemp("signals") / "log"
-    with log.open("wb") as file:
-        service = start_service(trained.models, log.parent, log=file, MODEL_SERVICE_WORKERS="2")
+    service = start_service(trained.models, log.parent, log=log, MODEL_SERVICE_WORKERS="2")
     wait_for(lambda: len(workers(service)) == 2)
     yield service, log
     service.process.terminate()
@@ -144,14 +143,12 @@ def two(
 def test_the_supervisor_alone_can_be_told_to_end_at_once(
     trained: Trained, tmp_path: Path, name: str
 ) -> None:
-    with (tmp_path / "log").open("wb") as file:
-        service = start_service(
-            trained.models, tmp_path, log=file, MODEL_SERVICE_DRAIN_SECONDS="30"
-        )
+    log = tmp_path / "log"
+    service = start_service(trained.models, tmp_path, log=log, MODEL_SERVICE_DRAIN_SECONDS="30")
     service.process.send_signal(getattr(signal, name))
 
     assert service.process.wait(timeout=20) == 0  # far less than the 40 after which it kills
-    assert "memory" not in (tmp_path / "log").read_text()
+    assert "memory" not in log.read_text()
 
 
 def test_a_closed_terminal_ends_it(

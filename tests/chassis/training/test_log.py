@@ -11,7 +11,8 @@ import pytest
 from chassis.flights import CONTRACT, PROJECT
 from chassis.training.mlflow_server import Server, mlflow_server
 from ml_chassis.data.store import Store
-from ml_chassis.testing import Trained, free_port
+from ml_chassis.programs import free_port
+from ml_chassis.testing import Trained
 from ml_chassis.training.candidate import Candidate
 from ml_chassis.training.config import Limit, read
 from ml_chassis.training.gates import Gate

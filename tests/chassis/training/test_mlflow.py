@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from chassis.flights import PROJECT
 from chassis.rows import small_dataset
 from ml_chassis.data.store import Store
+from ml_chassis.programs import free_port
 from ml_chassis.settings import Settings
-from ml_chassis.testing import free_port
 from ml_chassis.training.config import read
 from ml_chassis.training.log import open_log
 from ml_chassis.training.train import Rows

@@ -5,22 +5,20 @@ What takes long to import is imported where it is used: most tests of a team nee
 
 import asyncio
 import math
-import os
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 from pydantic import ValidationError
 
 from .contract import Column, Contract
+from .programs import LOCAL, answers, end, free_port, start
 from .project import Project
 from .registry import Manifest
 from .settings import Settings
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
 SERVE = ("ml_chassis", "serve")
 """The module, and its arguments, that run the service as in production."""
-START_SECONDS, STOP_SECONDS = 120, 60
+READY = "/readyz"
 
 
 class Trained(NamedTuple):
@@ -77,21 +75,20 @@ def running_service(models: Root, home: Path, **environment: str) -> Iterator[st
         environment: More variables, such as MODEL_SERVICE_WORKERS="2".
 
     Raises:
-        RuntimeError: it does not become ready.
+        ProgramError: it does not become ready.
     """
     service = start_service(models, home, SERVE, None, **environment)
     try:
         yield service.url
     finally:
-        service.process.terminate()
-        service.process.wait(STOP_SECONDS)
+        end(service.process)
 
 
 def start_service(
     models: Root,
     home: Path,
     command: Sequence[str] = SERVE,
-    log: IO[bytes] | None = None,
+    log: Path | None = None,
     **environment: str,
 ) -> Service:
     """Start the service on a free port, and wait until it is ready; see `running_service`.
@@ -104,6 +101,7 @@ def start_service(
         environment: More variables.
     """
     port = free_port()
+    url = f"http://{LOCAL}:{port}"
     given = {
         "BENTOML_HOME": str(home),
         "MODEL_SERVICE_MODELS_DIR": str(models),
@@ -112,31 +110,13 @@ def start_service(
         **environment,
     }
     arguments = [sys.executable, "-m", *(part.format(port=port) for part in command)]
-    process = subprocess.Popen(arguments, env={**os.environ, **given}, stdout=log, stderr=log)
-    service = Service(process, f"http://127.0.0.1:{port}")
-    give_up = time.monotonic() + START_SECONDS
-    while not is_ready(service):
-        if process.poll() is not None or time.monotonic() > give_up:
-            process.terminate()  # not kill, which leaves its workers behind
-            process.wait(STOP_SECONDS)
-            raise RuntimeError("The service did not become ready; it has said why.")
-        time.sleep(0.1)
-    return service
+    process = start(arguments, lambda: answers(f"{url}{READY}"), log=log, environment=given)
+    return Service(process, url)
 
 
 def is_ready(service: Service) -> bool:
     """Return whether it wants requests."""
-    try:
-        return httpx.get(f"{service.url}/readyz", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return answers(f"{service.url}{READY}")
 
 
 def ask_routes(project: Project, models: Path, path: str, *bodies: Any) -> list[httpx.Response]:
@@ -178,8 +158,8 @@ def other_service(status: int, body: bytes) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, serving(server):
-        yield f"http://127.0.0.1:{server.server_port}"
+    with ThreadingHTTPServer((LOCAL, 0), Handler) as server, serving(server):
+        yield f"http://{LOCAL}:{server.server_port}"
 
 
 @contextmanager

@@ -112,7 +112,8 @@ def row(**changes: Any) -> str:
 
 def serve(project: Path) -> tuple[str, str, str]:
     """Return a refusal of the service, its metrics and its log."""
-    with (project / "log").open("wb") as log, contextlib.chdir(project):
+    log = project / "log"
+    with contextlib.chdir(project):
         path = str(project / "src")
         service = start_service(project / "models", project / "bento", log=log, PYTHONPATH=path)
         good, bad = (f'{{"rows": [{each}]}}' for each in (row(), row(destination=f"{PLANTED}x")))
@@ -121,7 +122,7 @@ def serve(project: Path) -> tuple[str, str, str]:
         metrics = wait_for_metrics(service)
         service.process.terminate()
         service.process.wait(timeout=30)
-    return refusal.text, metrics, (project / "log").read_text()
+    return refusal.text, metrics, log.read_text()
 
 
 def wait_for_metrics(service: Service) -> str:

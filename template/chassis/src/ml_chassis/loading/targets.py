@@ -2,16 +2,14 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +17,10 @@ import httpx
 import psutil
 
 from ..errors import UserError
+from ..programs import LOCAL, ProgramError, answers, end, free_port, start
 from ..settings import PREFIX
 
 COMPOSE = Path("deploy/compose.yaml")
-LOCAL = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 90, 30
 LOOK_SECONDS = 0.5
 MIB = {"B": 1 / 2**20, "KiB": 1 / 2**10, "MiB": 1, "GiB": 2**10}
@@ -56,28 +54,26 @@ def started_service(workers: int, log: Path) -> Iterator[Target]:
     Raises:
         UserError: it does not start; the message is what it said.
     """
-    port = _free_port()
+    port = free_port()
+    url = f"http://{LOCAL}:{port}"
     settings = {"HOST": LOCAL, "PORT": str(port), "DRAIN_SECONDS": "0"}
     environment = {f"MODEL_SERVICE_{name}": value for name, value in settings.items()}
-    with tempfile.TemporaryDirectory(prefix="load-") as home, log.open("wb") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ml_chassis", "serve"],
-            env={**os.environ, **environment, "BENTOML_HOME": home},
-            stdout=said,
-            stderr=said,
-        )
+    with tempfile.TemporaryDirectory(prefix="load-") as home:
         try:
-            if not _becomes_ready(port, lambda: process.poll() is None):
-                raise UserError(f"The service does not become ready.\n{log.read_text()}".strip())
-            url, look = f"http://{LOCAL}:{port}", partial(_look_at, process.pid)
-            yield Target(url, "the service of this folder", workers, look)
+            process = start(
+                [sys.executable, "-m", "ml_chassis", "serve"],
+                lambda: answers(f"{url}/readyz"),
+                seconds=START_SECONDS,
+                log=log,
+                environment={**environment, "BENTOML_HOME": home},
+            )
+        except ProgramError:
+            said = log.read_text(encoding="utf-8", errors="replace")
+            raise UserError(f"The service does not become ready.\n{said}".strip()) from None
+        try:
+            yield Target(url, "the service of this folder", workers, partial(_look_at, process.pid))
         finally:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, STOP_SECONDS)
 
 
 @contextmanager
@@ -87,7 +83,7 @@ def started_image(image: str, log: Path) -> Iterator[Target]:
     Raises:
         UserError: it does not start; the message is what Docker said.
     """
-    port = _free_port()
+    port = free_port()
     environment = {**os.environ, "IMAGE": image, "PORT": str(port)}
     project, since = f"load-{port}", time.time()
     compose = ("docker", "compose", f"--project-name={project}", f"--file={COMPOSE}")
@@ -160,21 +156,6 @@ def running_service(url: str, keys: Sequence[str]) -> Iterator[Target]:
     yield Target(url.rstrip("/"), url, workers)
 
 
-def _becomes_ready(port: int, is_alive: Callable[[], bool]) -> bool:
-    give_up = time.monotonic() + START_SECONDS
-    while is_alive() and time.monotonic() < give_up:
-        # Without the proxy that this machine may have.
-        with (
-            suppress(OSError, HTTPException),
-            closing(HTTPConnection(LOCAL, port, timeout=5)) as to,
-        ):
-            to.request("GET", "/readyz")
-            if to.getresponse().status == 200:
-                return True
-        time.sleep(0.1)
-    return False
-
-
 def _look_at(pid: int) -> Iterator[Usage]:
     """Sum up a process and its descendants until it ends."""
     at, used = time.monotonic(), 0.0
@@ -204,9 +185,3 @@ def _read(stats: subprocess.Popen[str]) -> Iterator[Usage]:
         if found := re.search(r"([\d.]+)([KMG]?i?B) / \S+ ([\d.]+)%", line):
             memory = float(found[1]) * MIB[found[2]]
             yield Usage(time.monotonic(), memory, float(found[3]) / 100)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        return int(probe.getsockname()[1])
