@@ -24,11 +24,13 @@ from chassis.retrainer.process import running_retrainer
 from ml_chassis import slo
 from ml_chassis.monitoring import files, metrics, panels, rules
 from ml_chassis.monitoring.rules.rule import RUNBOOK
+from ml_chassis.observe.demo.quicker import quicker
+from ml_chassis.observe.site import HOURS, Site
 from ml_chassis.programs import answers, free_port, running
 from ml_chassis.retrainer.record import Record
 from ml_chassis.testing import Trained, running_service
 from ml_chassis.training.config import RetrainingConfig
-from prometheus import Prometheus, quicker, running_prometheus
+from prometheus import Prometheus, running_prometheus
 from waiting import wait_for
 
 STATED = slo.read().model_copy(update={"job": "service"})
@@ -188,17 +190,8 @@ def unanswered(server: Prometheus, expressions: list[Asked]) -> list[Asked]:
 
 
 def chosen(expr: str) -> str:
-    """Return an expression as Grafana sends it, for what somebody has chosen."""
-    values = {
-        "$job": "service",
-        "$track": "(canary|stable)",
-        "$feature": "distance",
-        "NAME": "distance",
-        "$__rate_interval": "15s",
-    }
-    for variable, value in values.items():
-        expr = expr.replace(variable, value)
-    return expr
+    """Return an expression as it is sent for what somebody has chosen."""
+    return panels.choose(expr, "service", "distance", "15s").replace("NAME", "distance")
 
 
 @pytest.mark.slow
@@ -209,6 +202,22 @@ def test_no_panel_is_empty_and_no_question_of_the_runbook_is_without_an_answer(
     assert len(of_the_runbook()) > 12
     wrong = Asked("", EXPRESSIONS[-1].expr.replace("model_service", "no_service"))
     assert unanswered(prometheus, [wrong]) == [wrong]
+
+
+@pytest.mark.slow
+def test_the_page_of_make_observe_draws_every_panel(prometheus: Prometheus) -> None:
+    shown = panels.dashboards(STATED)
+    site = Site(prometheus, "flights", "service", shown, 1)
+    for each in shown:
+
+        def is_whole(name: str = each.name) -> bool:
+            return "have no data" not in site.render(name, next(iter(HOURS)), "distance")
+
+        wait_for(is_whole, f"the page {each.name} has all panels")
+        panel_count = sum(map(len, each.sections.values()))
+        assert site.render(each.name, "1", "distance").count("<figure>") == panel_count
+    report = site.render("report", "1", "")
+    assert report.count("<figure>") == 2 * (len(CONTRACT.features) + 1)  # of both tracks
 
 
 @pytest.mark.slow

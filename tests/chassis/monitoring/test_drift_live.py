@@ -12,13 +12,14 @@ import yaml
 
 from chassis.flights import CONTRACT, PROJECT
 from ml_chassis import registry, slo
-from ml_chassis.monitoring import rules
+from ml_chassis.monitoring import metrics, rules
 from ml_chassis.monitoring.rules import drift
+from ml_chassis.observe.demo.quicker import quicker
 from ml_chassis.serving.predictor import Predictor
 from ml_chassis.testing import Trained, running_service
 from ml_chassis.training.dataset import to_dataset
 from ml_chassis.training.shift import Shift, compare, shifts
-from prometheus import Prometheus, quicker, running_prometheus
+from prometheus import Prometheus, running_prometheus
 from waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -62,14 +63,18 @@ def watched(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Itera
             while not has_most(prometheus, job, asked[job].height):
                 ask(url, asked[job])
                 times[job] += 1
-                wait_for(partial(settled, prometheus, job), "the rows are in the window")
+                wait_for(partial(settled, prometheus, job, url), "all counts were seen")
         yield Watched(prometheus, asked, times)
 
 
-def settled(prometheus: Prometheus, job: str) -> bool:
-    """Return whether the window has the rows of all features, and no more come."""
-    new = f'sum by (job, track, version, feature) ({drift.NEW}{{job="{job}"}}) == 0'
-    return len(prometheus.ask(f"{drift.ROWS} > 0 and {new}")) == len(CONTRACT.features) + 1
+def settled(prometheus: Prometheus, job: str, url: str) -> bool:
+    """Return whether Prometheus has seen all that the service has counted, and recorded it."""
+    name = metrics.series_of(metrics.BINS)
+    lines = httpx.get(f"{url}/metrics", trust_env=False).text.splitlines()
+    counted = sum(float(each.split()[-1]) for each in lines if each.startswith(f"{name}{{"))
+    seen = prometheus.ask(f'sum({name}{{job="{job}"}})')
+    new = prometheus.ask(f'{drift.NEW}{{job="{job}"}} > 0')
+    return 0 < counted == sum(each.value for each in seen) and not new
 
 
 def has_most(prometheus: Prometheus, job: str, rows: int) -> bool:

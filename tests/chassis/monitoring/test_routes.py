@@ -80,18 +80,19 @@ def test_the_retrainer_is_told_where_it_listens() -> None:
 
 @pytest.mark.slow
 def test_a_page_keeps_back_the_ticket_about_the_same(tmp_path: Path) -> None:
-    with running_webhook() as webhook:
-        names = {name: f"{webhook.url}/{name}" for name in ("page", "ticket", "retrain")}
-        with running_alertmanager(tmp_path, configuration(**names)) as alertmanager:
-            both = {each["alertname"] for each in ALERTS if each["severity"] == "page"}
-            tell(alertmanager, *(each for each in ALERTS if each["severity"] == "page"))
-            wait_for(lambda: webhook.told("page") == both)
-            canary = {"alertname": "ModelServiceErrors", "severity": "ticket", "track": "canary"}
-            tell(alertmanager, *ALERTS, {"job": "flight-delays", **canary})
-            tickets = {each["alertname"] for each in ALERTS if each["severity"] == "ticket"}
-            wait_for(lambda: webhook.told("ticket") >= tickets - both | {"ModelServiceErrors"})
-            asks = {each["alertname"] for each in ASKS}
-            wait_for(lambda: webhook.told("retrain") == asks)
+    with (
+        running_webhook() as webhook,
+        running_alertmanager(tmp_path, configuration(webhook.url)) as alertmanager,
+    ):
+        both = {each["alertname"] for each in ALERTS if each["severity"] == "page"}
+        tell(alertmanager, *(each for each in ALERTS if each["severity"] == "page"))
+        wait_for(lambda: webhook.told("page") == both)
+        canary = {"alertname": "ModelServiceErrors", "severity": "ticket", "track": "canary"}
+        tell(alertmanager, *ALERTS, {"job": "flight-delays", **canary})
+        tickets = {each["alertname"] for each in ALERTS if each["severity"] == "ticket"}
+        wait_for(lambda: webhook.told("ticket") >= tickets - both | {"ModelServiceErrors"})
+        asks = {each["alertname"] for each in ASKS}
+        wait_for(lambda: webhook.told("retrain") == asks)
 
     assert webhook.told("page") == both
     errors = [

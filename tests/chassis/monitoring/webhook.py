@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ml_chassis.monitoring.files import FOLDER
+from ml_chassis.observe.demo.quicker import routes
 from servers import Handler, running_server
 
 ALERTMANAGER = FOLDER / "alertmanager.yaml"
@@ -48,14 +49,7 @@ def running_webhook() -> Iterator[Webhook]:
         yield found
 
 
-def configuration(**receivers: str) -> dict[str, Any]:
-    """Return that of the project, which tells these addresses, and at once."""
-    found: dict[str, Any] = yaml.safe_load(Path(ALERTMANAGER).read_text(encoding="utf-8"))
-    found["route"] |= {"group_wait": "0s", "group_interval": "1s"}
-    kept = {each["name"]: each for each in found["receivers"]}
-    assert kept.keys() == receivers.keys()
-    found["receivers"] = [
-        {"name": name, "webhook_configs": [{"url": url, "send_resolved": name != "retrain"}]}
-        for name, url in receivers.items()
-    ]
-    return found
+def configuration(url: str) -> dict[str, Any]:
+    """Return that of the project, which tells this address, and at once."""
+    found = yaml.safe_load(Path(ALERTMANAGER).read_text(encoding="utf-8"))
+    return routes(found, url, f"{url}/retrain")

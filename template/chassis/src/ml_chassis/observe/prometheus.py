@@ -101,10 +101,10 @@ class Prometheus:
     def _get(self, path: str, **parameters: str) -> Any:
         try:
             answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
+            if answer["status"] == "success":
+                return answer["data"]
+            raise PrometheusError(f"{parameters.get('query', path)}: {answer['error']}")
         except httpx.TransportError as error:
             raise PrometheusError(f"Prometheus does not answer: {error}") from None
-        except ValueError:
+        except (ValueError, LookupError, TypeError):
             raise PrometheusError(f"{self.url}: this is not Prometheus.") from None
-        if answer["status"] != "success":
-            raise PrometheusError(f"{parameters.get('query', path)}: {answer['error']}")
-        return answer["data"]

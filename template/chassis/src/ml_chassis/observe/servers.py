@@ -60,7 +60,7 @@ def running_prometheus(
     if alertmanager:
         there = [{"targets": [urlsplit(alertmanager).netloc]}]
         configuration["alerting"] = {"alertmanagers": [{"static_configs": there}]}
-    options = (f"--storage.tsdb.path={folder}/data", "--log.level=warn")
+    options = (f"--storage.tsdb.path={folder}/prometheus", "--log.level=warn")
     with _running(PROMETHEUS, folder, "prometheus", configuration, options) as url:
         yield url
 

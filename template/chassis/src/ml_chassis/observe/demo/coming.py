@@ -7,7 +7,6 @@ seen they cannot show, as it was trained on the same rows of before.
 import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any, NamedTuple, cast
 
 import polars as pl
@@ -61,12 +60,10 @@ def tables(project: Project, change: Change) -> list[RawTable]:
 
 def step(project: Project, raw: Mapping[str, pl.DataFrame]) -> timedelta:
     """Return how far the times of all tables move, so that they come after all of before."""
-    times = [raw[each.name][each.time] for each in project.tables if each.time]
-    if not times:
-        return timedelta()
-    known = pl.concat(times)
-    span = cast(datetime, known.max()) - cast(datetime, known.min())
-    return (span // WEEKS + 1) * WEEKS
+    times = (raw[each.name][each.time] for each in project.tables if each.time)
+    ends = [end for each in times if len(each) for end in (each.min(), each.max())]
+    known = cast(list[datetime], ends)
+    return ((max(known) - min(known)) // WEEKS + 1) * WEEKS if known else timedelta()
 
 
 def amount(config: TrainingConfig, rows: pl.DataFrame, moved: timedelta, share: float) -> Amount:
@@ -80,12 +77,13 @@ def amount(config: TrainingConfig, rows: pl.DataFrame, moved: timedelta, share: 
         moved: How far times move.
         share: Of rows of training.
     """
-    for copies in count(1):
+    copies = 0
+    while True:
+        copies += 1
         before, new = _trained_on(config, rows, moved, copies)
-        enough = copies * rows.height >= config.retraining.minimum_new_rows
+        enough = new and copies * rows.height >= config.retraining.minimum_new_rows
         if enough and share * (before + new) <= MOST * new:
             return Amount(copies, share * (before + new) / new)
-    raise AssertionError  # it counts on
 
 
 def coming(
@@ -137,7 +135,7 @@ def _trained_on(
 def _again(
     project: Project, table: RawTable, rows: pl.DataFrame, number: int, moved: timedelta
 ) -> pl.DataFrame:
-    """Return rows as they come for the so manieth time: later, or with other keys."""
+    """Return the copy of rows with a number, from 1: later, or under new keys."""
     if table.time:
         rows = rows.with_columns(cs.datetime() + number * moved)
     if table.key and table.time not in table.key and rows.height:
@@ -146,14 +144,19 @@ def _again(
 
 
 def _new_key(project: Project, table: RawTable, rows: pl.DataFrame, number: int) -> pl.Expr:
-    """Return a column of the key with values that no row has; the model does not know it."""
+    """Return a column of the key with values that no row has.
+
+    Raises:
+        UserError: there is no such column that is no feature.
+    """
     for name in table.key:
         kind = table.columns[name]
         if name in project.contract.by_name or kind not in {int, str}:
             continue
         if kind is str:
             return pl.col(name) + f"~{number}"
-        return pl.col(name) + number * (rows[name].max() - rows[name].min() + 1)  # type: ignore[operator]
+        span = cast(int, rows[name].max()) - cast(int, rows[name].min())
+        return pl.col(name) + number * (span + 1)
     raise UserError(
         f"Rows of the raw table {table.name} cannot come under new keys: of {', '.join(table.key)} "
         f"in {project.path('tables')} none is a text or a whole number that is no feature."

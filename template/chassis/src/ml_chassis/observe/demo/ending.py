@@ -31,7 +31,9 @@ class Part(NamedTuple):
     text: str
 
 
-def write(world: World, stated: Slo, name: str, parts: Sequence[Part], failed: str) -> Path:
+def write(
+    world: World, stated: Slo, name: str, parts: Sequence[Part], asked: str, failed: str
+) -> Path:
     """Write it while all still runs; return its path.
 
     Args:
@@ -39,6 +41,7 @@ def write(world: World, stated: Slo, name: str, parts: Sequence[Part], failed: s
         stated: The objectives.
         name: Of the service.
         parts: What happened; the last one is what became of the drift.
+        asked: What became of the requests.
         failed: Why it did not end as it should, or "".
 
     Raises:
@@ -48,7 +51,7 @@ def write(world: World, stated: Slo, name: str, parts: Sequence[Part], failed: s
     feature = world.scene.change.feature
     view = View(stated.job or name, parts[1].at, end, feature, SCRAPE_SECONDS)
     content = [
-        page.paragraph(failed or "A minute of the rules was a second."),
+        page.paragraph(f"{failed} A minute of the rules was a second. {asked}".strip()),
         _timeline(parts, told, end),
         page.table(("after", "who", "what"), _lines(parts, told)),
     ]

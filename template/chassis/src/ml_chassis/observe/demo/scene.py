@@ -28,9 +28,12 @@ from .coming import SEED, Change
 TRAIN = (sys.executable, "-m", "ml_chassis", "train")
 LOG = "train.log"
 LAST_LINES = 10
+SQLITE = "sqlite:///"
 MODELS, RAW, INCOMING = "models", "raw", ".raw"
 UNUSED = {"build", "chassis", "dist", MODELS}
 """What of the root of a project is not copied, beside all that is hidden."""
+DATABASES = (".db", ".db-journal", ".db-shm", ".db-wal")
+"""How files of SQLite end: the copy has its own."""
 MODE = 0o700
 """Rows may hold personal values."""
 
@@ -68,9 +71,8 @@ def make(project: Project, folder: Path) -> Scene:
     Raises:
         UserError: the model cannot be trained, or nothing can drift.
     """
-    folder = folder.absolute()
+    folder, sources = folder.absolute(), _sources(project)
     _copy(folder)
-    sources = _sources(project)
     _train(folder, _environment(folder, sources))
     with _store(project, folder) as store:
         found = _find(project, folder, store)
@@ -104,7 +106,8 @@ def drifted(scene: Scene, asked: Sequence[Row]) -> list[Row]:
 def let_come(scene: Scene) -> None:
     """Write the rows that the next retraining reads, all of them or none.
 
-    They are as many as it takes until the drifted rows have not drifted for the new champion.
+    They are as many as it takes until the drifted rows have not drifted for the new champion. A
+    retraining before fails, as there is nothing to read.
 
     Raises:
         UserError: a raw table has a key that cannot be made new.
@@ -146,7 +149,7 @@ def _unused(folder: str, names: list[str]) -> set[str]:
         name
         for name in names
         if name == "__pycache__"
-        or name.endswith(".db")
+        or name.endswith(DATABASES)
         or (at_root and (name in UNUSED or name.startswith(".")))
     }
 
@@ -154,10 +157,13 @@ def _unused(folder: str, names: list[str]) -> set[str]:
 def _sources(project: Project) -> dict[str, str]:
     """Return where raw tables come from, as whole paths, since the copy is another folder."""
     addresses = {each.name: each.address for each in project.tables} | settings.read().addresses
-    return {
-        name: address if "://" in address else str(Path(address).absolute())
-        for name, address in addresses.items()
-    }
+    return {name: _absolute(address) for name, address in addresses.items()}
+
+
+def _absolute(address: str) -> str:
+    if address.startswith(SQLITE):
+        return f"{SQLITE}{Path(address.removeprefix(SQLITE)).absolute()}"
+    return address if "://" in address else str(Path(address).absolute())
 
 
 def _environment(folder: Path, sources: Mapping[str, str]) -> dict[str, str]:
@@ -165,7 +171,7 @@ def _environment(folder: Path, sources: Mapping[str, str]) -> dict[str, str]:
     given = {
         "MODELS_DIR": str(folder / MODELS),
         "DATABASE_URL": _database(folder),
-        "FEEDBACK_URL": f"sqlite:///{folder}/data/feedback.db",
+        "FEEDBACK_URL": f"{SQLITE}{folder}/data/feedback.db",
         "SOURCES": json.dumps(sources),
         "MLFLOW_URL": "",
         "RETRAIN_URL": "",
@@ -213,7 +219,7 @@ def _store(project: Project, folder: Path) -> Iterator[Store]:
 
 
 def _database(folder: Path) -> str:
-    return f"sqlite:///{folder}/data/service.db"
+    return f"{SQLITE}{folder}/data/service.db"
 
 
 def _config(project: Project, folder: Path) -> TrainingConfig:

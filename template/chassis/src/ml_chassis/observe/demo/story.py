@@ -50,7 +50,7 @@ def play(project: Project, configured: Settings, stated: Slo, folder: Path) -> i
     with (
         default_settings(),
         running_world(scene, stated, people, project.name, *address) as world,
-        Traffic(world.service.url, rows(scene)) as traffic,
+        Traffic(lambda: world.service.url, rows(scene)) as traffic,
     ):
         print(f"      http://{address[0]}:{address[1]} shows it while it goes on.")
         failed = ""
@@ -61,8 +61,9 @@ def play(project: Project, configured: Settings, stated: Slo, folder: Path) -> i
         except UserError as error:
             failed = str(error)
             print(f"      {failed}")
-        path = ending.write(world, stated, project.name, parts, failed)
-    print(f"\nA minute of the rules was a second. What fired when, and the plots: {path}")
+        asked = traffic.counts.sentence
+        path = ending.write(world, stated, project.name, parts, asked, failed)
+    print(f"\n{asked}\nA minute of the rules was a second. What fired when, and the plots: {path}")
     return 1 if failed else 0
 
 
@@ -72,11 +73,12 @@ def _healthy(world: World, _: Traffic) -> None:
 
 
 def _failure(world: World, _: Traffic) -> None:
-    def paged() -> bool:
-        return bool(world.people.firing(severity="page"))
+    def paged(**labels: str) -> bool:
+        return bool(world.people.firing(severity="page", **labels))
 
     with world.service.without_model():
-        wait_until(paged, PATIENCE_SECONDS, "somebody is woken")
+        name = "ModelServiceDegraded" if world.service.runs else "ModelServiceAbsent"
+        wait_until(lambda: paged(alertname=name), PATIENCE_SECONDS, "somebody is woken")
     wait_until(lambda: not paged(), PATIENCE_SECONDS, "the page ends")
 
 
@@ -109,7 +111,7 @@ def _recovery(world: World, _: Traffic) -> None:
 
 PARTS: dict[str, Callable[[World, Traffic], None]] = {
     "Healthy traffic, and the labels of what was predicted.": _healthy,
-    "The registry is damaged, and the service starts again; then it is repaired.": _failure,
+    "The registry is damaged, and another replica starts; then it is repaired.": _failure,
     "{feature} drifts: {share:.0%} of the rows that are asked have {value}.": _drift,
     "An alert asks for a retraining, on the rows that came meanwhile.": _retraining,
     "The service follows the new champion.": _recovery,

@@ -1,6 +1,6 @@
 """What clients ask of the service of the story, and what they tell of it later."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count, cycle, islice
 from threading import Event, Thread
 from types import TracebackType
@@ -38,27 +38,35 @@ class Counts(NamedTuple):
     refused: int = 0
     failed: int = 0
 
+    @property
+    def sentence(self) -> str:
+        """What became of them, in words."""
+        return (
+            f"Of {sum(self):,} requests {self.answered:,} were answered by the model, "
+            f"{self.degraded:,} by the fallback, {self.refused:,} refused as not valid, and "
+            f"{self.failed:,} failed."
+        )
+
 
 class Traffic:
     """Asks the service in a thread of its own, until the block ends; a service may be away."""
 
-    def __init__(self, url: str, rows: Sequence[Row], keys: Sequence[str] = ()) -> None:
+    def __init__(self, url: Callable[[], str], rows: Sequence[Row]) -> None:
         """Take what is asked.
 
         Args:
-            url: Of the service.
+            url: Says where the service is now.
             rows: Those that are asked, one after another, again and again; one at least.
-            keys: Accepted ones, of which the first is sent.
         """
         self.counts = Counts()
-        self._url, self._keys = url, keys
+        self._url = url
+        self._rows: Iterator[Row] = cycle(rows)
         self._ended = Event()
         self._thread = Thread(target=self._run, name="traffic")
-        self.ask(rows)
 
     def ask(self, rows: Sequence[Row]) -> None:
         """Ask these rows from now on."""
-        self._rows: Iterator[Row] = cycle(rows)
+        self._rows = cycle(rows)
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -76,11 +84,8 @@ class Traffic:
         self._thread.join()
 
     def _run(self) -> None:
-        headers = {"Authorization": f"Bearer {self._keys[0]}"} if self._keys else {}
         # Without a proxy, which this machine may have.
-        with httpx.Client(
-            base_url=self._url, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False
-        ) as client:
+        with httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False) as client:
             for number in count(1):
                 outcome = self._send(client, list(islice(self._rows, BATCH)), number)
                 so_far: int = getattr(self.counts, outcome)
@@ -94,7 +99,8 @@ class Traffic:
         if number % BAD_EVERY == 0:
             asked[-1] = {**asked[-1], UNKNOWN_FIELD: True}
         try:
-            answer = client.post("/predict", json={"rows": asked})
+            url = self._url()
+            answer = client.post(f"{url}/predict", json={"rows": asked})
             if answer.status_code in REFUSED:
                 return "refused"
             answer.raise_for_status()
@@ -107,13 +113,13 @@ class Traffic:
             ]
         except (httpx.HTTPError, *MALFORMED):
             return "failed"
-        _tell(client, labels)
+        _tell(client, url, labels)
         return "answered"
 
 
-def _tell(client: httpx.Client, labels: list[dict[str, Any]]) -> None:
+def _tell(client: httpx.Client, url: str, labels: list[dict[str, Any]]) -> None:
     """Tell labels; those of a service that does not take them now are lost."""
     try:
-        client.post("/feedback", json={"labels": labels})
+        client.post(f"{url}/feedback", json={"labels": labels})
     except httpx.HTTPError:
         return

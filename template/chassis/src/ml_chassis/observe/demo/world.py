@@ -141,20 +141,18 @@ class People:
 
 
 class Service:
-    """The service, which can be ended and started again."""
+    """The service: one replica, and for a moment another one that replaces it."""
 
     def __init__(self, scene: Scene) -> None:
-        """Choose its port."""
-        port = free_port()
-        self.url = f"http://{LOCAL}:{port}"
-        self._folder = scene.folder
-        self._given = {
-            **scene.environment,
-            "BENTOML_HOME": str(scene.folder / ".bentoml"),
-            f"{PREFIX}PORT": str(port),
-            f"{PREFIX}DRAIN_SECONDS": "0",
-        }
-        self._process: Popen[bytes] | None = None
+        """Choose the ports of both."""
+        self.urls = [f"http://{LOCAL}:{free_port()}" for _ in range(2)]
+        self._scene = scene
+        self._running: Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers now."""
+        return self.urls[0]
 
     def start(self) -> None:
         """Start it.
@@ -162,36 +160,61 @@ class Service:
         Raises:
             ProgramError: it does not become ready.
         """
-        self._process = start(
-            [sys.executable, "-m", "ml_chassis", "serve"],
-            lambda: answers(f"{self.url}/readyz"),
-            log=self._folder / "service.log",
-            folder=self._folder,
-            environment=self._given,
-        )
+        self._running = self._started(self.url)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does: without a model and a fallback it cannot."""
+        return self._running is not None
 
     def end(self) -> None:
         """End it, where it runs."""
-        if self._process:
-            end(self._process)
-            self._process = None
+        if self._running:
+            end(self._running)
+            self._running = None
 
     @contextmanager
     def without_model(self) -> Iterator[None]:
-        """Damage the registry and start again, so that the fallback answers, if there is one."""
-        models = self._folder / "models"
+        """Damage the registry until the block ends, and replace the replica, then and afterwards.
+
+        The new one answers by the fallback; without one it does not start.
+        """
+        models = self._scene.folder / "models"
         graph = models / history(models)[0] / MODEL_FILE
         whole = graph.read_bytes()
-        self.end()
         graph.write_bytes(whole[: len(whole) // 2])
         try:
-            with suppress(ProgramError):  # without a fallback it does not start
-                self.start()
+            with suppress(ProgramError):
+                self._replace()
             yield
         finally:
-            self.end()
             graph.write_bytes(whole)
-        self.start()
+        self._replace()
+
+    def _replace(self) -> None:
+        """Start another replica, and end the one of before, whatever becomes of the other."""
+        before, self._running = self._running, None
+        try:
+            self._running = self._started(self.urls[1])
+        finally:
+            self.urls.reverse()
+            if before:
+                end(before)
+
+    def _started(self, url: str) -> Popen[bytes]:
+        port, folder = url.rpartition(":")[2], self._scene.folder
+        given = {
+            "BENTOML_HOME": str(folder / ".bentoml" / port),
+            f"{PREFIX}PORT": port,
+            f"{PREFIX}DRAIN_SECONDS": "0",
+        }
+        return start(
+            [sys.executable, "-m", "ml_chassis", "serve"],
+            lambda: answers(f"{url}/readyz"),
+            log=folder / f"service-{port}.log",
+            folder=folder,
+            environment={**self._scene.environment, **given},
+        )
 
 
 @contextmanager
@@ -225,7 +248,7 @@ def running_world(
         rules = folder / "rules.yaml"
         faster = quicker(yaml.safe_load((folder / RULES).read_text(encoding="utf-8")), FASTER)
         rules.write_text(yaml.safe_dump(faster, sort_keys=False), encoding="utf-8")
-        targets = {job: [service.url, retrainer]}
+        targets = {job: [*service.urls, retrainer]}
         url = stack.enter_context(
             running_prometheus(
                 folder, targets, rules, seconds=SCRAPE_SECONDS, alertmanager=alertmanager

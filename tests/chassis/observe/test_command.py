@@ -1,0 +1,145 @@
+"""`chassis observe`: the page of a service that runs, is away, wants a key."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from chassis import copies
+from ml_chassis.errors import UserError
+from ml_chassis.observe import servers
+from ml_chassis.programs import answers, free_port
+from prometheus import tool
+from servers import Handler, running_server
+from waiting import wait_for
+
+KEY = "a-key-of-sixteen-or-more"
+METRICS = """# TYPE model_service_start_time_seconds gauge
+model_service_start_time_seconds{track="stable"} 1
+# TYPE model_service_requests_total counter
+model_service_requests_total{track="stable",route="/predict",status="200"} 5
+"""
+
+
+class Service(Handler):
+    """One that wants a key."""
+
+    def do_GET(self) -> None:
+        known = self.headers.get("Authorization") == f"Bearer {KEY}"
+        self.answer(METRICS.encode() if known else b"", 200 if known else 401)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    copies.copied(tmp_path)
+    copies.edit(tmp_path / "slo.yaml", {"(?m)^job: .*": "job: service"})
+    copies.chassis(tmp_path, "rules")
+    return tmp_path
+
+
+@contextmanager
+def observing(
+    project: Path, *options: str, **given: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run it; yield the process and the address of the page."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        **copies.settings_of(project),
+        "PYTHONUNBUFFERED": "1",
+        "MODEL_SERVICE_OBSERVE_PORT": str(port),
+        **given,
+    }
+    command = [sys.executable, "-m", "ml_chassis", "observe", *options]
+    with subprocess.Popen(
+        command,
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process, f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def refused(project: Path, *options: str, **given: str) -> str:
+    """Return why nothing is shown."""
+    with observing(project, *options, **given) as (process, _):
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.slow
+def test_the_page_shows_a_service_that_wants_a_key_and_ends_when_it_is_told(project: Path) -> None:
+    tool("prometheus")
+    with (
+        running_server(Service) as service,
+        observing(project, "--url", service, MODEL_SERVICE_API_KEYS=KEY) as (process, url),
+    ):
+        wait_for(
+            lambda: process.poll() is not None or answers(f"{url}/service"), "the page is there"
+        )
+
+        def shows_requests() -> bool:
+            return "Time since the start" in httpx.get(f"{url}/service", trust_env=False).text
+
+        wait_for(shows_requests, "the service is scraped")
+        for path, status in (("/", 307), ("/nothing", 404), ("/service?hours=x", 400)):
+            assert httpx.get(f"{url}{path}", trust_env=False).status_code == status
+        key = project / "build/observe/key"
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert said.startswith(f"{url} shows {service}, as http://127.0.0.1:")
+    assert not answers(f"{url}/service")
+
+
+@pytest.mark.slow
+def test_a_service_that_is_away_is_told_with_what_to_do(project: Path) -> None:
+    tool("prometheus")
+    with observing(project, MODEL_SERVICE_PORT=str(free_port())) as (process, url):
+        wait_for(
+            lambda: process.poll() is not None or answers(f"{url}/service"), "the page is there"
+        )
+        process.terminate()
+        said, _ = process.communicate(timeout=120)
+    assert "/metrics yet: make serve." in said
+
+
+def test_without_prometheus_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError) as raised:
+        servers.find(servers.PROMETHEUS)
+    for words in ("prometheus is not installed", "apt-get install", "brew install", "https://"):
+        assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:3000", "ftp://there", "http://", "nonsense"])
+def test_what_is_no_address_is_refused(project: Path, url: str) -> None:
+    assert "give the address of a service, such as http://localhost:3000" in refused(
+        project, "--url", url
+    )
+
+
+def test_a_project_without_rules_is_told_to_write_them(project: Path) -> None:
+    (project / "monitoring/rules.yaml").unlink()
+    assert "There is no monitoring/rules.yaml: make rules." in refused(project)
+
+
+def test_a_port_that_is_taken_is_named(project: Path) -> None:
+    with running_server(Service) as other:
+        said = refused(project, MODEL_SERVICE_OBSERVE_PORT=other.rpartition(":")[2])
+    assert "Set another MODEL_SERVICE_OBSERVE_PORT" in said

@@ -1,0 +1,117 @@
+"""Panels as charts: what is read off them, and what no name can do to a page."""
+
+import math
+import re
+
+import pytest
+
+from ml_chassis.monitoring.panels import Panel, Query, Unit
+from ml_chassis.observe import draw
+from ml_chassis.observe.prometheus import Sample, Series
+
+QUERY = Query("x", "{{name}} now")
+PANEL = Panel("Latency", "Of requests.", (QUERY,), "s", limit=0.05)
+ODD = '<script>alert("1")</script> & {{x}}'
+
+
+def line(name: str, *values: float) -> Series:
+    return Series({"name": name}, [(1_700_000_000.0 + 60 * at, v) for at, v in enumerate(values)])
+
+
+def texts(chart: str) -> list[str]:
+    """Return what is written in a chart, in its order."""
+    return re.findall("<text[^>]*>([^<]*)</text>", chart)
+
+
+def test_a_line_has_its_name_its_unit_and_its_limit() -> None:
+    chart = draw.lines(PANEL, [[line("a", 0.01, 0.02), line("b", 0.02, 0.01)]]) or ""
+
+    assert "<b>Latency</b><p>Of requests.</p>" in chart
+    assert re.findall('class="key c(.)">(.*?)<', chart) == [("0", "a now"), ("1", "b now")]
+    assert {"0s", "20ms", "40ms"} <= {*texts(chart)}
+    assert chart.count('stroke="var(--c0)"') == chart.count('stroke="var(--c1)"') == 1
+    assert 'stroke="var(--bad)"' in chart
+    without = draw.lines(PANEL._replace(limit=None), [[line("a", 0.01, 0.02)]]) or ""
+    assert "--bad" not in without
+
+
+def test_the_largest_of_many_lines_are_drawn_and_the_others_counted() -> None:
+    many = [line(f"n{at}", at, at) for at in range(12)]
+    chart = draw.lines(PANEL, [many]) or ""
+
+    assert re.findall('class="key c.">(.*?) now<', chart) == [f"n{at}" for at in range(11, 3, -1)]
+    assert "and 4 smaller ones" in chart
+
+
+def test_times_are_in_utc() -> None:
+    chart = draw.lines(PANEL, [[line("a", *[1.0] * 60)]]) or ""
+    assert "22:30" in texts(chart)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_not_drawn(value: float) -> None:
+    sample = Sample({"bin": "a", "name": "a"}, value)
+    assert draw.lines(PANEL, [[line("a", value)]]) is None
+    assert draw.bars(PANEL, [[sample]]) is None
+    assert draw.numbers(PANEL, [[sample]]) is None
+    assert draw.lines(PANEL, [[]]) is None
+    kept = draw.lines(PANEL, [[line("a", 1.0, value, 2.0)]])
+    assert kept
+    assert "NaN" not in kept
+
+
+def test_bins_stand_in_their_order_and_without_their_signs() -> None:
+    bins = ["missing", "above 10", "2 to 10", "-5 to 2", "up to -5", "other"]
+    chart = draw.bars(PANEL, [[Sample({"bin": each}, 0.5) for each in bins]]) or ""
+    shown = [each for each in texts(chart) if each in bins]
+    assert shown == ["up to -5", "-5 to 2", "2 to 10", "above 10", "missing", "other"]
+
+    categories = ["= New to York", "= B", "missing", "= A"]
+    chart = draw.bars(PANEL, [[Sample({"bin": each}, 0.5) for each in categories]]) or ""
+    shown = [each for each in texts(chart) if not re.match(r"[\d.]+m?s", each)]
+    assert shown == ["A", "B", "New to York", "missing"]
+
+
+def test_two_distributions_stand_side_by_side() -> None:
+    panel = Panel("x", "", (Query("a", "now"), Query("b", "training")), "percentunit", "bars")
+    both = [[Sample({"bin": "= a"}, 0.25)], [Sample({"bin": "= a"}, 0.5)]]
+    chart = draw.bars(panel, both) or ""
+    now, training = (chart.index(f'fill="var(--c{at})"') for at in range(2))
+    assert now < training
+    assert "50%" in texts(chart)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        *((90_061, "s", "1 d 1 h"), (61, "s", "1 min 1 s"), (0.0123, "s", "12.3 ms")),
+        *((0.0123, "percentunit", "1.23 %"), (2**28, "bytes", "256 MiB")),
+        *((12_345, "short", "12,345"), (2.5, "reqps", "2.5/s")),
+    ],
+)
+def test_numbers_are_said_with_their_unit(value: float, unit: Unit, said: str) -> None:
+    panel = PANEL._replace(unit=unit, kind="number", limit=None)
+    assert f'<p class="number ">{said} <span>' in (
+        draw.numbers(panel, [[Sample({"name": "a"}, value)]]) or ""
+    )
+
+
+def test_a_number_from_its_limit_on_is_missed() -> None:
+    shown = draw.numbers(PANEL, [[Sample({"name": "a"}, each) for each in (0.049, 0.05)]]) or ""
+    assert re.findall('class="number (.*?)"', shown) == ["met", "missed"]
+
+
+def test_no_name_becomes_html() -> None:
+    series = Series({"name": ODD}, [(0.0, 1.0), (60.0, 2.0)])
+    sample = Sample({"name": ODD, "bin": ODD}, 1.0)
+    span = draw.Span(ODD, ODD, 0, 1)
+    panel = PANEL._replace(title=ODD, words=ODD)
+    for drawn in (
+        draw.lines(panel, [[series]]),
+        draw.bars(panel, [[sample]]),
+        draw.numbers(panel, [[sample]]),
+        draw.timeline(ODD, ODD, [span], [0.5]),
+    ):
+        assert drawn
+        assert "<script" not in drawn
+        assert "alert" in drawn
