@@ -13,6 +13,7 @@ import yaml
 
 from ml_chassis.observe import prometheus, servers
 from ml_chassis.observe.prometheus import PrometheusError
+from ml_chassis.programs import free_port
 from waiting import wait_for
 
 
@@ -67,7 +68,7 @@ def running_prometheus(
 def running_alertmanager(folder: Path, configuration: dict[str, Any]) -> Iterator[str]:
     """Run Alertmanager on this machine alone; yield its address."""
     tool("prometheus-alertmanager")
-    with servers.running_alertmanager(folder, configuration) as url:
+    with servers.running_alertmanager(folder, configuration, free_port()) as url:
         yield url
 
 

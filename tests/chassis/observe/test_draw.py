@@ -18,46 +18,69 @@ def line(name: str, *values: float) -> Series:
     return Series({"name": name}, [(1_700_000_000.0 + 60 * at, v) for at, v in enumerate(values)])
 
 
+def lines(panel: Panel, found: list[list[Series]], minutes: int = 60) -> str | None:
+    start = 1_700_000_000.0
+    return draw.lines(panel, found, start, start + 60 * minutes, 60)
+
+
 def texts(chart: str) -> list[str]:
     """Return what is written in a chart, in its order."""
     return re.findall("<text[^>]*>([^<]*)</text>", chart)
 
 
 def test_a_line_has_its_name_its_unit_and_its_limit() -> None:
-    chart = draw.lines(PANEL, [[line("a", 0.01, 0.02), line("b", 0.02, 0.01)]]) or ""
+    chart = lines(PANEL, [[line("a", 0.01, 0.02), line("b", 0.02, 0.01)]]) or ""
 
     assert "<b>Latency</b><p>Of requests.</p>" in chart
     assert re.findall('class="key c(.)">(.*?)<', chart) == [("0", "a now"), ("1", "b now")]
-    assert {"0s", "20ms", "40ms"} <= {*texts(chart)}
+    assert {"0 ms", "20 ms", "40 ms"} <= {*texts(chart)}
     assert chart.count('stroke="var(--c0)"') == chart.count('stroke="var(--c1)"') == 1
     assert 'stroke="var(--bad)"' in chart
-    without = draw.lines(PANEL._replace(limit=None), [[line("a", 0.01, 0.02)]]) or ""
+    without = lines(PANEL._replace(limit=None), [[line("a", 0.01, 0.02)]]) or ""
     assert "--bad" not in without
 
 
 def test_the_largest_of_many_lines_are_drawn_and_the_others_counted() -> None:
     many = [line(f"n{at}", at, at) for at in range(12)]
-    chart = draw.lines(PANEL, [many]) or ""
+    chart = lines(PANEL, [many]) or ""
 
     assert re.findall('class="key c.">(.*?) now<', chart) == [f"n{at}" for at in range(11, 3, -1)]
     assert "and 4 smaller ones" in chart
 
 
 def test_times_are_in_utc() -> None:
-    chart = draw.lines(PANEL, [[line("a", *[1.0] * 60)]]) or ""
+    chart = lines(PANEL, [[line("a", *[1.0] * 60)]]) or ""
     assert "22:30" in texts(chart)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_no_number_is_not_drawn(value: float) -> None:
     sample = Sample({"bin": "a", "name": "a"}, value)
-    assert draw.lines(PANEL, [[line("a", value)]]) is None
+    assert lines(PANEL, [[line("a", value)]]) is None
     assert draw.bars(PANEL, [[sample]]) is None
     assert draw.numbers(PANEL, [[sample]]) is None
-    assert draw.lines(PANEL, [[]]) is None
-    kept = draw.lines(PANEL, [[line("a", 1.0, value, 2.0)]])
+    assert lines(PANEL, [[]]) is None
+    kept = lines(PANEL, [[line("a", 1.0, value, 2.0)]])
     assert kept
     assert "NaN" not in kept
+
+
+def test_a_line_is_broken_where_nothing_was_seen_and_lines_of_a_name_are_two() -> None:
+    gap = Series({"name": "a"}, [(1_700_000_000.0 + at, 1.0) for at in (0, 60, 600, 660)])
+    assert paths(lines(PANEL, [[line("a", 1, 2, 3)]])) == 1
+    assert paths(lines(PANEL, [[gap]])) == 2
+    assert paths(lines(PANEL, [[line("a", 1, 1), line("a", 2, 2)]])) == 2
+
+
+def paths(chart: str | None) -> int:
+    return (chart or "").count('aria-roledescription="line mark"')
+
+
+def test_a_chart_shows_all_of_the_time_and_zero_is_at_the_bottom() -> None:
+    chart = lines(PANEL._replace(limit=None), [[line("a", 0, 0)]], 180) or ""
+    assert [each for each in texts(chart) if ":" in each][-1] == "01:00"
+    (start,) = re.findall(r'aria-roledescription="line mark"[^>]*d="M([\d.]+),([\d.]+)', chart)
+    assert float(start[1]) > 0.75 * draw.HEIGHT
 
 
 def test_bins_stand_in_their_order_and_without_their_signs() -> None:
@@ -68,7 +91,7 @@ def test_bins_stand_in_their_order_and_without_their_signs() -> None:
 
     categories = ["= New to York", "= B", "missing", "= A"]
     chart = draw.bars(PANEL, [[Sample({"bin": each}, 0.5) for each in categories]]) or ""
-    shown = [each for each in texts(chart) if not re.match(r"[\d.]+m?s", each)]
+    shown = [each for each in texts(chart) if not re.match(r"[\d.]+ m?s", each)]
     assert shown == ["A", "B", "New to York", "missing"]
 
 
@@ -78,7 +101,7 @@ def test_two_distributions_stand_side_by_side() -> None:
     chart = draw.bars(panel, both) or ""
     now, training = (chart.index(f'fill="var(--c{at})"') for at in range(2))
     assert now < training
-    assert "50%" in texts(chart)
+    assert "50 %" in texts(chart)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +130,7 @@ def test_no_name_becomes_html() -> None:
     span = draw.Span(ODD, ODD, 0, 1)
     panel = PANEL._replace(title=ODD, words=ODD)
     for drawn in (
-        draw.lines(panel, [[series]]),
+        lines(panel, [[series]]),
         draw.bars(panel, [[sample]]),
         draw.numbers(panel, [[sample]]),
         draw.timeline(ODD, ODD, [span], [0.5]),

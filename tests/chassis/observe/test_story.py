@@ -21,7 +21,7 @@ from ml_chassis.programs import answers, free_port
 from prometheus import tool
 from waiting import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # minutes, as it plays what takes days
 
 ROWS = 3_000
 TRAINING = """
@@ -104,7 +104,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     (folder / "flights").mkdir()
     flights = pl.read_parquet("data/raw/flights.parquet").sample(ROWS, seed=1)
     flights.write_parquet(folder / "flights" / "all.parquet")
-    before, port, url = files(folder), free_port(), ""
+    before, port = files(folder), free_port()
     given = {
         **os.environ,
         **copies.settings_of(folder),
@@ -120,8 +120,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     ) as process:
         try:
             wait_for(lambda: process.poll() is not None or answers(f"{url}/drift"), "a page")
-            live = httpx.get(f"{url}/drift", trust_env=False).text
-            said, _ = process.communicate(timeout=240)
+            if process.poll() is None:
+                live = httpx.get(f"{url}/drift", trust_env=False).text
+            said, _ = process.communicate()
         finally:
             process.terminate()
     assert process.returncode == 0, said
@@ -135,6 +136,13 @@ def test_it_is_told_in_its_order_what_fired_when(played: Played) -> None:
     assert first < told.index(("page", "ModelServiceDegraded", "", "has ended")) < drifted
     assert drifted < drift(told, "has ended")
     assert "promoted: log loss" in played.said
+    asked = re.search(
+        r"requests (\d+) .* model, (\d+) .* fallback, (\d+) refused.* (\d+) failed", played.said
+    )
+    assert asked
+    model, fallback, refused, failed = map(int, asked.groups())
+    assert min(model, fallback, refused) > 0
+    assert failed == 0
     assert "What fired when, and the plots: build/observe/story.html" in played.said
 
 
@@ -208,8 +216,8 @@ def test_nothing_of_the_project_is_changed_and_nothing_goes_on(played: Played) -
     assert files(played.folder) == played.before
     assert played.copy.stat().st_mode & 0o077 == 0
     left = [
-        each.info["cmdline"]
-        for each in psutil.process_iter(["cmdline"])
-        if str(played.folder) in " ".join(each.info["cmdline"] or ())
+        each.info
+        for each in psutil.process_iter(["cmdline", "cwd"])
+        if str(played.folder) in f"{each.info['cmdline']} {each.info['cwd']}"
     ]
     assert left == []

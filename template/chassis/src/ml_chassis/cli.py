@@ -117,11 +117,16 @@ def _tidy() -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    told = [getattr(signal, name, signal.SIGTERM) for name in ("SIGTERM", "SIGHUP")]
+    before = {number: signal.getsignal(number) for number in told}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda which, _: sys.exit(128 + which))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.group(
@@ -288,6 +293,8 @@ def feedback(source: str) -> int:
 @click.option("--demo", is_flag=True, help="Play a story: a failure, drift, a retraining.")
 def observe(url: str, demo: bool) -> int:
     """Show on a page what Prometheus sees of the service, until stopped."""
+    if url and demo:
+        raise click.UsageError("Give --url or --demo, not both.")
     from .observe.command import run
 
     return run(_project(), url, demo)

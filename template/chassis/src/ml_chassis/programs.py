@@ -1,11 +1,14 @@
 """Programs that run beside this one: a port for each, its start, when it is ready, its end."""
 
+import ctypes
 import errno
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,6 +24,9 @@ PORTS = range(20_000, 32_000)
 START_SECONDS, STOP_SECONDS = 120, 60
 POLL_SECONDS = 0.1
 LAST_LINES = 20
+PR_SET_PDEATHSIG = 1
+# Looked up before a process is copied, in which other threads may have held its locks.
+PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 class ProgramError(UserError):
@@ -91,6 +97,12 @@ def end(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None
         process.wait()
 
 
+def end_with_parent() -> None:
+    """Let the system end this process with the thread that started it, where it can: on Linux."""
+    if PRCTL:
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @contextmanager
 def running(
     command: Sequence[str],
@@ -117,7 +129,14 @@ def _begin(
     variables = {**os.environ, **environment}
     with log.open("wb") if log else nullcontext() as said:
         try:
-            return subprocess.Popen(command, cwd=folder, env=variables, stdout=said, stderr=said)
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                env=variables,
+                stdout=said,
+                stderr=said,
+                preexec_fn=end_with_parent,
+            )
         except OSError as error:
             raise ProgramError(f"{shlex.join(command)} cannot be started: {why(error)}") from None
 

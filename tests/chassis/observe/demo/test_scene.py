@@ -1,6 +1,7 @@
 """A copy of a project is trained; what drifts there is learnt from what comes later."""
 
 import json
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,14 +164,16 @@ def shifted(models: Path, version: str, rows: list[Row]) -> set[str]:
     return found
 
 
-def test_of_a_training_that_fails_the_end_is_shown(made: Made, tmp_path: Path) -> None:
-    training = made.folder / "training.toml"
-    training.write_text(TRAINING.replace("2013-10-01", "2033-10-01"))
+def test_of_a_training_that_fails_the_end_is_shown(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copytree(made.folder, made.folder.parent / "other")
+    (other / "training.toml").write_text(TRAINING.replace("2013-10-01", "2033-10-01"))
+    monkeypatch.chdir(other)
 
     with pytest.raises(UserError) as failed:
         scene.make(PROJECT, tmp_path / "demo")
 
-    training.write_text(TRAINING)
     log = tmp_path / "demo/train.log"
     assert str(failed.value).startswith(f"The model could not be trained; see {log}:\n")
     assert "There are no rows from 2033-10-01 on: choose another test_from" in str(failed.value)

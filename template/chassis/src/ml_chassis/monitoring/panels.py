@@ -1,5 +1,7 @@
 """What the dashboards show: each panel, with what it asks of Prometheus."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -76,10 +78,11 @@ def choose(expr: str, job: str, feature: str, rate: str) -> str:
         feature: One of the features.
         rate: Over which time rates are, such as "1m".
     """
-    values = {f"${JOB}": job, f"${TRACK}": ".+", f"${FEATURE}": feature, RATE: rate}
+    exactly = re.escape(job)  # other characters mean something there
+    values = {JOB: exactly, TRACK: ".+", FEATURE: feature}
     for name, value in values.items():
-        expr = expr.replace(name, value)
-    return expr
+        expr = expr.replace(f"${name}", json.dumps(value, ensure_ascii=False)[1:-1])
+    return expr.replace(RATE, rate)
 
 
 def dashboards(slo: Slo) -> tuple[Dashboard, ...]:
@@ -230,14 +233,14 @@ def _model(slo: Slo) -> dict[str, tuple[Panel, ...]]:
         ),
         "Calls": (
             Panel(
-                "Time of a call",
+                "Inference latency",
                 "Of the model alone, 99 %; by version.",
                 (Query(_quantile(0.99, inference, "version"), "{{version}}"),),
                 "s",
             ),
             Panel(
-                "Rows in a call",
-                "Requests that come together share a call.",
+                "Batch size",
+                "Rows in a call of the model; requests that come together share one.",
                 (Query(f"sum({_rate(f'{rows}_sum')}) / sum({_rate(f'{rows}_count')})", "mean"),),
             ),
             _by(

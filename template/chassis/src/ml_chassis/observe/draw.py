@@ -10,25 +10,31 @@ from markupsafe import Markup
 
 from ..monitoring.drift import MISSING, OTHER
 from ..monitoring.panels import Panel, Unit
-from .prometheus import Sample, Series
+from .prometheus import Points, Sample, Series
 
 WIDTH, HEIGHT = 400, 210
 MOST = 8
 """Series in a chart: so many colours the page has."""
+FEW = 12
+"""Bins whose names have room beside each other."""
 VEGA_LITE = "6.1"
 FIGURE = Markup(
     "<figure><figcaption><b>{title}</b><p>{words}</p>{keys}</figcaption>{drawn}</figure>"
 )
 KEY = Markup('<span class="key c{}">{}</span> ')
 WIDE = Markup('<div class="wide">{}</div>')
-MORE = Markup("and {} smaller ones")
+MORE = Markup('<span class="key none">and {} smaller ones</span>')
 NUMBER = Markup('<p class="number {}">{} <span>{}</span></p>')
 SVG = re.compile(r'^<svg .*?width="(\d+)" height="(\d+)"[^>]*>')
 LABEL = re.compile(r"{{(\w+)}}")
 VALUES: dict[Unit, str] = {
     "short": "format(datum.value, '.3~g')",
-    "percentunit": "format(datum.value, '.3~%')",
-    "s": "format(datum.value, '.3~s') + 's'",
+    "percentunit": "format(100 * datum.value, '.3~g') + ' %'",
+    "s": "datum.value >= 172800 ? format(datum.value / 86400, '.3~g') + ' d' : "
+    "datum.value >= 7200 ? format(datum.value / 3600, '.3~g') + ' h' : "
+    "datum.value >= 120 ? format(datum.value / 60, '.3~g') + ' min' : "
+    "datum.value >= 1 ? format(datum.value, '.3~g') + ' s' : "
+    "format(1000 * datum.value, '.3~g') + ' ms'",
     "bytes": "format(datum.value / 1048576, '.3~g') + ' MiB'",
     "reqps": "format(datum.value, '.3~g') + '/s'",
     "rowsps": "format(datum.value, '.3~g') + '/s'",
@@ -51,33 +57,39 @@ CONFIG = {
 DURATIONS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
-def lines(panel: Panel, found: Sequence[Sequence[Series]]) -> Markup | None:
+def lines(
+    panel: Panel, found: Sequence[Sequence[Series]], start: float, end: float, step: float
+) -> Markup | None:
     """Return lines over time, or None where there are no values.
 
     Args:
         panel: What is drawn.
         found: The series that each query of the panel gave.
+        start: Unix time in seconds, where the axis begins.
+        end: Likewise, where it ends.
+        step: Seconds between two values; where more lie between them, the line is broken.
     """
     drawn = [
-        (legend(query.legend, each.labels), points)
+        (legend(query.legend, each.labels), each.points)
         for query, answer in zip(panel.queries, found, strict=True)
         for each in answer
-        if (points := [point for point in each.points if math.isfinite(point[1])])
+        if any(math.isfinite(value) for _, value in each.points)
     ]
     if len(drawn) > MOST:
         drawn.sort(key=lambda each: -each[1][-1][1])
     names = list(dict.fromkeys(name for name, _ in drawn))
     rows = [
-        {"at": 1_000 * at, "value": value, "name": name}
-        for name, points in drawn
-        for at, value in points
+        {"at": 1_000 * at, "value": value, "name": name, "part": f"{number} {part}"}
+        for number, (name, points) in enumerate(drawn)
         if name in names[:MOST]
+        for part, at, value in _parts(points, step)
     ]
-    line = {
+    encoding = {"x": _across(start, end), **_up(panel.unit, rows), **_colour(names)}
+    parts = {
         "mark": {"type": "line", "strokeWidth": 1.8},
-        "encoding": {"x": _across(rows), **_up(panel.unit), **_colour(names)},
+        "encoding": {**encoding, "detail": {"field": "part"}},
     }
-    return _figure(panel, names, _svg(rows, [line, *_limit(panel)])) if rows else None
+    return figure(panel, names, _svg(rows, [parts, *_limit(panel)])) if rows else None
 
 
 def bars(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
@@ -90,17 +102,22 @@ def bars(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
     ]
     names = [query.legend for query in panel.queries]
     order = sorted({str(row["bin"]) for row in rows}, key=_place)
-    axis = {"labelAngle": -40, "labelLimit": 90, "labelExpr": "replace(datum.label, /^= /, '')"}
+    axis = {
+        "labelAngle": -40 if len(order) <= FEW else -90,
+        "labelLimit": 130,
+        "labelOverlap": False,
+        "labelExpr": "replace(datum.label, /^= /, '')",
+    }
     bar = {
         "mark": {"type": "bar"},
         "encoding": {
             "x": {"field": "bin", "type": "nominal", "sort": order, "axis": axis},
             "xOffset": {"field": "name", "sort": names},
-            **_up(panel.unit),
+            **_up(panel.unit, rows),
             **_colour(names),
         },
     }
-    return _figure(panel, names, _svg(rows, [bar])) if rows else None
+    return figure(panel, names, _svg(rows, [bar])) if rows else None
 
 
 def numbers(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
@@ -115,7 +132,7 @@ def numbers(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
         for each in answer
         if math.isfinite(each.value)
     ]
-    return _figure(panel, (), Markup("").join(shown[:MOST])) if shown else None
+    return figure(panel, (), Markup("").join(shown[:MOST])) if shown else None
 
 
 class Span(NamedTuple):
@@ -169,7 +186,7 @@ def timeline(title: str, words: str, spans: Sequence[Span], marks: Sequence[floa
         "encoding": {"x": across, "y": {"value": 8}, "text": {"field": "number"}},
     }
     drawn = _svg([each._asdict() for each in spans], [bar, rule, number], 2 * WIDTH)
-    return _figure(Panel(title, words, ()), kinds, WIDE.format(drawn))
+    return figure(Panel(title, words, ()), kinds, WIDE.format(drawn))
 
 
 def legend(template: str, labels: dict[str, str]) -> str:
@@ -185,7 +202,8 @@ def text(value: float, unit: Unit) -> str:
         return f"{100 * value:.3g} %"
     if unit == "bytes":
         return f"{value / 2**20:,.0f} MiB"
-    return f"{value:,.6g}" + ("" if unit == "short" else "/s")
+    number = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+    return number if unit == "short" else f"{number}/s"
 
 
 def _duration(seconds: float) -> str:
@@ -215,17 +233,29 @@ def _place(name: str) -> tuple[bool, float, str]:
     return name in {OTHER, MISSING}, lower, name
 
 
-def _across(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    times = [row["at"] for row in rows] or [0]
-    minutes = (max(times) - min(times)) / 60_000
+def _parts(points: Points, step: float) -> Iterator[tuple[int, float, float]]:
+    """Yield time and value of each point, after the number of the part without a gap."""
+    part, before = 0, -math.inf
+    for at, value in points:
+        if math.isfinite(value):
+            part += at - before > 1.5 * step
+            before = at
+            yield part, at, value
+
+
+def _across(start: float, end: float) -> dict[str, Any]:
+    minutes = (end - start) / 60
     style = "%H:%M:%S" if minutes < 10 else "%H:%M" if minutes < 2_880 else "%d %b"
-    axis = {"format": style, "tickCount": 5, "grid": False, "labelOverlap": True}
-    return {"field": "at", "type": "temporal", "scale": {"type": "utc"}, "axis": axis}
+    axis = {"format": style, "tickCount": 4, "grid": False, "labelOverlap": True}
+    scale = {"type": "utc", "domain": [1_000 * start, 1_000 * end]}
+    return {"field": "at", "type": "temporal", "scale": scale, "axis": axis}
 
 
-def _up(unit: Unit) -> dict[str, Any]:
+def _up(unit: Unit, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     axis = {"tickCount": 5, "domain": False, "labelExpr": VALUES[unit]}
-    return {"y": {"field": "value", "type": "quantitative", "axis": axis}}
+    # Else a line at zero would stand in the middle.
+    scale = {} if any(row["value"] for row in rows) else {"scale": {"domain": [0, 1]}}
+    return {"y": {"field": "value", "type": "quantitative", "axis": axis, **scale}}
 
 
 def _colour(names: Sequence[str]) -> dict[str, Any]:
@@ -259,7 +289,14 @@ def _svg(
     return Markup(svg)  # noqa: S704 - Vega escapes names and values
 
 
-def _figure(panel: Panel, names: Sequence[str], drawn: Markup) -> Markup:
+def figure(panel: Panel, names: Sequence[str], drawn: Markup) -> Markup:
+    """Return a panel with its title, its words and the legend.
+
+    Args:
+        panel: Which one.
+        names: Of what is drawn, in the order of the colours.
+        drawn: The chart.
+    """
     keys = [KEY.format(at, name) for at, name in enumerate(names[:MOST]) if name]
     if len(names) > MOST:
         keys.append(MORE.format(len(names) - MOST))

@@ -1,7 +1,8 @@
 """The pages: what fires, the panels of a dashboard, the drift of each feature."""
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -13,18 +14,15 @@ from ..monitoring.rules import drift
 from ..monitoring.rules.rule import RUNBOOK
 from ..reports.page import NOTHING, charts, heading, paragraph, table
 from . import draw
-from .prometheus import Alert, Prometheus, Sample
+from .prometheus import Alert, Prometheus, QueryError, Sample
 
 POINTS = 120
 """Values of a line."""
 SECTION = re.compile(r"^## (\w+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-MOST = 5
-"""Things of which one alert tells."""
-ALERT = Markup(
-    '<p><span class="state {kind}">{severity}</span> <b>{name}</b> since {since} UTC</p>'
-    "<ul>{told}</ul>{what_to_do}"
-)
-PRE = Markup("<pre>{}</pre>")
+ALERT = Markup('<p><span class="state {}">{}</span> <b>{}</b></p>')
+LIST = Markup("<ul>{}</ul>")
+ITEM = Markup("<li>{}, since {} UTC</li>")
+SAID = Markup("<pre>{}</pre>")
 FOLDED = Markup("<details><summary>{}</summary>{}</details>")
 
 
@@ -36,53 +34,38 @@ class View(NamedTuple):
         start: Unix time in seconds.
         end: Likewise.
         feature: The one of which the drift is drawn over time.
-        scrape: Seconds between two looks of Prometheus.
+        scrape_seconds: Between two scrapes.
     """
 
     job: str
     start: float
     end: float
     feature: str
-    scrape: int
+    scrape_seconds: int
 
     @property
     def step(self) -> float:
         """Seconds between two values of a line."""
-        return max((self.end - self.start) / POINTS, self.scrape)
+        return max((self.end - self.start) / POINTS, self.scrape_seconds)
 
     def choose(self, expr: str) -> str:
         """Return an expression about this."""
-        # As Grafana's: four looks at least, and no value between two points is left out.
-        rate = max(4 * self.scrape, round(self.step))
+        # As Grafana's: four scrapes at least, and no value between two points is left out.
+        rate = max(4 * self.scrape_seconds, round(self.step))
         return choose(expr, self.job, self.feature, f"{rate}s")
 
 
-def title(name: str, alerts: Sequence[Alert]) -> str:
-    """Return what is so now, in a sentence."""
-    firing = sorted({each.name for each in alerts if each.fires})
-    if not firing:
-        return f"{name}: no alert fires"
-    return f"{name}: {', '.join(firing)}"
-
-
 def what_fires(alerts: Sequence[Alert]) -> Iterator[Markup]:
-    """Yield the alerts, and what the runbook says of those that fire."""
+    """Yield the alerts, and what the runbook says of each."""
     sections = runbook()
-    for _, found in groupby(alerts, lambda each: (each.fires, each.severity, each.name)):
-        first, *others = found
-        told = [Markup("<li>{}</li>").format(each.summary) for each in (first, *others)[:MOST]]
-        if len(others) >= MOST:
-            told.append(Markup("<li>and {} more</li>").format(len(others) + 1 - MOST))
-        yield ALERT.format(
-            kind="missed" if first.fires else "unknown",
-            severity=first.severity if first.fires else "pending",
-            name=first.name,
-            since=first.since,
-            told=NOTHING.join(told),
-            what_to_do=FOLDED.format("What to do", PRE.format(sections[first.name]))
-            if first.name in sections
-            else NOTHING,
-        )
+    for (fires, severity, name), found in groupby(alerts, lambda each: each[:3]):
+        kind = ("missed", severity) if fires else ("unknown", "pending")
+        yield ALERT.format(*kind, name)
+        yield LIST.format(NOTHING.join(ITEM.format(each.summary, each.since) for each in found))
+        if name in sections:
+            yield SAID.format(sections[name])
+    if not alerts:
+        yield paragraph("No alert fires, and none is pending.")
 
 
 def runbook(path: Path = Path(RUNBOOK)) -> dict[str, str]:
@@ -114,11 +97,14 @@ def dashboard(server: Prometheus, shown: Dashboard, view: View) -> Iterator[Mark
 
 def _panel(server: Prometheus, panel: Panel, view: View) -> Markup | None:
     asked = [view.choose(query.expr) for query in panel.queries]
-    if panel.kind == "lines":
-        when = (view.start, view.end, view.step)
-        return draw.lines(panel, [server.ask_range(expr, *when) for expr in asked])
-    drawn = {"number": draw.numbers, "bars": draw.bars}[panel.kind]
-    return drawn(panel, [server.ask(expr, view.end) for expr in asked])
+    try:
+        if panel.kind == "lines":
+            when = (view.start, view.end, view.step)
+            return draw.lines(panel, [server.ask_range(expr, *when) for expr in asked], *when)
+        drawn = {"number": draw.numbers, "bars": draw.bars}[panel.kind]
+        return drawn(panel, [server.ask(expr, view.end) for expr in asked])
+    except QueryError as error:
+        return draw.figure(panel, (), paragraph(str(error)))
 
 
 class Drift(NamedTuple):
@@ -135,45 +121,48 @@ class Drift(NamedTuple):
     limit: float
 
 
-def drifts(server: Prometheus, view: View) -> dict[tuple[str, str], list[Drift]]:
-    """Return all features by track and version, those with the largest index first.
+Drifts = Mapping[tuple[str, str], Sequence[Drift]]
+"""All features by track and version, those that have drifted most first."""
+
+
+def drifts(server: Prometheus, view: View) -> Drifts:
+    """Return how far all features lie from where they lay in training.
 
     Raises:
         PrometheusError: there is no answer.
     """
-    about = f'{{job="{view.job}"}}'
+    about = matching({"job": view.job})
     limits = {_place(each): each.value for each in server.ask(f"{drift.LIMIT}{about}", view.end)}
     found = dict[tuple[str, str], list[Drift]]()
     for each in server.ask(f"{drift.PSI}{about}", view.end):
-        track, version, feature = _place(each)
-        if (track, version, feature) in limits:
-            one = Drift(feature, each.value, limits[track, version, feature])
+        track, version, feature = place = _place(each)
+        if place in limits:
+            one = Drift(feature, each.value, limits[place])
             found.setdefault((track, version), []).append(one)
     for features in found.values():
         features.sort(key=lambda one: -one.psi / one.limit)
     return found
 
 
-def report(server: Prometheus, view: View) -> Iterator[Markup]:
+def report(server: Prometheus, view: View, found: Drifts) -> Iterator[Markup]:
     """Yield, for each version that is served, both distributions of each feature.
 
     Raises:
         PrometheusError: there is no answer.
     """
-    found = drifts(server, view)
     if not found:
         yield paragraph("No rows were asked yet, or the model was trained without a reference.")
     for (track, version), features in found.items():
-        where = f'{{job="{view.job}",track="{track}",version="{version}",feature="'
-        rows = server.ask(f'min({drift.ROWS}{{job="{view.job}",version="{version}"}})', view.end)
+        labels = {"job": view.job, "track": track, "version": version}
+        rows = server.ask(f"min({drift.ROWS}{matching(labels)})", view.end)
         yield heading(f"{version}, {track}")
         yield paragraph(
             f"{rows[0].value if rows else 0:,.0f} rows; below {drift.LEAST_ROWS} nobody is told."
         )
-        yield charts(_both(server, one, where, view.end) for one in features)
+        yield charts(_both(server, one, labels, view.end) for one in features)
 
 
-def _both(server: Prometheus, one: Drift, where: str, at: float) -> Markup:
+def _both(server: Prometheus, one: Drift, labels: Mapping[str, str], at: float) -> Markup:
     drifted = " has drifted" if one.psi > one.limit else ""
     panel = Panel(
         f"{one.feature}{drifted}",
@@ -182,9 +171,24 @@ def _both(server: Prometheus, one: Drift, where: str, at: float) -> Markup:
         "percentunit",
         "bars",
     )
-    found = [server.ask(f'{query.expr}{where}{one.feature}"}}', at) for query in panel.queries]
-    return draw.bars(panel, found) or Markup("")
+    where = matching({**labels, "feature": one.feature})
+    found = [server.ask(f"{query.expr}{where}", at) for query in panel.queries]
+    return draw.bars(panel, found) or NOTHING
+
+
+def matching(labels: Mapping[str, str]) -> str:
+    """Return how a question names the series that have these labels."""
+    return (
+        "{"
+        + ",".join(
+            f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels.items()
+        )
+        + "}"
+    )
 
 
 def _place(sample: Sample) -> tuple[str, str, str]:
-    return sample.labels["track"], sample.labels["version"], sample.labels["feature"]
+    track, version, feature = (
+        sample.labels.get(name, "") for name in ("track", "version", "feature")
+    )
+    return track, version, feature

@@ -1,16 +1,21 @@
 """Questions to Prometheus, and its answers."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import httpx
 
 from ..errors import UserError
 
-SECONDS = 10
+SECONDS = 5
 
 
 class PrometheusError(UserError):
-    """Prometheus does not answer, or does not understand."""
+    """Prometheus does not answer."""
+
+
+class QueryError(PrometheusError):
+    """Prometheus does not understand, or gives up."""
 
 
 class Sample(NamedTuple):
@@ -20,32 +25,31 @@ class Sample(NamedTuple):
     value: float
 
 
-class Series(NamedTuple):
-    """The values of a series.
+Points = Sequence[tuple[float, float]]
+"""Unix times in seconds, and values."""
 
-    Attributes:
-        labels: What it is about.
-        points: Unix time in seconds, and value.
-    """
+
+class Series(NamedTuple):
+    """The values of a series, and what it is about."""
 
     labels: dict[str, str]
-    points: list[tuple[float, float]]
+    points: Points
 
 
 class Alert(NamedTuple):
     """An alert that is pending or fires.
 
     Attributes:
-        name: How it is called, as its section of the runbook is.
-        severity: Whether somebody is woken.
         fires: Whether somebody is told; else it must last a while before.
+        severity: Whether somebody is woken.
+        name: How it is called, as its section of the runbook is.
         since: When its condition began to hold: date and time, in UTC.
         summary: What is told.
     """
 
-    name: str
-    severity: str
     fires: bool
+    severity: str
+    name: str
     since: str
     summary: str
 
@@ -88,22 +92,34 @@ class Prometheus:
         """
         found = [
             Alert(
-                each["labels"]["alertname"],
-                each["labels"].get("severity", ""),
                 each["state"] == "firing",
+                each["labels"].get("severity", ""),
+                each["labels"]["alertname"],
                 each["activeAt"][:19].replace("T", " "),
                 each["annotations"].get("summary", ""),
             )
             for each in self._get("alerts")["alerts"]
         ]
-        return sorted(found, key=lambda each: (not each.fires, each.severity, *each))
+        return sorted(found, key=lambda each: (not each.fires, *each[1:]))
+
+    def problems(self, job: str) -> dict[str, str]:
+        """Return why targets of a job are not scraped, by their addresses; "" is not yet.
+
+        Raises:
+            PrometheusError: there is no answer.
+        """
+        return {
+            each["scrapeUrl"]: each["lastError"]
+            for each in self._get("targets", state="active")["activeTargets"]
+            if each["labels"]["job"] == job and each["health"] != "up"
+        }
 
     def _get(self, path: str, **parameters: str) -> Any:
         try:
             answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
             if answer["status"] == "success":
                 return answer["data"]
-            raise PrometheusError(f"{parameters.get('query', path)}: {answer['error']}")
+            raise QueryError(f"{parameters.get('query', path)}: {answer['error']}")
         except httpx.TransportError as error:
             raise PrometheusError(f"Prometheus does not answer: {error}") from None
         except (ValueError, LookupError, TypeError):

@@ -14,6 +14,7 @@ from ..programs import LOCAL, answers, free_port, running
 
 PROMETHEUS, ALERTMANAGER = ("prometheus",), ("alertmanager", "prometheus-alertmanager")
 """Their programs; Debian calls the second one otherwise."""
+READY = "/-/ready"
 GET = (
     "Debian and Ubuntu: sudo apt-get install prometheus prometheus-alertmanager. "
     "macOS: brew install prometheus alertmanager. Others: https://prometheus.io/download"
@@ -36,7 +37,7 @@ def running_prometheus(
         folder: Takes its files; what it knew stays there.
         targets: Addresses that it scrapes, by the name of their job.
         rules: What it evaluates.
-        seconds: Between two looks.
+        seconds: Between two scrapes.
         key: What the targets want to be given, if any.
         alertmanager: Address of what is told of alerts, if any.
 
@@ -44,11 +45,13 @@ def running_prometheus(
         ProgramError: it does not start.
         UserError: it is not installed.
     """
+    secret = folder.absolute() / "key"
+    secret.unlink(missing_ok=True)
     scraped: dict[str, Any] = {}
     if key:
-        (folder / "key").touch(mode=0o600)
-        (folder / "key").write_text(key, encoding="utf-8")
-        scraped["authorization"] = {"credentials_file": str(folder.absolute() / "key")}
+        secret.touch(mode=0o600)
+        secret.write_text(key, encoding="utf-8")
+        scraped["authorization"] = {"credentials_file": str(secret)}
     configuration: dict[str, Any] = {
         "global": {"scrape_interval": f"{seconds}s", "evaluation_interval": f"{seconds}s"},
         "rule_files": [str(rules.absolute())],
@@ -61,15 +64,21 @@ def running_prometheus(
         there = [{"targets": [urlsplit(alertmanager).netloc]}]
         configuration["alerting"] = {"alertmanagers": [{"static_configs": there}]}
     options = (f"--storage.tsdb.path={folder}/prometheus", "--log.level=warn")
-    with _running(PROMETHEUS, folder, "prometheus", configuration, options) as url:
-        yield url
+    try:
+        port = free_port()
+        with _running(PROMETHEUS, folder, "prometheus", configuration, options, port) as url:
+            yield url
+    finally:
+        secret.unlink(missing_ok=True)
 
 
 @contextmanager
-def running_alertmanager(folder: Path, configuration: Mapping[str, Any]) -> Iterator[str]:
-    """Run Alertmanager, which knows no others; see `running_prometheus`."""
+def running_alertmanager(
+    folder: Path, configuration: Mapping[str, Any], port: int
+) -> Iterator[str]:
+    """Run Alertmanager on a port, which knows no others; see `running_prometheus`."""
     options = (f"--storage.path={folder}/alertmanager", "--cluster.listen-address=")
-    with _running(ALERTMANAGER, folder, "alertmanager", configuration, options) as url:
+    with _running(ALERTMANAGER, folder, "alertmanager", configuration, options, port) as url:
         yield url
 
 
@@ -80,17 +89,18 @@ def _running(
     name: str,
     configuration: Mapping[str, Any],
     options: Sequence[str],
+    port: int,
 ) -> Iterator[str]:
     path = folder / f"{name}.yml"
     path.write_text(yaml.safe_dump(dict(configuration), sort_keys=False), encoding="utf-8")
-    url = f"http://{LOCAL}:{free_port()}"
+    url = f"http://{LOCAL}:{port}"
     command = [
         find(programs),
         f"--config.file={path}",
         f"--web.listen-address={urlsplit(url).netloc}",
         *options,
     ]
-    with running(command, lambda: answers(f"{url}/-/ready"), log=folder / f"{name}.log"):
+    with running(command, lambda: answers(f"{url}{READY}"), log=folder / f"{name}.log"):
         yield url
 
 

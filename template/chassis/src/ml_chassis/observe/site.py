@@ -15,15 +15,19 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from ..monitoring import metrics
 from ..monitoring.exporter import Server
 from ..monitoring.panels import Dashboard
+from ..programs import ProgramError
 from ..reports.page import NOTHING, page, paragraph
-from .page import View, dashboard, drifts, report, title, what_fires
-from .prometheus import Prometheus, PrometheusError
+from .page import Drifts, View, dashboard, drifts, matching, report, what_fires
+from .prometheus import Alert, Prometheus, PrometheusError
 
 REFRESH_SECONDS = 10
+FRESH_SECONDS = 5
+"""For so long a page is the same for all who ask."""
 HOURS = {"1": "hour", "6": "6 hours", "24": "day", "168": "week"}
-REPORT = "report"
+ALERTS, DRIFT, REPORT = "alerts", "drift", "report"
 LINK = Markup('<a href="{}">{}</a> ')
 HERE = Markup('<a class="here">{}</a> ')
 NAV = Markup("<nav>{}</nav>")
@@ -33,7 +37,12 @@ class Site:
     """What is shown of one service."""
 
     def __init__(
-        self, server: Prometheus, name: str, job: str, shown: Sequence[Dashboard], scrape: int
+        self,
+        server: Prometheus,
+        name: str,
+        job: str,
+        shown: Sequence[Dashboard],
+        scrape_seconds: int,
     ) -> None:
         """Take whom to ask, and about what.
 
@@ -42,51 +51,91 @@ class Site:
             name: Of the service.
             job: How Prometheus calls it.
             shown: The dashboards.
-            scrape: Seconds between two looks of Prometheus.
+            scrape_seconds: Between two scrapes.
         """
-        self._server, self._name, self._job, self._scrape = server, name, job, scrape
+        self._server, self._name, self._job = server, name, job
+        self._scrape_seconds = scrape_seconds
         self._shown = {each.name: each for each in shown}
         self._alone = threading.Lock()
+        self._rendered = dict[tuple[str, str, str], tuple[float, str]]()
 
     @property
     def pages(self) -> tuple[str, ...]:
         """The names of the pages."""
-        return (*self._shown, REPORT)
+        return (*self._shown, REPORT, ALERTS)
 
     def render(self, name: str, hours: str, feature: str) -> str:
-        """Return a page.
+        """Return a page; somebody else may have seen it some seconds before.
 
         Args:
             name: One of `pages`.
             hours: That it shows.
-            feature: The one of which the drift is drawn over time; "" is the one with the most.
-        """
-        end = time.time()
-        view = View(self._job, end - 3_600 * float(hours), end, feature, self._scrape)
-        try:
-            with self._alone:  # drawing takes a core
-                return self._render(name, hours, view)
-        except PrometheusError as error:
-            parts = [paragraph(str(error))]
-            return page(f"{self._name}: nothing is known", False, parts, REFRESH_SECONDS)
+            feature: The one of which the drift is drawn over time; where there is no such one, it
+                is that which has drifted most.
 
-    def _render(self, name: str, hours: str, view: View) -> str:
-        alerts, found = self._server.alerts(), drifts(self._server, view)
-        features = list(dict.fromkeys(each.feature for some in found.values() for each in some))
-        view = view._replace(feature=view.feature or next(iter(features), ""))
-        parts = [_links(name, {each: _address(each, hours) for each in self.pages})]
-        parts += what_fires(alerts)
-        if name == REPORT:
-            parts += report(self._server, view)
+        Raises:
+            PrometheusError: there is no answer.
+        """
+        asked = (name, hours, feature)
+        with self._alone:  # drawing takes a core
+            at, text = self._rendered.get(asked, (0.0, ""))
+            if time.monotonic() - at > FRESH_SECONDS:
+                text = self._render(*asked)
+                self._rendered = {asked: (time.monotonic(), text)}
+        return text
+
+    def away(self, error: PrometheusError) -> str:
+        """Return the page while Prometheus does not answer."""
+        parts = [self._pages("", next(iter(HOURS)), ""), paragraph(str(error))]
+        return page(f"{self._name}: nothing is known", False, parts, REFRESH_SECONDS)
+
+    def _render(self, name: str, hours: str, feature: str) -> str:
+        end = time.time()
+        view = View(self._job, end - 3_600 * float(hours), end, feature, self._scrape_seconds)
+        seen = self._server.ask(metrics.series_of(metrics.START) + matching({"job": self._job}))
+        alerts, parts = self._server.alerts(), [self._pages(name, hours, feature)]
+        if not seen:
+            parts += self._why_not_seen()
+        if name == ALERTS:
+            parts += what_fires(alerts)
+        elif name == REPORT:
+            parts += report(self._server, view, drifts(self._server, view))
         else:
-            times = {text: _address(name, value) for value, text in HOURS.items()}
-            parts.append(_links(HOURS[hours], times))
-            if name == "drift":
-                named = {each: _address(name, hours, each) for each in features}
-                parts.append(_links(view.feature, named))
-            parts += dashboard(self._server, self._shown[name], view)
-        good = not any(each.fires for each in alerts)
-        return page(title(self._name, alerts), good, parts, REFRESH_SECONDS)
+            parts += self._dashboard(name, hours, self._since_known(view))
+        good = bool(seen) and not any(each.fires for each in alerts)
+        refresh = 0 if name == ALERTS else REFRESH_SECONDS  # it is read for a while
+        return page(self._title(bool(seen), alerts), good, parts, refresh)
+
+    def _dashboard(self, name: str, hours: str, view: View) -> Iterator[Markup]:
+        times = {text: _address(name, value, view.feature) for value, text in HOURS.items()}
+        yield _links(HOURS[hours], times)
+        if name == DRIFT:
+            features = _features(drifts(self._server, view))
+            if view.feature not in features:
+                view = view._replace(feature=next(iter(features), ""))
+            yield _links(view.feature, {each: _address(name, hours, each) for each in features})
+        yield from dashboard(self._server, self._shown[name], view)
+
+    def _since_known(self, view: View) -> View:
+        """Return a view that begins where Prometheus began to know something."""
+        known = self._server.ask_range("vector(1) and on () up", view.start, view.end, view.step)
+        return view._replace(start=known[0].points[0][0]) if known else view
+
+    def _why_not_seen(self) -> Iterator[Markup]:
+        for url, error in self._server.problems(self._job).items():
+            yield paragraph(f"{url} is not seen: {error or 'it was not asked yet'}.")
+
+    def _title(self, seen: bool, alerts: Sequence[Alert]) -> str:
+        firing = sorted({each.name for each in alerts if each.fires})
+        told = ", ".join(firing) or ("no alert fires" if seen else "not seen yet")
+        return f"{self._name}: {told}"
+
+    def _pages(self, name: str, hours: str, feature: str) -> Markup:
+        return _links(name, {each: _address(each, hours, feature) for each in self.pages})
+
+
+def _features(found: Drifts) -> list[str]:
+    return list(dict.fromkeys(each.feature for some in found.values() for each in some))
 
 
 def _links(chosen: str, addresses: Mapping[str, str]) -> Markup:
@@ -98,13 +147,13 @@ def _links(chosen: str, addresses: Mapping[str, str]) -> Markup:
     return NAV.format(NOTHING.join(found))
 
 
-def _address(name: str, hours: str, feature: str = "") -> str:
-    asked = {"hours": hours, **({"feature": feature} if feature else {})}
+def _address(name: str, hours: str, feature: str) -> str:
+    asked = {name: value for name, value in (("hours", hours), ("feature", feature)) if value}
     return f"/{name}?{urlencode(asked)}"
 
 
-def create_app(site: Site, *others: Route) -> Starlette:
-    """Return the application; it may answer on other routes as well."""
+def create_app(site: Site) -> Starlette:
+    """Return the application."""
 
     async def show(request: Request) -> Response:
         name, asked = request.path_params["name"], request.query_params
@@ -113,18 +162,25 @@ def create_app(site: Site, *others: Route) -> Starlette:
         hours = asked.get("hours", next(iter(HOURS)))
         if hours not in HOURS:
             raise HTTPException(400, f"hours: give one of {', '.join(HOURS)}.")
-        shown = await asyncio.to_thread(site.render, name, hours, asked.get("feature", ""))
-        return HTMLResponse(shown)
+        try:
+            text = await asyncio.to_thread(site.render, name, hours, asked.get("feature", ""))
+        except PrometheusError as error:
+            return HTMLResponse(site.away(error), 503)
+        return HTMLResponse(text)
 
     async def first(_: Request) -> Response:
         return RedirectResponse(site.pages[0])
 
-    return Starlette(routes=[Route("/", first), *others, Route("/{name}", show)])
+    return Starlette(routes=[Route("/", first), Route("/{name}", show)])
 
 
 @contextmanager
 def running_site(app: Starlette, host: str, port: int) -> Iterator[None]:
-    """Answer in a thread until the block ends."""
+    """Answer in a thread until the block ends; it begins once there are answers.
+
+    Raises:
+        ProgramError: nobody can listen there.
+    """
     config = uvicorn.Config(
         app,
         host=host,
@@ -139,6 +195,10 @@ def running_site(app: Starlette, host: str, port: int) -> Iterator[None]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
+        while not server.started:
+            if not thread.is_alive():
+                raise ProgramError(f"Nobody can listen on {host}:{port}.")
+            time.sleep(0.01)
         yield
     finally:
         server.should_exit = True

@@ -5,7 +5,6 @@ token.
 """
 
 import asyncio
-import ctypes
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ import httpx
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from ..errors import UserError
+from ..programs import end_with_parent
 from ..settings import PREFIX, SettingsError
 from ..training import RETRAINING
 from .record import Outcome
@@ -30,7 +30,6 @@ COMMAND = (sys.executable, "-m", "ml_chassis", "retrain")
 STOP_SECONDS = 30
 """In which a retraining that is told to end may do so, until it is killed."""
 ASK_SECONDS = 30
-PR_SET_PDEATHSIG = 1
 TOKEN = re.compile("[!-~]+")
 """With any other character it would be no header, or a second one."""
 HOST = r"https://(?:[\w.-]+|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?"
@@ -110,7 +109,7 @@ class Here:
             env={**os.environ, "WHO": asked_by},
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         try:
             code = await asyncio.wait_for(process.wait(), self._seconds)
@@ -135,12 +134,6 @@ async def _signal(process: asyncio.subprocess.Process, number: int) -> None:
         os.killpg(process.pid, number)
     with suppress(TimeoutError):
         await asyncio.wait_for(process.wait(), STOP_SECONDS)
-
-
-def _end_with_parent() -> None:
-    """Let the system end this process with the one that started it, where it can: on Linux."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class _Result(BaseModel):

@@ -4,6 +4,7 @@ They show how drift is noticed and learnt. How good the challenger would be on r
 seen they cannot show, as it was trained on the same rows of before.
 """
 
+import math
 import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -78,13 +79,12 @@ def amount(config: TrainingConfig, rows: pl.DataFrame, moved: timedelta, share: 
         moved: How far times move.
         share: Of rows of training.
     """
-    copies = 0
+    copies = max(1, math.ceil(config.retraining.minimum_new_rows / rows.height))
     while True:
-        copies += 1
         before, new = _trained_on(config, rows, moved, copies)
-        enough = new and copies * rows.height >= config.retraining.minimum_new_rows
-        if enough and share * (before + new) <= MOST * new:
+        if new and share * (before + new) <= MOST * new:
             return Amount(copies, share * (before + new) / new)
+        copies += 1
 
 
 def coming(

@@ -8,11 +8,13 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from ...monitoring import panels
+from ...registry import changes
 from ...reports import page
 from ...slo import Slo
 from .. import draw
-from ..page import View, dashboard, report
-from .world import SCRAPE_SECONDS, Told, World
+from ..page import View, dashboard, drifts, report
+from .people import Told
+from .world import SCRAPE_SECONDS, World
 
 PAGE = Path("build/observe/story.html")
 PREFIX = "ModelService"
@@ -31,23 +33,21 @@ class Part(NamedTuple):
     text: str
 
 
-def write(
-    world: World, stated: Slo, name: str, parts: Sequence[Part], asked: str, failed: str
-) -> Path:
+def write(world: World, stated: Slo, parts: Sequence[Part], asked: str, failed: str) -> Path:
     """Write it while all still runs; return its path.
 
     Args:
         world: What runs.
         stated: The objectives.
-        name: Of the service.
-        parts: What happened; the last one is what became of the drift.
+        parts: What happened.
         asked: What became of the requests.
         failed: Why it did not end as it should, or "".
 
     Raises:
         PrometheusError: there is no answer.
     """
-    told, begun, end = world.people.told, parts[0].at, time.time()
+    told, begun, end = [*world.people.told], parts[0].at, time.time()
+    name = world.scene.project.name
     feature = world.scene.change.feature
     view = View(stated.job or name, parts[1].at, end, feature, SCRAPE_SECONDS)
     content = [
@@ -55,9 +55,10 @@ def write(
         _timeline(parts, told, end),
         page.table(("after", "who", "what"), _lines(parts, told)),
     ]
-    for moment in (parts[-1].at, end):
+    for moment in (*_promoted(world), end):
+        then = view._replace(end=moment)
         content.append(page.heading(f"Drift after {clock(moment - begun)}"))
-        content += report(world.prometheus, view._replace(end=moment))
+        content += report(world.prometheus, then, drifts(world.prometheus, then))
     for shown in panels.dashboards(stated):
         content.append(page.heading(shown.name.capitalize()))
         content += dashboard(world.prometheus, shown, view)
@@ -66,6 +67,13 @@ def write(
         title = f"{name}: the story stopped after {clock(end - begun)}"
     page.write(PAGE, page.page(title, not failed, content))
     return PAGE
+
+
+def _promoted(world: World) -> Iterator[float]:
+    """Yield the last moment of the first champion, when there is another one."""
+    promotion, *before = changes(world.scene.folder / "models")
+    if before:
+        yield promotion.when.timestamp() - SCRAPE_SECONDS
 
 
 def clock(seconds: float) -> str:

@@ -30,10 +30,12 @@ LOG = "train.log"
 LAST_LINES = 10
 SQLITE = "sqlite:///"
 MODELS, RAW, INCOMING = "models", "raw", ".raw"
-UNUSED = {"build", "chassis", "dist", MODELS}
+UNUSED = {"build", "chassis", "dist", "env", "mlruns", "node_modules", "venv", MODELS}
 """What of the root of a project is not copied, beside all that is hidden."""
 DATABASES = (".db", ".db-journal", ".db-shm", ".db-wal")
 """How files of SQLite end: the copy has its own."""
+MOST_ROWS = 10_000
+"""Rows that are asked, again and again."""
 MODE = 0o700
 """Rows may hold personal values."""
 
@@ -81,7 +83,7 @@ def make(project: Project, folder: Path) -> Scene:
 
 
 def rows(scene: Scene) -> list[Row]:
-    """Return the rows that the first champion was trained on, in a random order, always the same.
+    """Return rows that the first champion was trained on, in a random order, always the same.
 
     Raises:
         UserError: they cannot be read.
@@ -89,7 +91,7 @@ def rows(scene: Scene) -> list[Row]:
     contract = scene.project.contract
     with _store(scene.project, scene.folder) as store:
         found = _of_training(scene.project, scene.folder, store)
-    found = found.sample(fraction=1, shuffle=True, seed=SEED)
+    found = found.sample(min(found.height, MOST_ROWS), shuffle=True, seed=SEED)
     features = found.select(each.name for each in contract.features).to_dicts()
     return [Row(*both) for both in zip(features, found[contract.label].to_list(), strict=True)]
 
@@ -130,6 +132,7 @@ def _copy(folder: Path) -> None:
     """Copy what a project consists of; files of its data, which may be large, are links."""
     if folder.exists():
         shutil.rmtree(folder)
+    folder.mkdir(MODE, parents=True)
     data = Path("data").absolute()
 
     def copy(source: str, target: str) -> None:
@@ -138,7 +141,17 @@ def _copy(folder: Path) -> None:
         else:
             shutil.copy2(source, target)
 
-    shutil.copytree(".", folder, ignore=_unused, copy_function=copy, ignore_dangling_symlinks=True)
+    try:
+        shutil.copytree(
+            ".",
+            folder,
+            ignore=_unused,
+            copy_function=copy,
+            dirs_exist_ok=True,
+            ignore_dangling_symlinks=True,
+        )
+    except (OSError, shutil.Error) as error:
+        raise UserError(f"The project cannot be copied to {folder}: {error}") from None
     folder.chmod(MODE)
     (folder / "data").mkdir(exist_ok=True)
 

@@ -12,23 +12,31 @@ from ...settings import Settings
 from ...slo import Slo
 from ...training.train import step
 from . import ending
+from .people import People, Told
 from .scene import drifted, let_come, make, rows
 from .traffic import Traffic
-from .world import People, Told, World, default_settings, running_world, wait_until
+from .world import (
+    PATIENCE_SECONDS,
+    NotSoError,
+    World,
+    default_settings,
+    require_all,
+    running_world,
+)
 
-PATIENCE_SECONDS = 300
-"""A laptop takes a tenth of it for the longest part."""
-HEALTHY_ROWS = 2 * drift.LEAST_ROWS
+ENOUGH_ROWS = 2 * drift.LEAST_ROWS
 
 
-def play(project: Project, configured: Settings, stated: Slo, folder: Path) -> int:
+def play(project: Project, configured: Settings, stated: Slo, folder: Path, shown: str) -> int:
     """Play it, and write a page about it; return the exit code.
 
     Args:
         project: The project in the working folder.
-        configured: Of this process; nothing but the address of the page is taken from it.
+        configured: Of this process; the story takes from it where the page is shown, and where
+            the rows of the project are.
         stated: The objectives.
         folder: Of the copy of the project in which all takes place.
+        shown: Address of the page, as a browser on this machine opens it.
 
     Raises:
         UserError: a program is missing, or the project cannot be used for it.
@@ -40,73 +48,73 @@ def play(project: Project, configured: Settings, stated: Slo, folder: Path) -> i
         step(len(parts), text, len(PARTS) + 1)
 
     def say(told: Told) -> None:
-        print(
-            f"      {ending.clock(told.at - begun)}  {told.receiver}: {told.sentence}", flush=True
-        )
+        at = ending.clock(told.at - begun)
+        print(f"      {at}  {told.receiver}: {told.sentence}", flush=True)
 
-    begin(f"Train a model in {folder}.")
-    scene, people = make(project, folder), People(say)
-    address = (configured.host, configured.observe_port)
-    with (
-        default_settings(),
-        running_world(scene, stated, people, project.name, *address) as world,
-        Traffic(lambda: world.service.url, rows(scene)) as traffic,
-    ):
-        print(f"      http://{address[0]}:{address[1]} shows it while it goes on.")
-        failed = ""
-        try:
-            for text, part in PARTS.items():
-                begin(text.format(**scene.change._asdict()))
-                part(world, traffic)
-        except UserError as error:
-            failed = str(error)
-            print(f"      {failed}")
-        asked = traffic.counts.sentence
-        path = ending.write(world, stated, project.name, parts, asked, failed)
+    require_all()
+    with default_settings():
+        begin(f"Train a model in {folder}.")
+        scene, people = make(project, folder), People(say)
+        patience = max(PATIENCE_SECONDS, 10 * (time.time() - begun))
+        with (
+            running_world(scene, people, configured, stated, patience) as world,
+            Traffic(lambda: world.service.url, rows(scene)) as traffic,
+        ):
+            print(f"      {shown} shows it while it goes on.", flush=True)
+            failed = ""
+            try:
+                for text, part in PARTS.items():
+                    begin(text.format(**scene.change._asdict()))
+                    part(world, traffic)
+            except UserError as error:
+                failed = str(error)
+                print(f"      {failed}")
+            asked = traffic.counts.sentence
+            path = ending.write(world, stated, parts, asked, failed)
     print(f"\n{asked}\nA minute of the rules was a second. What fired when, and the plots: {path}")
     return 1 if failed else 0
 
 
-def _healthy(world: World, _: Traffic) -> None:
-    version = world.champion()
-    wait_until(lambda: world.rows(version) >= HEALTHY_ROWS, PATIENCE_SECONDS, "rows are counted")
+def _healthy(world: World, traffic: Traffic) -> None:
+    version = world.service.champion
+    world.wait_until(
+        lambda: world.rows(version) >= ENOUGH_ROWS and traffic.labels > 0,
+        "rows and labels are counted",
+    )
 
 
 def _failure(world: World, _: Traffic) -> None:
     def paged(**labels: str) -> bool:
         return bool(world.people.firing(severity="page", **labels))
 
+    name = "ModelServiceDegraded" if world.service.falls_back else "ModelServiceAbsent"
     with world.service.without_model():
-        name = "ModelServiceDegraded" if world.service.runs else "ModelServiceAbsent"
-        wait_until(lambda: paged(alertname=name), PATIENCE_SECONDS, "somebody is woken")
-    wait_until(lambda: not paged(), PATIENCE_SECONDS, "the page ends")
+        world.wait_until(lambda: paged(alertname=name), f"{name} wakes somebody")
+    world.wait_until(lambda: not paged(), "no page fires")
 
 
 def _drift(world: World, traffic: Traffic) -> None:
     let_come(world.scene)
-    traffic.ask(drifted(world.scene, rows(world.scene)))
-    wait_until(lambda: bool(world.people.firing(**RETRAIN)), PATIENCE_SECONDS, "the drift is told")
+    world.retrainer.start()
+    traffic.ask(drifted(world.scene, traffic.rows))
+    world.wait_until(lambda: bool(world.people.firing(**RETRAIN)), "the drift is told")
 
 
 def _retraining(world: World, _: Traffic) -> None:
-    def ended() -> bool:
-        return bool(world.retraining().get("ended_at"))
-
-    wait_until(ended, PATIENCE_SECONDS, "the retraining ends")
-    found = world.retraining()
+    world.wait_until(lambda: bool(world.retrainer.last().get("ended_at")), "a retraining has ended")
+    found = world.retrainer.last()
     print(f"      {found['outcome']}: {found['reason']}")
     if found["outcome"] != "promoted":
-        raise UserError("The champion stays, so the drift goes on.")
+        raise NotSoError(
+            f"The challenger was not promoted ({found['outcome']}): the drift goes on."
+        )
 
 
 def _recovery(world: World, _: Traffic) -> None:
-    version = world.champion()
-    wait_until(
-        lambda: world.rows(version) >= drift.LEAST_ROWS, PATIENCE_SECONDS, "the service follows"
-    )
-    wait_until(
-        lambda: not world.people.firing(**RETRAIN), PATIENCE_SECONDS, "the alerts on drift end"
-    )
+    version = world.service.champion
+    world.wait_until(lambda: world.rows(version) >= ENOUGH_ROWS, "the service follows")
+    world.wait_until(lambda: not world.drifted(version), "nothing has drifted for the new champion")
+    world.wait_until(lambda: not world.people.firing(**RETRAIN), "the alerts on drift end")
 
 
 PARTS: dict[str, Callable[[World, Traffic], None]] = {

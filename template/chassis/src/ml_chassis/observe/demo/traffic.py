@@ -58,15 +58,18 @@ class Traffic:
             url: Says where the service is now.
             rows: Those that are asked, one after another, again and again; one at least.
         """
+        self.rows = rows
         self.counts = Counts()
+        self.labels = 0
+        """That were taken."""
         self._url = url
-        self._rows: Iterator[Row] = cycle(rows)
+        self._turn: Iterator[Row] = cycle(rows)
         self._ended = Event()
         self._thread = Thread(target=self._run, name="traffic")
 
     def ask(self, rows: Sequence[Row]) -> None:
         """Ask these rows from now on."""
-        self._rows = cycle(rows)
+        self.rows, self._turn = rows, cycle(rows)
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -87,7 +90,7 @@ class Traffic:
         # Without a proxy, which this machine may have.
         with httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False) as client:
             for number in count(1):
-                outcome = self._send(client, list(islice(self._rows, BATCH)), number)
+                outcome = self._send(client, list(islice(self._turn, BATCH)), number)
                 so_far: int = getattr(self.counts, outcome)
                 self.counts = self.counts._replace(**{outcome: so_far + 1})
                 if self._ended.wait(PAUSE_SECONDS):
@@ -113,13 +116,13 @@ class Traffic:
             ]
         except (httpx.HTTPError, *MALFORMED):
             return "failed"
-        _tell(client, url, labels)
+        self.labels += len(labels) * _tell(client, url, labels)
         return "answered"
 
 
-def _tell(client: httpx.Client, url: str, labels: list[dict[str, Any]]) -> None:
-    """Tell labels; those of a service that does not take them now are lost."""
+def _tell(client: httpx.Client, url: str, labels: list[dict[str, Any]]) -> bool:
+    """Tell labels, and return whether they were taken; else they are lost."""
     try:
-        client.post(f"{url}/feedback", json={"labels": labels})
+        return client.post(f"{url}/feedback", json={"labels": labels}).is_success
     except httpx.HTTPError:
-        return
+        return False

@@ -1,39 +1,43 @@
-"""All that runs while the story is played: each a process of its own, as in production."""
+"""All that runs while the story is played."""
 
 import os
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from subprocess import Popen
-from typing import Any, NamedTuple, Self
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
-import httpx
 import yaml
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from ...errors import UserError
-from ...monitoring import panels
+from ...monitoring import metrics, panels
 from ...monitoring.files import FOLDER, RULES
 from ...monitoring.rules import drift
-from ...programs import LOCAL, ProgramError, answers, end, free_port, running, start
-from ...registry import MODEL_FILE, history
-from ...settings import PREFIX
+from ...programs import LOCAL, free_port
+from ...settings import PREFIX, Settings
 from ...slo import Slo
 from ..prometheus import Prometheus
-from ..servers import running_alertmanager, running_prometheus
+from ..servers import (
+    ALERTMANAGER,
+    PROMETHEUS,
+    find,
+    running_alertmanager,
+    running_prometheus,
+)
 from ..site import Site, create_app, running_site
+from .people import People
 from .quicker import quicker, routes
+from .replicas import Retrainer, Service
 from .scene import Scene
 
 FASTER = 60
 """A minute of the rules is a second."""
 SCRAPE_SECONDS = 1
 POLL_SECONDS = 0.2
-ALERTMANAGER = FOLDER / "alertmanager.yaml"
+PATIENCE_SECONDS = 300
+"""A laptop takes a tenth of it for most parts."""
+ROUTES = FOLDER / "alertmanager.yaml"
+KEPT = f"{PREFIX}SOURCES"
+"""Where the rows of the project are."""
 
 
 class NotSoError(UserError):
@@ -46,251 +50,115 @@ class World(NamedTuple):
     Attributes:
         scene: Where it runs.
         service: The service.
-        retrainer: Address of the retrainer.
+        retrainer: The retrainer; until it is started, alerts that ask for it ask nobody.
         prometheus: Which scrapes both, and evaluates the rules.
         people: Whom Alertmanager tells.
+        patience_seconds: How long something may take until it is given up.
     """
 
     scene: Scene
-    service: "Service"
-    retrainer: str
+    service: Service
+    retrainer: Retrainer
     prometheus: Prometheus
-    people: "People"
-
-    def champion(self) -> str:
-        """Return the version that is named so."""
-        return history(self.scene.folder / "models")[0]
+    people: People
+    patience_seconds: float
 
     def rows(self, version: str) -> float:
         """Return how many rows of a version Prometheus knows."""
         found = self.prometheus.ask(f'min({drift.ROWS}{{version="{version}"}})')
         return found[0].value if found else 0
 
-    def retraining(self) -> dict[str, Any]:
-        """Return what came of the last retraining, or {}."""
-        told = httpx.get(self.retrainer, trust_env=False).raise_for_status().json()
-        ended = [each for each in told["retrainings"] if each["outcome"] != "declined"]
-        return dict(ended[0]) if ended else {}
+    def drifted(self, version: str) -> set[str]:
+        """Return what has drifted for a version."""
+        above = self.prometheus.ask(f'{drift.PSI}{{version="{version}"}} > {drift.LIMIT}')
+        return {each.labels["feature"] for each in above}
 
-
-class Told(NamedTuple):
-    """What somebody was told of an alert.
-
-    Attributes:
-        at: Unix time in seconds.
-        receiver: Who was told, by the name in monitoring/alertmanager.yaml.
-        fires: Whether it fires; else it has ended.
-        labels: What it is about.
-        summary: What is so.
-    """
-
-    at: float
-    receiver: str
-    fires: bool
-    labels: dict[str, str]
-    summary: str
-
-    @property
-    def about(self) -> str:
-        """How the alert is called, and of which feature it is."""
-        return " ".join(filter(None, (self.labels["alertname"], self.labels.get("feature"))))
-
-    def ends(self, other: Self) -> bool:
-        """Return whether this says that another one has ended."""
-        same = (self.receiver, self.labels) == (other.receiver, other.labels)
-        return same and not self.fires
-
-    @property
-    def sentence(self) -> str:
-        """What is said."""
-        return f"{self.about} fires: {self.summary}" if self.fires else f"{self.about} has ended"
-
-
-class People:
-    """Who are told by Alertmanager: they remember it, and say it on."""
-
-    def __init__(self, say: Callable[[Told], None]) -> None:
-        """Take whom they say it to."""
-        self.told = list[Told]()
-        self._say = say
-        self._firing = dict[tuple[str, frozenset[tuple[str, str]]], Told]()
-        self._alone = threading.Lock()
-
-    def firing(self, **labels: str) -> set[str]:
-        """Return the alerts with these labels that fire, as far as people know."""
-        with self._alone:
-            found = [*self._firing.values()]
-        return {each.about for each in found if labels.items() <= each.labels.items()}
-
-    async def take(self, request: Request) -> Response:
-        """Take a notification of Alertmanager, of which a part is not new."""
-        receiver = request.path_params["receiver"]
-        for each in (await request.json())["alerts"]:
-            fires = each["status"] == "firing"
-            summary = each["annotations"].get("summary", "")
-            told = Told(time.time(), receiver, fires, each["labels"], summary)
-            key = (receiver, frozenset(told.labels.items()))
-            if fires != (key in self._firing):
-                with self._alone:
-                    self._firing.pop(key, None)
-                    if fires:
-                        self._firing[key] = told
-                self.told.append(told)
-                self._say(told)
-        return PlainTextResponse("")
-
-
-class Service:
-    """The service: one replica, and for a moment another one that replaces it."""
-
-    def __init__(self, scene: Scene) -> None:
-        """Choose the ports of both."""
-        self.urls = [f"http://{LOCAL}:{free_port()}" for _ in range(2)]
-        self._scene = scene
-        self._running: Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """Where it answers now."""
-        return self.urls[0]
-
-    def start(self) -> None:
-        """Start it.
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until something is so.
 
         Raises:
-            ProgramError: it does not become ready.
+            NotSoError: it is not, in time.
         """
-        self._running = self._started(self.url)
+        give_up = time.monotonic() + self.patience_seconds
+        while not condition():
+            if time.monotonic() > give_up:
+                logs = f"what the programs said is in {self.scene.folder}/*.log"
+                raise NotSoError(f"After {self.patience_seconds:g} seconds not yet: {what}; {logs}")
+            time.sleep(POLL_SECONDS)
 
-    @property
-    def runs(self) -> bool:
-        """Whether it does: without a model and a fallback it cannot."""
-        return self._running is not None
 
-    def end(self) -> None:
-        """End it, where it runs."""
-        if self._running:
-            end(self._running)
-            self._running = None
+def require_all() -> None:
+    """See that nothing is missing, before anything takes time.
 
-    @contextmanager
-    def without_model(self) -> Iterator[None]:
-        """Damage the registry until the block ends, and replace the replica, then and afterwards.
-
-        The new one answers by the fallback; without one it does not start.
-        """
-        models = self._scene.folder / "models"
-        graph = models / history(models)[0] / MODEL_FILE
-        whole = graph.read_bytes()
-        graph.write_bytes(whole[: len(whole) // 2])
-        try:
-            with suppress(ProgramError):
-                self._replace()
-            yield
-        finally:
-            graph.write_bytes(whole)
-        self._replace()
-
-    def _replace(self) -> None:
-        """Start another replica, and end the one of before, whatever becomes of the other."""
-        before, self._running = self._running, None
-        try:
-            self._running = self._started(self.urls[1])
-        finally:
-            self.urls.reverse()
-            if before:
-                end(before)
-
-    def _started(self, url: str) -> Popen[bytes]:
-        port, folder = url.rpartition(":")[2], self._scene.folder
-        given = {
-            "BENTOML_HOME": str(folder / ".bentoml" / port),
-            f"{PREFIX}PORT": port,
-            f"{PREFIX}DRAIN_SECONDS": "0",
-        }
-        return start(
-            [sys.executable, "-m", "ml_chassis", "serve"],
-            lambda: answers(f"{url}/readyz"),
-            log=folder / f"service-{port}.log",
-            folder=folder,
-            environment={**self._scene.environment, **given},
-        )
+    Raises:
+        UserError: a program or a file is missing, or no alert can reach the retrainer.
+    """
+    for programs in (PROMETHEUS, ALERTMANAGER):
+        find(programs)
+    if not RULES.exists():
+        raise UserError(f"There is no {RULES}: make rules.")
+    if not ROUTES.exists():
+        raise UserError(f"There is no {ROUTES}, which says who is told of alerts.")
+    routes(yaml.safe_load(ROUTES.read_text(encoding="utf-8")), "", "")
 
 
 @contextmanager
 def running_world(
-    scene: Scene, stated: Slo, people: "People", name: str, host: str, port: int
+    scene: Scene, people: People, configured: Settings, stated: Slo, patience_seconds: float
 ) -> Iterator[World]:
-    """Run all of it until the block ends.
+    """Run all of it but the retrainer until the block ends.
 
     Args:
         scene: Where it runs.
-        stated: The objectives, of which the rules and the dashboards follow.
         people: Whom Alertmanager tells.
-        name: Of the service.
-        host: Where the page is shown.
-        port: Likewise.
+        configured: Where the page is shown.
+        stated: The objectives, of which the dashboards follow.
+        patience_seconds: How long something may take until it is given up.
 
     Raises:
-        UserError: a program is missing, or does not start.
+        UserError: a program does not start.
     """
-    folder, job = scene.folder, stated.job or name
+    folder, name = scene.folder, scene.project.name
+    job, service, retrainer = stated.job or name, Service(scene), Retrainer(scene)
+    told, alertmanager = free_port(), free_port()
     with ExitStack() as stack:
-        service = Service(scene)
+        stack.callback(retrainer.end)
         stack.callback(service.end)
         service.start()
-        retrainer = stack.enter_context(_running_retrainer(scene))
-        told = f"http://{LOCAL}:{port}/told"
-        written = yaml.safe_load((folder / ALERTMANAGER).read_text(encoding="utf-8"))
-        alertmanager = stack.enter_context(
-            running_alertmanager(folder, routes(written, told, f"{retrainer}/alerts"))
-        )
+        faster = quicker(yaml.safe_load(RULES.read_text(encoding="utf-8")), FASTER)
         rules = folder / "rules.yaml"
-        faster = quicker(yaml.safe_load((folder / RULES).read_text(encoding="utf-8")), FASTER)
         rules.write_text(yaml.safe_dump(faster, sort_keys=False), encoding="utf-8")
-        targets = {job: [*service.urls, retrainer]}
-        url = stack.enter_context(
-            running_prometheus(
-                folder, targets, rules, seconds=SCRAPE_SECONDS, alertmanager=alertmanager
-            )
+        prometheus = running_prometheus(
+            folder,
+            {job: [*service.urls, retrainer.url]},
+            rules,
+            seconds=SCRAPE_SECONDS,
+            alertmanager=f"http://{LOCAL}:{alertmanager}",
         )
-        server = Prometheus(url)
+        server = Prometheus(stack.enter_context(prometheus))
+        stack.enter_context(running_site(people.app, LOCAL, told))
         site = Site(server, name, job, panels.dashboards(stated), SCRAPE_SECONDS)
-        take = Route("/told/{receiver}", people.take, methods=["POST"])
-        stack.enter_context(running_site(create_app(site, take), host, port))
-        yield World(scene, service, retrainer, server, people)
-
-
-@contextmanager
-def _running_retrainer(scene: Scene) -> Iterator[str]:
-    port = free_port()
-    url = f"http://{LOCAL}:{port}"
-    command = [sys.executable, "-m", "ml_chassis", "retrainer"]
-    given = {**scene.environment, f"{PREFIX}RETRAINER_PORT": str(port)}
-    log = scene.folder / "retrainer.log"
-    ready = f"{url}/readyz"
-    with running(command, lambda: answers(ready), log=log, folder=scene.folder, environment=given):
-        yield url
+        address = (configured.host, configured.observe_port)
+        stack.enter_context(running_site(create_app(site), *address))
+        world = World(scene, service, retrainer, server, people, patience_seconds)
+        # Before, it would be told that there is no service.
+        seen = metrics.series_of(metrics.START)
+        world.wait_until(lambda: bool(server.ask(seen)), "the service is scraped")
+        written = yaml.safe_load(ROUTES.read_text(encoding="utf-8"))
+        tells = routes(written, f"http://{LOCAL}:{told}", f"{retrainer.url}/alerts")
+        stack.enter_context(running_alertmanager(folder, tells, alertmanager))
+        yield world
 
 
 @contextmanager
 def default_settings() -> Iterator[None]:
     """Leave the settings of this process out of what is started: they are of the real service."""
-    own = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(PREFIX)}
+    own = {
+        name: os.environ.pop(name)
+        for name in [*os.environ]
+        if name.upper().startswith(PREFIX) and name.upper() != KEPT
+    }
     try:
         yield
     finally:
         os.environ.update(own)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until something is so.
-
-    Raises:
-        NotSoError: it is not, in time.
-    """
-    give_up = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up:
-            raise NotSoError(f"This did not come within {seconds:g} seconds: {what}.")
-        time.sleep(POLL_SECONDS)
