@@ -77,6 +77,8 @@ def paths(chart: str | None) -> int:
 
 
 def test_a_chart_shows_all_of_the_time_and_zero_is_at_the_bottom() -> None:
+    memory = PANEL._replace(unit="bytes", limit=2.0**29)
+    assert {"0 MiB", "100 MiB", "500 MiB"} <= {*texts(lines(memory, [[line("a", 2.0**27)]]) or "")}
     chart = lines(PANEL._replace(limit=None), [[line("a", 0, 0)]], 180) or ""
     assert [each for each in texts(chart) if ":" in each][-1] == "01:00"
     (start,) = re.findall(r'aria-roledescription="line mark"[^>]*d="M([\d.]+),([\d.]+)', chart)

@@ -35,7 +35,7 @@ VALUES: dict[Unit, str] = {
     "datum.value >= 120 ? format(datum.value / 60, '.3~g') + ' min' : "
     "datum.value >= 1 ? format(datum.value, '.3~g') + ' s' : "
     "format(1000 * datum.value, '.3~g') + ' ms'",
-    "bytes": "format(datum.value / 1048576, '.3~g') + ' MiB'",
+    "bytes": "format(datum.value, ',.0f') + ' MiB'",
     "reqps": "format(datum.value, '.3~g') + '/s'",
     "rowsps": "format(datum.value, '.3~g') + '/s'",
 }
@@ -54,6 +54,8 @@ CONFIG = {
         "ticks": False,
     },
 }
+SIZES: dict[Unit, int] = {"bytes": 2**20}
+"""What is drawn as one, so that the numbers at the axis are round."""
 DURATIONS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -77,14 +79,14 @@ def lines(
     ]
     if len(drawn) > MOST:
         drawn.sort(key=lambda each: -each[1][-1][1])
-    names = list(dict.fromkeys(name for name, _ in drawn))
+    names, size = list(dict.fromkeys(name for name, _ in drawn)), SIZES.get(panel.unit, 1)
     rows = [
-        {"at": 1_000 * at, "value": value, "name": name, "part": f"{number} {part}"}
+        {"at": 1_000 * at, "value": value / size, "name": name, "part": f"{number} {part}"}
         for number, (name, points) in enumerate(drawn)
         if name in names[:MOST]
         for part, at, value in _parts(points, step)
     ]
-    encoding = {"x": _across(start, end), **_up(panel.unit, rows), **_colour(names)}
+    encoding = {"x": _across(start, end), **_up(panel, rows), **_colour(names)}
     parts = {
         "mark": {"type": "line", "strokeWidth": 1.8},
         "encoding": {**encoding, "detail": {"field": "part"}},
@@ -113,7 +115,7 @@ def bars(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
         "encoding": {
             "x": {"field": "bin", "type": "nominal", "sort": order, "axis": axis},
             "xOffset": {"field": "name", "sort": names},
-            **_up(panel.unit, rows),
+            **_up(panel, rows),
             **_colour(names),
         },
     }
@@ -251,10 +253,11 @@ def _across(start: float, end: float) -> dict[str, Any]:
     return {"field": "at", "type": "temporal", "scale": scale, "axis": axis}
 
 
-def _up(unit: Unit, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    axis = {"tickCount": 5, "domain": False, "labelExpr": VALUES[unit]}
+def _up(panel: Panel, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    axis = {"tickCount": 5, "domain": False, "labelExpr": VALUES[panel.unit]}
     # Else a line at zero would stand in the middle.
-    scale = {} if any(row["value"] for row in rows) else {"scale": {"domain": [0, 1]}}
+    low = {"scale": {"domain": [0, panel.limit or 1]}}
+    scale = {} if any(row["value"] for row in rows) else low
     return {"y": {"field": "value", "type": "quantitative", "axis": axis, **scale}}
 
 
@@ -266,8 +269,9 @@ def _colour(names: Sequence[str]) -> dict[str, Any]:
 
 def _limit(panel: Panel) -> Iterator[dict[str, Any]]:
     if panel.limit is not None:
+        limit = panel.limit / SIZES.get(panel.unit, 1)
         mark = {"type": "rule", "strokeDash": [5, 4], "color": "var(--bad)"}
-        yield {"data": {"values": [{}]}, "mark": mark, "encoding": {"y": {"datum": panel.limit}}}
+        yield {"data": {"values": [{}]}, "mark": mark, "encoding": {"y": {"datum": limit}}}
 
 
 def _svg(
