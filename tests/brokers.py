@@ -6,6 +6,7 @@ Kafka's is the one that librdkafka holds for tests: it speaks the protocol, with
 import asyncio
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -162,7 +163,7 @@ class Nats(_Server):
         """Publish to the stream that the consumer has made, or makes the same now."""
 
         async def ask(client: Any) -> None:
-            await client.jetstream().add_stream(name=topic, subjects=[topic])
+            await client.jetstream().add_stream(name=_stream(topic), subjects=[topic])
             for body in bodies:
                 await client.publish(topic, body)
             await client.flush()
@@ -194,7 +195,7 @@ class Nats(_Server):
         """Return what was not handed over or not acknowledged."""
 
         async def ask(client: Any) -> int:
-            found = await client.jetstream().consumer_info(topic, group)
+            found = await client.jetstream().consumer_info(_stream(topic), group)
             return (found.num_ack_pending or 0) + (found.num_pending or 0)
 
         return self._run(ask)
@@ -221,6 +222,10 @@ class Nats(_Server):
                 return await ask(client)
 
         return _run(connected())
+
+
+def _stream(subject: str) -> str:
+    return re.sub(r"\W", "_", subject)
 
 
 class Rabbit(_Server):

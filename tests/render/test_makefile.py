@@ -57,7 +57,7 @@ def test_what_is_said_is_passed_on_as_it_is(project: Path, given: str) -> None:
 
 def test_what_the_environment_holds_is_not_passed_on(project: Path) -> None:
     variables = dict.fromkeys(
-        (*NAMES, "ACCEPT", "ALIAS", "APPLY", "DEMO", "EXAMPLE", "REPLAY"), "other"
+        (*NAMES, "ACCEPT", "ALIAS", "APPLY", "DEMO", "EXAMPLE", "LABELS", "REPLAY"), "other"
     )
     for task in (*TASKS, "contract", "data", "retrain", "stream", "tune"):
         assert "other" not in make(project, task, **variables)
@@ -67,7 +67,7 @@ def test_what_the_environment_holds_is_not_passed_on(project: Path) -> None:
 def test_no_is_no(project: Path) -> None:
     for task, name in (
         *(("contract", "ACCEPT"), ("data", "REPLAY")),
-        *(("observe", "DEMO"), ("tune", "APPLY")),
+        *(("observe", "DEMO"), ("stream", "LABELS"), ("tune", "APPLY")),
     ):
         assert f"--{name.lower()}" in make(project, task, f"{name}=yes")
         assert f"--{name.lower()}" not in make(project, task, f"{name}=no")

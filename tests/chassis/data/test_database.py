@@ -61,7 +61,7 @@ def test_a_database_of_an_earlier_version_keeps_its_rows(old: str) -> None:
         "registered"
     ]
     assert sink.find(["a"])["a"].prediction == 0.5
-    assert [letter.reason for letter in sink.buried()] == ["no JSON"]
+    assert [letter.reason for letter in sink.buried("events")] == ["no JSON"]
     store.close()
     sink.close()
 

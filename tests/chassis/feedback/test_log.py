@@ -78,6 +78,29 @@ def test_rows_of_a_table_are_kept_too(made: Log, version: str) -> None:
     assert len(made.add({"t-0": True, "t-2": True, "t-3": True}).joined) == 2
 
 
+def test_the_answer_of_an_event_has_the_id_of_the_event(made: Log, version: str) -> None:
+    made.note_event("order-1", version, ROW, 0.95)
+    made.note("order-2", version, [ROW], [0.1])
+    made.flush()
+
+    joined = made.add({"order-1": True, "order-1-0": True, "order-2-0": True}).joined
+    assert [(each.kept.id, each.kept.prediction) for each in joined] == [
+        ("order-1", 0.95),
+        ("order-2-0", 0.1),
+    ]
+
+
+def test_of_very_many_events_a_share_is_kept(made: Log, version: str) -> None:
+    for _ in range(3):
+        before = value("feedback_predictions_total", outcome="kept")
+        for number in range(9_000):
+            made.note_event(f"{number}", version, ROW, 0.5)
+        made.flush()
+
+    kept = value("feedback_predictions_total", outcome="kept") - before
+    assert 200 < kept < 400  # 6 deviations
+
+
 def test_of_very_many_rows_a_share_is_kept(made: Log, version: str) -> None:
     def kept_of(requests: int, rows: int) -> float:
         """Return how many rows are kept of those of the third second."""

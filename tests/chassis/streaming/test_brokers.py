@@ -46,7 +46,7 @@ def test_a_message_is_handed_over_as_it_came(url: str) -> None:
         stream.subscribe(consume)
         async with BROKERS[url](stream.broker):
             for body in BODIES:
-                await stream.publish(TOPICS.events, "key", body)
+                await stream.publish(TOPICS.source, "key", body)
 
     asyncio.run(run())
 
@@ -65,7 +65,7 @@ def test_what_was_not_settled_is_not_acknowledged(url: str) -> None:
         stream.subscribe(fail)
         async with BROKERS[url](stream.broker):
             with pytest.raises(RuntimeError, match="not settled"):
-                await stream.publish(TOPICS.events, "key", b"{}")
+                await stream.publish(TOPICS.source, "key", b"{}")
 
     asyncio.run(run())
 

@@ -8,6 +8,7 @@ import pytest
 
 from chassis.command import chassis
 from chassis.flights import CONTRACT
+from chassis.streaming.told import Told
 from ml_chassis import registry
 from ml_chassis.serving.champion import Reloader
 from ml_chassis.serving.follow import Keeper
@@ -15,7 +16,9 @@ from ml_chassis.serving.scoring import Scorer
 from ml_chassis.settings import Settings
 from ml_chassis.streaming import StreamError, command
 from ml_chassis.streaming.brokers import Topics, make_stream
-from ml_chassis.streaming.consumer import Counts
+from ml_chassis.streaming.event_consumer import EventConsumer
+from ml_chassis.streaming.running import watch
+from ml_chassis.streaming.sink import Sink
 from ml_chassis.testing import Trained
 from waiting import PATIENCE_SECONDS
 
@@ -39,12 +42,38 @@ def test_a_mistake_is_told_in_a_line(
     monkeypatch.setenv("MODEL_SERVICE_BROKER_URL", url)
     monkeypatch.setenv("MODEL_SERVICE_MODELS_DIR", str(trained.models))
     monkeypatch.setenv("MODEL_SERVICE_DATABASE_URL", f"sqlite:///{tmp_path}/stream.db")
+    monkeypatch.setenv("MODEL_SERVICE_FEEDBACK_URL", f"sqlite:///{tmp_path}/feedback.db")
 
-    assert chassis("stream") == 1
+    for arguments in ((), ("--labels",)):
+        assert chassis("stream", *arguments) == 1
+
+        told = capsys.readouterr().err
+        assert said in told
+        assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [
+        ("labels", "Set MODEL_SERVICE_FEEDBACK_URL to the database"),
+        ("events", "MODEL_SERVICE_LABELS_TOPIC: give another topic than MODEL_SERVICE_TOPIC"),
+    ],
+)
+def test_what_labels_need_is_told_in_a_line(
+    topic: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_SERVICE_BROKER_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("MODEL_SERVICE_LABELS_TOPIC", topic)
+
+    assert chassis("stream", "--labels") == 1
 
     told = capsys.readouterr().err
     assert said in told
     assert "Traceback" not in told
+
+
+def test_examples_are_events() -> None:
+    assert chassis("stream", "--example", "--labels") == 2
 
 
 def test_a_new_champion_is_taken_and_a_lost_group_is_told(trained: Trained, tmp_path: Path) -> None:
@@ -56,6 +85,8 @@ def test_a_new_champion_is_taken_and_a_lost_group_is_told(trained: Trained, tmp_
     reloader = Reloader(CONTRACT, scorer, tmp_path, "champion")
     keeper = Keeper(Settings(models_dir=tmp_path))
     stream = make_stream("redis://localhost", Topics.of("events", "model"), None)
+    sink = Sink(CONTRACT, f"sqlite:///{tmp_path}/stream.db")
+    consumer = EventConsumer(CONTRACT, scorer, sink, Told(), 1_000)
     lost = False
 
     async def is_lost() -> bool:
@@ -65,8 +96,8 @@ def test_a_new_champion_is_taken_and_a_lost_group_is_told(trained: Trained, tmp_
 
     async def run() -> str:
         nonlocal lost
-        watch = asyncio.create_task(
-            command._watch(stream, scorer, reloader, keeper, Counts(), asyncio.Event())
+        watching = asyncio.create_task(
+            watch(stream, consumer, asyncio.Event(), command._beside(scorer, reloader, keeper))
         )
         second = registry.register(tmp_path, graph, **facts).version
         registry.promote(CONTRACT, tmp_path, second, "a test")
@@ -75,7 +106,8 @@ def test_a_new_champion_is_taken_and_a_lost_group_is_told(trained: Trained, tmp_
             await asyncio.sleep(0.05)
         lost = True
         with pytest.raises(StreamError, match="lost the topic"):
-            await watch
+            await watching
         return second
 
     assert asyncio.run(run()) == scorer.model.version
+    sink.close()

@@ -255,11 +255,14 @@ def predict(url: str) -> int:
 @main.command()
 @click.option("--example", is_flag=True, help="Send the example row, ten times.")
 @click.option("--replay", is_flag=True, help="Send dead letters again.")
-def stream(example: bool, replay: bool) -> int:
+@click.option("--labels", is_flag=True, help="Take labels of predictions, and no events.")
+def stream(example: bool, replay: bool, labels: bool) -> int:
     """Predict what arrives on a topic until stopped."""
+    if example and labels:
+        raise click.UsageError("Give --example or --labels, not both.")
     from .streaming.command import run
 
-    return run(_project(), example, replay)
+    return run(_project(), example, replay, labels)
 
 
 @main.command()

@@ -79,6 +79,13 @@ class Settings(BaseSettings):
         str,
         Field(pattern=NAME, description="Topic on which the events of `make stream` arrive."),
     ] = "events"
+    labels_topic: Annotated[
+        str,
+        Field(
+            pattern=NAME,
+            description="Topic on which the labels of `make stream LABELS=yes` arrive.",
+        ),
+    ] = "labels"
     engine: Annotated[
         Literal["polars", "spark"], Field(description="What builds the features in `make data`.")
     ] = "polars"

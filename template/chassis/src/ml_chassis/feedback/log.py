@@ -1,8 +1,8 @@
 """What a worker keeps of its predictions until their labels come.
 
-A request only leaves its rows in a list; once a second a thread writes what has gathered into the
-database. Above `MAX_ROWS_PER_SECOND` a random share of the rows is kept. A database that fails
-costs labels, which are counted, and never a prediction.
+A request, or an event of a stream, only leaves its rows in a list; once a second a thread writes
+what has gathered into the database. Above `MAX_ROWS_PER_SECOND` a random share of the rows is kept.
+A database that fails costs labels, which are counted, and never a prediction.
 """
 
 import asyncio
@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
 
-from ..contract import Contract, Prediction, Rows, Table
+from ..contract import Contract, Prediction, Row, Rows, Table
 from ..errors import UserError
 from ..monitoring import metrics
 from ..monitoring.quality import Joined, Kept, Label, Watch, count, publish
@@ -37,6 +38,9 @@ LATE = timedelta(minutes=10)
 SCRAPE_SECONDS = 60
 """After which Prometheus has seen a new series at zero: only then is it known to grow."""
 JOIN_SECONDS, FORGET_SECONDS, SAY_SECONDS = 10, 3_600, 60
+TICK_SECONDS = 1.0
+LAST_SECONDS = 2.0
+"""For the database, when the process ends."""
 
 
 class BusyError(Exception):
@@ -44,13 +48,18 @@ class BusyError(Exception):
 
 
 class Noted(NamedTuple):
-    """The answer of one request, and how many of its rows are kept."""
+    """The answer of one request or event, and how many of its rows are kept."""
 
     id: str
     version: str
     rows: Rows
     predictions: Sequence[Prediction]
     kept: int
+    is_event: bool = False
+
+    def name(self, position: int) -> str:
+        """Return the id of the prediction of a row."""
+        return self.id if self.is_event else f"{self.id}-{position}"
 
 
 class Log:
@@ -92,13 +101,25 @@ class Log:
 
     def note(self, name: str, version: str, rows: Rows, predictions: Sequence[Prediction]) -> None:
         """Note the answer of one request, whose rows have the ids NAME-0, NAME-1 and so on."""
-        few = len(predictions)
-        self._offered += few
-        offered = max(self._offered, self._offered_before)
-        if offered > MAX_ROWS_PER_SECOND:
-            few = int(self._random.binomial(few, MAX_ROWS_PER_SECOND / offered))
-        if few:
+        if few := self._share(len(predictions)):
             self._noted.append(Noted(name, version, rows, predictions, few))
+
+    def note_event(self, name: str, version: str, row: Row, prediction: Prediction) -> None:
+        """Note the answer of one event, whose id is that of its prediction."""
+        if self._share(1):
+            self._noted.append(Noted(name, version, [row], [prediction], 1, is_event=True))
+
+    async def run(self) -> None:
+        """Flush every second, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await self.in_background()
+
+    async def end(self) -> None:
+        """Flush a last time, and close; a database that hangs does not hold up the end."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.in_background(), LAST_SECONDS)
+        self.close()
 
     def flush(self) -> None:
         """Write what was noted, and join labels; is called every second, in a thread."""
@@ -160,6 +181,14 @@ class Log:
                 count(self._contract, joined)
             self._unseen = []
 
+    def _share(self, rows: int) -> int:
+        """Return how many of the rows of an answer are kept."""
+        self._offered += rows
+        offered = max(self._offered, self._offered_before)
+        if offered <= MAX_ROWS_PER_SECOND:
+            return rows
+        return int(self._random.binomial(rows, MAX_ROWS_PER_SECOND / offered))
+
     def _executor(self) -> ThreadPoolExecutor:
         if self._threads is None:  # in a worker, and not in the process that it was forked from
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="feedback")
@@ -218,7 +247,7 @@ class Log:
         _, categorical = self._contract.to_inputs(inputs)
         return watch.keep(
             self._track,
-            [f"{each.id}-{at}" for each, positions in both for at in positions],
+            [each.name(at) for each, positions in both for at in positions],
             categorical,
             [each.predictions[at] for each, positions in both for at in positions],
         )

@@ -153,7 +153,7 @@ SOURCE_IMPOSSIBLE = Counter(
 
 MESSAGES = Counter(
     "model_service_stream_messages",
-    "Messages consumed by `make stream`: predicted, duplicate or dead_letter.",
+    "Messages consumed by `make stream`: predicted, duplicate, label or dead_letter.",
     ["outcome"],
 )
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("model_service")
 TICK_SECONDS = 1.0
-LAST_SECONDS = 2.0
-"""For the database of predictions, when the service ends."""
 
 
 class Runtime:
@@ -100,7 +98,7 @@ class Runtime:
         self._profiles.install()
         self._tasks = [asyncio.create_task(self._tick())]
         if self.feedback:
-            self._tasks.append(asyncio.create_task(self._keep(self.feedback)))
+            self._tasks.append(asyncio.create_task(self.feedback.run()))
         if self.settings.metrics_port:
             place = self.settings.host, self.settings.metrics_port
             self._exporter = Exporter(*place, self.settings.track)
@@ -113,9 +111,7 @@ class Runtime:
             with suppress(asyncio.CancelledError, Exception):  # it ended by itself, and said why
                 await task
         if self.feedback:
-            with suppress(TimeoutError):  # a database that hangs does not hold up the end
-                await asyncio.wait_for(self.feedback.in_background(), LAST_SECONDS)
-            self.feedback.close()
+            await self.feedback.end()
         if self._exporter:
             await self._exporter.stop()
         self._keeper.stop()
@@ -139,11 +135,6 @@ class Runtime:
                 LOGGER.exception("no other model was looked for; it is tried again")
             if os.getppid() != self._supervisor:  # it was killed: do not outlive it
                 signal.raise_signal(signal.SIGTERM)
-
-    async def _keep(self, log: "Log") -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            await log.in_background()
 
     def _count_drift(self) -> None:
         if drift := self.scorer.model.drift:

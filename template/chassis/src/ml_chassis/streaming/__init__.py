@@ -1,4 +1,4 @@
-"""Predictions of a stream: messages in, predictions and dead letters out."""
+"""Predictions and labels of a stream: messages in, predictions and dead letters out."""
 
 # Its settings of the environment hold here too, and are made before anything heavy is imported.
 from .. import serving  # noqa: F401

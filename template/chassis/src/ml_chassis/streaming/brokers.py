@@ -28,9 +28,16 @@ Consume = Callable[[Sequence[Received]], Awaitable[None]]
 
 
 class Topics(NamedTuple):
-    """The topics of one model, and the group in which its consumers share the first."""
+    """The topics of one kind of consumer, and the group in which several share the first.
 
-    events: str
+    Attributes:
+        source: What is consumed.
+        predictions: What answers events; empty where labels are consumed.
+        dead_letters: What is told of messages that are not valid.
+        group: The name of the group, of the durable consumer on NATS.
+    """
+
+    source: str
     predictions: str
     dead_letters: str
     group: str
@@ -39,6 +46,16 @@ class Topics(NamedTuple):
     def of(cls, events: str, model: str) -> "Topics":
         """Return the topics of a model that reads events."""
         return cls(events, f"{model}.predictions", f"{model}.dead-letters", model)
+
+    @classmethod
+    def of_labels(cls, labels: str, model: str) -> "Topics":
+        """Return the topics of what reads labels of a model."""
+        return cls(labels, "", f"{model}.dead-letters", f"{model}-labels")
+
+    @property
+    def names(self) -> list[str]:
+        """All topics."""
+        return [name for name in (self.source, self.predictions, self.dead_letters) if name]
 
 
 class Stream(ABC):
@@ -98,7 +115,7 @@ class Redis(Stream):
 
         client = await self.broker.connect()
         try:
-            await client.xgroup_create(self._topics.events, self._topics.group, "0", mkstream=True)
+            await client.xgroup_create(self._topics.source, self._topics.group, "0", mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -117,13 +134,13 @@ class Redis(Stream):
             # In FastStream's memory there are no ids.
             ids = message.raw_message["message_ids"] or [b"0-0"] * len(message.body)
             return [
-                Received(f"{self._topics.events} {name.decode()}", _only_field(fields))
+                Received(f"{self._topics.source} {name.decode()}", _only_field(fields))
                 for name, fields in zip(ids, message.body, strict=True)
             ]
 
         for min_idle_time in (None, AGAIN_SECONDS * 1_000):
             stream = StreamSub(
-                self._topics.events,
+                self._topics.source,
                 group=self._topics.group,
                 consumer=socket.gethostname(),
                 batch=True,
@@ -169,7 +186,7 @@ class Nats(Stream):
 
         client = await self.broker.connect()
         jetstream = client.jetstream()
-        for subject in self._topics[:3]:
+        for subject in self._topics.names:
             try:
                 stream = await jetstream.find_stream_name_by_subject(subject)
             except NotFoundError:
@@ -186,9 +203,9 @@ class Nats(Stream):
             raw = message.raw_message
             return [Received(f"{raw.subject} {_sequence(raw)}", raw.data)]
 
-        name = self._streams.get(self._topics.events, self._topics.events)
+        name = self._streams.get(self._topics.source, self._topics.source)
         self.broker.subscriber(
-            self._topics.events,
+            self._topics.source,
             stream=JStream(name, declare=False),
             durable=self._topics.group,
             deliver_policy=DeliverPolicy.ALL,
@@ -203,7 +220,7 @@ class Nats(Stream):
 
         jetstream = (await self.broker.connect()).jetstream()
         try:
-            await jetstream.consumer_info(self._streams[self._topics.events], self._topics.group)
+            await jetstream.consumer_info(self._streams[self._topics.source], self._topics.group)
             for stream in self._streams.values():
                 await jetstream.stream_info(stream)
         except NotFoundError:
@@ -238,7 +255,7 @@ class Rabbit(Stream):
 
     async def prepare(self) -> None:
         """Make the queues that do not exist, of the type that their virtual host prefers."""
-        for name in self._topics[:3]:
+        for name in self._topics.names:
             if not await self._exists(name):
                 async with self._asking.channel() as channel:
                     await channel.declare_queue(name, durable=True)
@@ -249,9 +266,9 @@ class Rabbit(Stream):
 
         async def decode(message: Any) -> list[Received]:
             name = message.raw_message.message_id or ""
-            return [Received(f"{self._topics.events} {name}".strip(), message.body)]
+            return [Received(f"{self._topics.source} {name}".strip(), message.body)]
 
-        queue = RabbitQueue(self._topics.events, declare=False)
+        queue = RabbitQueue(self._topics.source, declare=False)
         self.broker.subscriber(queue, decoder=decode)(consume)
 
     async def publish(self, topic: str, key: str, body: bytes) -> None:
@@ -262,7 +279,7 @@ class Rabbit(Stream):
         """Ask: a consumer whose queue is gone is not told, or connects again for ever."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                return not all([await self._exists(name) for name in self._topics[:3]])
+                return not all([await self._exists(name) for name in self._topics.names])
         except Exception:  # the broker is away, and comes back: then it is asked anew
             await self._hang_up()
             return False
@@ -323,7 +340,7 @@ class Kafka(Stream):
             ]
 
         self.broker.subscriber(
-            self._topics.events,
+            self._topics.source,
             group_id=self._topics.group,
             auto_offset_reset="earliest",
             session_timeout_ms=AGAIN_SECONDS * 1_000,

@@ -1,58 +1,58 @@
-"""Predict what arrives on a topic, until stopped: `make stream`."""
+"""Predict events, or keep labels, as they arrive on a topic, until stopped: `make stream`."""
 
 import asyncio
 import json
 import logging
-import signal
 import sys
 import uuid
-from contextlib import suppress
-from time import monotonic
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from .. import logs, settings
 from ..contract import Contract
+from ..data.database import hide_password
 from ..errors import UserError
-from ..monitoring import metrics
-from ..monitoring.exporter import Exporter
+from ..feedback.log import Log
+from ..feedback.store import Store
 from ..project import Project
 from ..serving.champion import Reloader
 from ..serving.follow import Keeper, prepare
 from ..serving.scoring import Scorer
 from ..settings import PREFIX, Settings
 from . import StreamError
-from .brokers import BATCH, Stream, Topics, connect, hide_password, make_stream, start
-from .consumer import Consumer, Counts, Outcome
-from .events import Prediction
+from .brokers import BATCH, Topics, connect, make_stream, start
+from .event_consumer import EventConsumer
+from .label_consumer import LabelConsumer
+from .running import Look, Wiring, consume, stop_on_signals
 from .sink import Sink
 
 LOGGER = logging.getLogger("model_service")
-TICK_SECONDS = 1.0
-PROGRESS_SECONDS = 5.0
 EXAMPLES = 10
 
 
-def run(project: Project, example: bool = False, replay: bool = False) -> int:
-    """Consume, replay dead letters or send examples; return the exit code."""
+def run(project: Project, example: bool = False, replay: bool = False, labels: bool = False) -> int:
+    """Consume, replay dead letters or send examples; return the exit code.
+
+    Args:
+        project: What the service is made of.
+        example: Send examples.
+        replay: Send dead letters again.
+        labels: Consume labels, or replay those of them; else events.
+    """
     try:
         configured = settings.read()
         logs.start(configured.log_format, logging.WARNING)
         LOGGER.setLevel(logging.INFO)
-        url = configured.broker_url.get_secret_value()
-        if not url:
-            raise StreamError(
-                f"Set {PREFIX}BROKER_URL to the address of a broker, such as "
-                "redis://localhost:6379; `docker run --rm -p 6379:6379 redis` starts one. "
-                "Others: docs/streaming.md of the chassis."
-            )
-        topics = Topics.of(configured.topic, configured.model_name)
-        stream = make_stream(url, topics, _quiet(logging.getLogger("model_service.broker")))
+        wiring = _wiring(project.contract, configured, labels)
         if example:
-            asyncio.run(_send_examples(project.contract, stream, url, topics))
+            asyncio.run(_send_examples(wiring))
         elif replay:
-            asyncio.run(_replay(project.contract, stream, url, topics, configured))
+            asyncio.run(_replay(wiring, labels))
+        elif labels:
+            asyncio.run(_keep_labels(wiring))
         else:
-            asyncio.run(_run(project.contract, stream, url, topics, configured))
+            asyncio.run(_predict(wiring))
     except ImportError as error:
         print(f"{error}. Install it: uv sync --extra streaming", file=sys.stderr)
         return 1
@@ -62,110 +62,136 @@ def run(project: Project, example: bool = False, replay: bool = False) -> int:
     return 0
 
 
-async def _run(
-    contract: Contract, stream: Stream, url: str, topics: Topics, configured: Settings
-) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    scorer = Scorer(contract, configured.model_seconds, max_waiting=10 * BATCH)
-    reloader = Reloader(contract, scorer, prepare(configured), configured.alias)
-    keeper = Keeper(configured)
-    sink = Sink(contract, configured.database_url.get_secret_value())
-
-    async def tell(outcome: Outcome) -> None:
-        answered = isinstance(outcome, Prediction)
-        topic = topics.predictions if answered else topics.dead_letters
-        await stream.publish(topic, outcome.id, outcome.told())
-
-    consumer = Consumer(contract, scorer, sink, tell, configured.max_body_bytes)
-    await connect(stream, url)
-    stream.subscribe(consumer.consume)
-    exporter = Exporter(configured.host, configured.metrics_port or 0, configured.track)
-    metrics.publish_start()
-    if configured.metrics_port:
-        exporter.start()
-    try:
-        await start(stream, url)
-        LOGGER.info(
-            "%s: events from %s as group %s, answers to %s, dead letters to %s; model %s",
-            *(hide_password(url), topics.events, topics.group, topics.predictions),
-            *(topics.dead_letters, scorer.model.version),
-        )
-        await _watch(stream, scorer, reloader, keeper, consumer.counts, stop)
-    finally:
-        await stream.stop()
-        if configured.metrics_port:
-            await exporter.stop()
-        keeper.stop()
-        sink.close()
-    _say(consumer.counts)
-
-
-async def _watch(
-    stream: Stream,
-    scorer: Scorer,
-    reloader: Reloader,
-    keeper: Keeper,
-    counts: Counts,
-    stop: asyncio.Event,
-) -> None:
-    """Do what is done beside the messages, until stopped.
+def _wiring(contract: Contract, configured: Settings, labels: bool) -> Wiring:
+    """Return what is configured.
 
     Raises:
-        StreamError: the broker no longer has the topic or the group.
+        StreamError: no broker is named, or none that can be used.
     """
-    said, next_time = 0, monotonic() + PROGRESS_SECONDS
-    while not stop.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+    url = configured.broker_url.get_secret_value()
+    if not url:
+        raise StreamError(
+            f"Set {PREFIX}BROKER_URL to the address of a broker, such as "
+            "redis://localhost:6379; `docker run --rm -p 6379:6379 redis` starts one. "
+            "Others: docs/streaming.md of the chassis."
+        )
+    if labels and configured.labels_topic == configured.topic:
+        raise StreamError(f"{PREFIX}LABELS_TOPIC: give another topic than {PREFIX}TOPIC.")
+    topics = (
+        Topics.of_labels(configured.labels_topic, configured.model_name)
+        if labels
+        else Topics.of(configured.topic, configured.model_name)
+    )
+    stream = make_stream(url, topics, _quiet(logging.getLogger("model_service.broker")))
+    return Wiring(contract, configured, stream, topics)
+
+
+async def _predict(wiring: Wiring) -> None:
+    """Predict events until stopped."""
+    stop = stop_on_signals()
+    contract, configured = wiring.contract, wiring.configured
+    log = _log(contract, configured)
+    scorer = Scorer(contract, configured.model_seconds, max_waiting=10 * BATCH)
+    reloader = Reloader(contract, scorer, prepare(configured), configured.alias, log)
+    keeper = Keeper(configured)
+    sink = Sink(contract, configured.database_url.get_secret_value())
+    consumer = EventConsumer(contract, scorer, sink, wiring.tell, configured.max_body_bytes, log)
+    what = f"predictions of {scorer.model.version} to {wiring.topics.predictions}"
+    try:
+        async with _kept(log):
+            await consume(wiring, consumer, what, stop, _beside(scorer, reloader, keeper))
+    finally:
+        keeper.stop()
+        sink.close()
+
+
+def _log(contract: Contract, configured: Settings) -> Log | None:
+    url = configured.feedback_url.get_secret_value()
+    return Log(contract, url, configured.feedback_days, configured.track) if url else None
+
+
+def _beside(scorer: Scorer, reloader: Reloader, keeper: Keeper) -> Look:
+    """Return what counts drift and takes a new champion."""
+
+    async def look() -> None:
         if drift := scorer.model.drift:
             drift.flush()
         keeper.check()
         await reloader.check()
-        if await stream.lost():
-            raise StreamError("The broker has lost the topic or the group: start again.")
-        if counts.messages > said and monotonic() > next_time:
-            _say(counts)
-            said, next_time = counts.messages, monotonic() + PROGRESS_SECONDS
+
+    return look
 
 
-def _say(counts: Counts) -> None:
-    LOGGER.info(
-        "%d messages: %d predicted, %d known already, %d dead letters",
-        *(counts.messages, counts.predicted, counts.duplicates, counts.dead_letters),
-    )
+@asynccontextmanager
+async def _kept(log: Log | None) -> AsyncIterator[None]:
+    """Write what is noted into the database of feedback, beside the messages."""
+    if not log:
+        yield
+        return
+    task = asyncio.create_task(log.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await log.end()
 
 
-async def _replay(
-    contract: Contract, stream: Stream, url: str, topics: Topics, configured: Settings
-) -> None:
-    """Send each dead letter to the topic again, then forget it."""
+async def _keep_labels(wiring: Wiring) -> None:
+    """Keep labels until stopped.
+
+    Raises:
+        StreamError: no database is named.
+    """
+    stop = stop_on_signals()
+    contract, configured = wiring.contract, wiring.configured
+    url = configured.feedback_url.get_secret_value()
+    if not url:
+        raise StreamError(
+            f"Set {PREFIX}FEEDBACK_URL to the database in which the service keeps its "
+            "predictions, such as sqlite:///data/feedback.db."
+        )
+    store = Store(contract, url)
     sink = Sink(contract, configured.database_url.get_secret_value())
-    await connect(stream, url)
-    await start(stream, url)
+    consumer = LabelConsumer(contract, store, sink, wiring.tell, configured.max_body_bytes)
+    try:
+        await consume(wiring, consumer, f"labels to {hide_password(url)}", stop)
+    finally:
+        store.close()
+        sink.close()
+
+
+async def _replay(wiring: Wiring, labels: bool) -> None:
+    """Send each dead letter of the topic to it again, then forget it."""
+    topic = wiring.topics.source
+    sink = Sink(wiring.contract, wiring.configured.database_url.get_secret_value())
+    await connect(wiring.stream, wiring.url)
+    await start(wiring.stream, wiring.url)
     sent = 0
-    for letter in sink.buried():
-        await stream.publish(topics.events, letter.id, letter.content)
+    for letter in sink.buried(topic):
+        await wiring.stream.publish(topic, letter.id, letter.content)
         sink.forget(letter)
         sent += 1
-    await stream.stop()
+    await wiring.stream.stop()
     sink.close()
-    print(f"{sent} dead letters were sent to {topics.events} again. Next: `make stream`.")
+    following = "make stream LABELS=yes" if labels else "make stream"
+    print(f"{sent} dead letters were sent to {topic} again. Next: `{following}`.")
 
 
-async def _send_examples(contract: Contract, stream: Stream, url: str, topics: Topics) -> None:
-    await connect(stream, url)
-    await start(stream, url)
+async def _send_examples(wiring: Wiring) -> None:
+    topic = wiring.topics.source
+    await connect(wiring.stream, wiring.url)
+    await start(wiring.stream, wiring.url)
     for _ in range(EXAMPLES):
         event: dict[str, Any] = {
             "id": f"example-{uuid.uuid4().hex[:12]}",
-            "row": contract.example_row(),
+            "row": wiring.contract.example_row(),
         }
-        await stream.publish(topics.events, event["id"], json.dumps(event).encode())
-    await stream.stop()
+        await wiring.stream.publish(topic, event["id"], json.dumps(event).encode())
+    await wiring.stream.stop()
     print(json.dumps(event))
-    print(f"{EXAMPLES} events like this are on {topics.events}. Next: `make stream`.")
+    print(f"{EXAMPLES} events like this are on {topic}. Next: `make stream`.")
 
 
 def _quiet(logger: logging.Logger) -> logging.Logger:

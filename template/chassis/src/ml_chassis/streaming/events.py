@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..contract import Contract, Row
 from ..monitoring import metrics
-from ..serving.messages import Messages, explain, too_long
+from ..serving.messages import Messages, RefusedError, explain, too_long
 
 MAX_TOLD_BYTES = 65_536
 """A longer body stays in the table: brokers limit messages, and would refuse the dead letter."""
@@ -123,17 +123,28 @@ class EventReader:
         Raises:
             RefusedError: it is too long (413), no JSON (400), or no valid event (422).
         """
-        if len(received.body) > self._max_bytes:
-            raise too_long(self._max_bytes)
         try:
-            message = self._message.model_validate_json(received.body.removeprefix(BOM_UTF8))
-        except ValidationError as error:
-            refused = explain(error)
+            message = parse(self._message, received, self._max_bytes)
+        except RefusedError as refused:
             for problem in refused.refusal.problems:
                 field = (problem.field or "").removeprefix("row.")
                 metrics.count_problem(field, problem.reason, self._fields)
-            raise refused from None
+            raise
         return Event(message.id, self._to_row(vars(message.row)), received)
+
+
+def parse(message: type[BaseModel], received: Received, max_bytes: int) -> Any:
+    """Return what a body holds, as a message of this type.
+
+    Raises:
+        RefusedError: it is too long (413), no JSON (400), or no valid message (422).
+    """
+    if len(received.body) > max_bytes:
+        raise too_long(max_bytes)
+    try:
+        return message.model_validate_json(received.body.removeprefix(BOM_UTF8))
+    except ValidationError as error:
+        raise explain(error) from None
 
 
 def bury(received: Received, reason: str) -> DeadLetter:

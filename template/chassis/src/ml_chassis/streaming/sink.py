@@ -73,18 +73,20 @@ class Sink:
         """Keep dead letters, each once."""
         self._insert(DEAD_LETTERS, letters, "found_at")
 
-    def buried(self) -> Iterator[DeadLetter]:
-        """Yield all dead letters, the oldest first."""
-        ids = sa.select(DEAD_LETTERS.c.id).order_by(DEAD_LETTERS.c.found_at)
+    def buried(self, topic: str) -> Iterator[DeadLetter]:
+        """Yield the dead letters that came from a topic, the oldest first."""
+        all_of_them = sa.select(DEAD_LETTERS.c.id, DEAD_LETTERS.c.origin)
+        oldest_first = all_of_them.order_by(DEAD_LETTERS.c.found_at)
         columns = (DEAD_LETTERS.c[name] for name in DeadLetter._fields)
         letter = sa.select(*columns).where(DEAD_LETTERS.c.id == sa.bindparam("one"))
         with self._engine.begin() as connection:
-            names = connection.scalars(ids).all()
+            found = connection.execute(oldest_first).all()
+            names = [row.id for row in found if row.origin.partition(" ")[0] == topic]
         for name in names:
             with self._engine.begin() as connection:
-                found = connection.execute(letter, {"one": name}).one_or_none()
-            if found:
-                yield DeadLetter(*found)
+                still = connection.execute(letter, {"one": name}).one_or_none()
+            if still:
+                yield DeadLetter(*still)
 
     def forget(self, letter: DeadLetter) -> None:
         """Delete a dead letter."""

@@ -14,10 +14,12 @@ import sqlalchemy as sa
 
 from chassis.flights import CONTRACT
 from chassis.rows import BEYOND, FIRST, OTHER, ROW, VALID, answers, example_prediction
+from chassis.streaming.told import Told, consume
 from ml_chassis.contract import Categorical, Numeric, Predictions
 from ml_chassis.fallback import Fallback
 from ml_chassis.serving.scoring import Model, Scorer
-from ml_chassis.streaming.consumer import REUSED, Consumer, Outcome
+from ml_chassis.streaming.consumer import Outcome
+from ml_chassis.streaming.event_consumer import REUSED, EventConsumer
 from ml_chassis.streaming.events import DeadLetter, Prediction, Received
 from ml_chassis.streaming.sink import Sink
 
@@ -39,17 +41,6 @@ class Stub:
         return answers(len(numeric), self.answer)
 
 
-class Told(list[Outcome]):
-    """What was told to others."""
-
-    async def __call__(self, outcome: Outcome) -> None:
-        self.append(outcome)
-
-    @property
-    def content(self) -> list[dict[str, Any]]:
-        return [json.loads(outcome.told()) for outcome in self]
-
-
 @pytest.fixture
 def sink(database_url: str) -> Iterator[Sink]:
     sink = Sink(CONTRACT, database_url)
@@ -62,7 +53,9 @@ def event(name: str, **changes: Any) -> Received:
     return Received(f"events {name}", body)
 
 
-def make(sink: Sink, tell: Callable[[Outcome], Awaitable[Any]], **model: Any) -> Consumer:
+def make(
+    sink: Sink, tell: Callable[[Outcome], Awaitable[Any]], log: Any = None, **model: Any
+) -> EventConsumer:
     scorer = Scorer(CONTRACT, 1.0, 1_000)
     given: dict[str, Any] = {
         "version": "v1",
@@ -71,11 +64,7 @@ def make(sink: Sink, tell: Callable[[Outcome], Awaitable[Any]], **model: Any) ->
         "inline_rows": 256,
     }
     scorer.use(Model(**(given | model)))
-    return Consumer(CONTRACT, scorer, sink, tell, MAX_BYTES)
-
-
-def consume(consumer: Consumer, *received: Received) -> None:
-    asyncio.run(asyncio.wait_for(consumer.consume(received), 30))
+    return EventConsumer(CONTRACT, scorer, sink, tell, MAX_BYTES, log)
 
 
 def test_an_event_is_answered_by_its_id(sink: Sink) -> None:
@@ -121,7 +110,7 @@ def test_what_comes_again_is_told_again_and_not_predicted_again(sink: Sink) -> N
 
     assert stub.rows == []
     assert told[0] == told[1] == told[2]
-    assert consumer.counts.duplicates == 1
+    assert consumer.counts["duplicate"] == 1
 
 
 @pytest.mark.parametrize("crash", ["before it is kept", "before it is told", "while it is told"])
@@ -181,7 +170,7 @@ def test_a_bad_message_is_buried_with_the_reason(sink: Sink, body: bytes, reason
     assert isinstance(prediction, Prediction)
     assert reason in letter.reason
     assert letter.origin == "events 7"
-    assert list(sink.buried()) == [letter]
+    assert list(sink.buried("events")) == [letter]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +183,7 @@ def test_a_dead_letter_can_be_read_and_keeps_every_byte(
     told = Told()
     consume(make(sink, told), Received("events 7", body))
 
-    (letter,) = sink.buried()
+    (letter,) = sink.buried("events")
 
     assert letter.body == told.content[0]["body"] == shown
     assert letter.content == body
@@ -206,7 +195,7 @@ def test_a_long_body_is_kept_whole_and_told_without(sink: Sink) -> None:
 
     consume(make(sink, told), Received("events 7", body))
 
-    (letter,) = sink.buried()
+    (letter,) = sink.buried("events")
     assert letter.content == body
     assert told.content[0].keys() == {"dead_letter_id", "origin", "reason"}
 
@@ -215,7 +204,7 @@ def test_a_bad_message_that_comes_again_is_buried_once(sink: Sink) -> None:
     for _ in range(2):
         consume(make(sink, Told()), Received("events 7", b"no JSON"))
 
-    assert len(list(sink.buried())) == 1
+    assert len(list(sink.buried("events"))) == 1
 
 
 def test_an_id_that_is_used_for_another_row_is_not_lost(sink: Sink) -> None:
@@ -223,7 +212,7 @@ def test_an_id_that_is_used_for_another_row_is_not_lost(sink: Sink) -> None:
     consume(make(sink, told), event("a"), event("a", **OTHER), event("a", **VALID[3]))
 
     assert isinstance(told[0], Prediction)
-    assert [letter.reason for letter in sink.buried()] == [REUSED, REUSED]
+    assert [letter.reason for letter in sink.buried("events")] == [REUSED, REUSED]
 
 
 def test_a_model_that_fails_is_replaced_by_the_fallback_and_marked(sink: Sink) -> None:
@@ -233,6 +222,38 @@ def test_a_model_that_fails_is_replaced_by_the_fallback_and_marked(sink: Sink) -
 
     (answer,) = told.content
     assert (answer["prediction"], answer["degraded"]) == (PREDICTED[1], "not_finite")
+
+
+class Noted:
+    """A log of what waits for labels."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def note_event(self, *noted: Any) -> None:
+        self.events.append(noted)
+
+
+def test_what_the_model_answers_waits_for_its_label_by_the_id_of_the_event(sink: Sink) -> None:
+    noted, row = Noted(), CONTRACT.to_row(ROW)
+
+    consume(make(sink, Told(), noted), event("a"), event("a"), Received("events 7", b"no JSON"))
+    consume(make(sink, Told(), noted, version="v2"), event("a"))
+    consume(make(sink, Told(), noted, predictor=Stub(float("nan"))), event("degraded"))
+
+    assert noted.events == [("a", "v1", row, example_prediction(0.5))]
+
+
+def test_what_another_consumer_has_kept_waits_for_no_second_label(sink: Sink) -> None:
+    noted = Noted()
+
+    async def run() -> None:
+        consumers = [make(sink, Told(), noted, version=version) for version in ("v1", "v2")]
+        await asyncio.gather(*(each.consume([event("a")]) for each in consumers))
+
+    asyncio.run(run())
+
+    assert [each[1] for each in noted.events] == [sink.find(["a"])["a"].model_version]
 
 
 @pytest.mark.parametrize(
