@@ -1,26 +1,23 @@
 """What a worker keeps of its predictions until their labels come.
 
-A request only leaves its rows in a list; once a second a thread writes what has gathered into the
-database. Above `MAX_ROWS_PER_SECOND` a random share of the rows is kept. A database that fails
-costs labels, which are counted, and never a prediction.
+A request only leaves its rows in a list, see `sample.py`; once a second a thread writes what has
+gathered into the database. A database that fails costs labels, which are counted, and never a
+prediction.
 """
 
 import asyncio
 import logging
-import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
-import numpy as np
-
-from ..contract import Contract, Prediction, Rows, Table
+from ..contract import Contract, Prediction, Rows
 from ..errors import UserError
 from ..monitoring import metrics
 from ..monitoring.quality import Joined, Kept, Label, Watch, count, publish
+from .sample import Noted, Sample, choose
 from .store import MOST_JOINED, Store, Told
 
 LOGGER = logging.getLogger("model_service")
@@ -43,16 +40,6 @@ class BusyError(Exception):
     """More requests with labels wait than the database can take."""
 
 
-class Noted(NamedTuple):
-    """The answer of one request, and how many of its rows are kept."""
-
-    id: str
-    version: str
-    rows: Rows
-    predictions: Sequence[Prediction]
-    kept: int
-
-
 class Log:
     """Notes predictions and takes labels, for one schema and database."""
 
@@ -68,10 +55,8 @@ class Log:
         self._contract, self._url, self._days = contract, url, timedelta(days=days)
         self._track = track
         self._watches: dict[str, Watch] = {}
-        self._noted: list[Noted] = []
+        self._sample = Sample(MAX_ROWS_PER_SECOND)
         self._pending: list[Kept] = []
-        self._offered = self._offered_before = 0
-        self._random = np.random.default_rng()
         self._store: Store | None = None
         # Of its own: a database that hangs must not stop what other threads do.
         self._threads: ThreadPoolExecutor | None = None
@@ -92,18 +77,11 @@ class Log:
 
     def note(self, name: str, version: str, rows: Rows, predictions: Sequence[Prediction]) -> None:
         """Note the answer of one request, whose rows have the ids NAME-0, NAME-1 and so on."""
-        few = len(predictions)
-        self._offered += few
-        offered = max(self._offered, self._offered_before)
-        if offered > MAX_ROWS_PER_SECOND:
-            few = int(self._random.binomial(few, MAX_ROWS_PER_SECOND / offered))
-        if few:
-            self._noted.append(Noted(name, version, rows, predictions, few))
+        self._sample.note(name, version, rows, predictions)
 
     def flush(self) -> None:
         """Write what was noted, and join labels; is called every second, in a thread."""
-        noted, self._noted = self._noted, []
-        self._offered_before, self._offered = self._offered, 0
+        noted = self._sample.take()
         try:
             for version in {each.version for each in noted} & self._watches.keys():
                 of_version = [each for each in noted if each.version == version]
@@ -211,27 +189,13 @@ class Log:
                 count(self._contract, self._unseen.pop(0)[1])
 
     def _kept(self, watch: Watch, noted: Sequence[Noted]) -> list[Kept]:
-        """Return what is kept of answers of one version, together: one by one takes much longer."""
-        chosen = [sorted(random.sample(range(len(each.predictions)), each.kept)) for each in noted]
-        both = list(zip(noted, chosen, strict=True))
-        inputs = [_rows(each.rows, positions) for each, positions in both]
-        _, categorical = self._contract.to_inputs(inputs)
-        return watch.keep(
-            self._track,
-            [f"{each.id}-{at}" for each, positions in both for at in positions],
-            categorical,
-            [each.predictions[at] for each, positions in both for at in positions],
-        )
+        """Return what is kept of answers of one version."""
+        chosen = choose(noted)
+        _, categorical = self._contract.to_inputs(chosen.rows)
+        return watch.keep(self._track, chosen.ids, categorical, chosen.predictions)
 
     def _say(self, error: Exception) -> None:
         if time.monotonic() - self._said > SAY_SECONDS:
             self._said = time.monotonic()
             why = str(error) if isinstance(error, UserError) else type(error).__name__
             LOGGER.error("predictions are not kept for their labels: %s", why)
-
-
-def _rows(rows: Rows, positions: Sequence[int]) -> Rows:
-    if isinstance(rows, Table):
-        chosen = np.array(positions)
-        return Table(rows.numeric[chosen], rows.categorical[chosen])
-    return [rows[at] for at in positions]

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..contract import Contract
 from ..monitoring import metrics
@@ -24,11 +24,22 @@ from .turns import Turns
 
 if TYPE_CHECKING:
     from ..feedback.log import Log
+    from .monitor import Monitor
 
 LOGGER = logging.getLogger("model_service")
 TICK_SECONDS = 1.0
 LAST_SECONDS = 2.0
-"""For the database of predictions, when the service ends."""
+"""For what is noted of predictions to be written, when the service ends."""
+
+
+class Writes(Protocol):
+    """What writes once a second what requests have noted."""
+
+    async def in_background(self) -> None:
+        """Write, and let the event loop go on."""
+
+    def close(self) -> None:
+        """End."""
 
 
 class Runtime:
@@ -42,6 +53,7 @@ class Runtime:
         scorer: Answers them.
         turns: Lets large bodies wait for each other.
         feedback: Keeps predictions until their labels come; None where no database is set.
+        monitor: Logs predictions with BentoML's monitor; None where none is named.
         observer: Tells of requests in the log, and in traces.
         drain: Says whether the service is stopping.
     """
@@ -55,6 +67,8 @@ class Runtime:
         self.scorer = Scorer(contract, settings.model_seconds, settings.max_waiting)
         self.turns = Turns(settings.max_waiting)
         self.feedback = _log(contract, settings)
+        self.monitor = _monitor(contract, settings)
+        self._writers: list[Writes] = [each for each in (self.feedback, self.monitor) if each]
         self.observer = Observer(settings)
         self._profiles = Profiles(settings)
         self._keeper = Keeper(settings)
@@ -99,8 +113,7 @@ class Runtime:
         self.observer.start()
         self._profiles.install()
         self._tasks = [asyncio.create_task(self._tick())]
-        if self.feedback:
-            self._tasks.append(asyncio.create_task(self._keep(self.feedback)))
+        self._tasks += [asyncio.create_task(_write(each)) for each in self._writers]
         if self.settings.metrics_port:
             place = self.settings.host, self.settings.metrics_port
             self._exporter = Exporter(*place, self.settings.track)
@@ -112,10 +125,10 @@ class Runtime:
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):  # it ended by itself, and said why
                 await task
-        if self.feedback:
+        for writer in self._writers:
             with suppress(TimeoutError):  # a database that hangs does not hold up the end
-                await asyncio.wait_for(self.feedback.in_background(), LAST_SECONDS)
-            self.feedback.close()
+                await asyncio.wait_for(writer.in_background(), LAST_SECONDS)
+            writer.close()
         if self._exporter:
             await self._exporter.stop()
         self._keeper.stop()
@@ -140,14 +153,15 @@ class Runtime:
             if os.getppid() != self._supervisor:  # it was killed: do not outlive it
                 signal.raise_signal(signal.SIGTERM)
 
-    async def _keep(self, log: "Log") -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            await log.in_background()
-
     def _count_drift(self) -> None:
         if drift := self.scorer.model.drift:
             drift.flush()
+
+
+async def _write(writer: Writes) -> None:
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        await writer.in_background()
 
 
 def _log(contract: Contract, settings: Settings) -> "Log | None":
@@ -157,3 +171,11 @@ def _log(contract: Contract, settings: Settings) -> "Log | None":
     with needing("FEEDBACK_URL", "feedback"):
         from ..feedback.log import Log  # with a library for databases, which the image may not hold
     return Log(contract, url, settings.feedback_days, settings.track)
+
+
+def _monitor(contract: Contract, settings: Settings) -> "Monitor | None":
+    if not settings.monitor:
+        return None
+    from .monitor import Monitor  # with BentoML, which a process that serves nothing does without
+
+    return Monitor(contract, settings.monitor)
