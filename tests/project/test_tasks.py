@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,30 @@ def test_the_example_row_is_predicted(project: Path, env: dict[str, str]) -> Non
     with make_serve(project, env) as running:
         port = running.service.address.rpartition(":")[2]
         assert '"predictions":[0.' in make(project, {**env, "PORT": port}, "predict")
+
+
+def test_labels_are_taken_without_being_told(
+    project: Path, env: dict[str, str], tmp_path: Path
+) -> None:
+    def in_database(condition: str) -> list[str]:
+        statement = f"SELECT id FROM feedback_predictions WHERE {condition}"  # noqa: S608
+        with closing(sqlite3.connect(project / "data" / "feedback.db")) as database:
+            return [name for (name,) in database.execute(statement)]
+
+    with make_serve(project, env) as running:
+        service = running.service
+        first, second = service.predict([service.example_row()] * 2).body["prediction_id"]
+        wait_for((project / "data" / "feedback.db").exists)
+        wait_for(lambda: {first, second} <= {*in_database("label IS NULL")}, "they are kept")
+        told = service.post("/feedback", {"labels": [{"prediction_id": first, "label": True}]})
+        assert told.body == {"joined": 1, "known": 0, "changed": 0, "waiting": 0}
+
+        (tmp_path / "labels.csv").write_text(f"prediction_id,label\n{second},false\n")
+        make(project, env, "feedback", f"INPUT={tmp_path}/labels.csv")
+        wait_for(lambda: second in in_database("label = 'false'"), "the service joins it")
+    assert git(project, "status", "--porcelain") == ""
+    given = {**env, "MODEL_SERVICE_FEEDBACK_URL": "sqlite:///data/feedback.db"}
+    assert "is current" in make(project, given, "contract")
 
 
 def test_the_commands_of_the_sizing_page_work_and_the_slo_is_met(

@@ -15,6 +15,7 @@ from waiting import wait_for
 UV = """#!/bin/sh
 # Tells what it is given.
 printf '<%s>' "$@" "UV_PROJECT_ENVIRONMENT=$UV_PROJECT_ENVIRONMENT" "$MODEL_SERVICE_DATABASE_URL"
+printf '<labels %s>' "$MODEL_SERVICE_FEEDBACK_URL"
 """
 NAMES = ("DATA", "INPUT", "OUTPUT", "SECONDS", "TARGET", "TIME", "URL", "VERSION")
 TASKS = {"adopt": 3, "promote": 1, "score": 3, "load": 2, "observe": 1}
@@ -87,6 +88,21 @@ def test_the_environment_is_in_the_folder_of_the_project(project: Path) -> None:
 def test_a_dollar_in_a_password_stays(project: Path) -> None:
     url = "postgresql://me:pa$$w$(x)${y}@localhost/db"
     assert f"<{url}>" in make(project, "data", MODEL_SERVICE_DATABASE_URL=url)
+
+
+@pytest.mark.parametrize("task", ["serve", "stream", "feedback"])
+def test_labels_are_kept_in_a_file_unless_another_place_or_none_is_said(
+    project: Path, task: str
+) -> None:
+    url = "postgresql://me:pa$$w$(x)${y}@localhost/db"
+    assert "<labels sqlite:///data/feedback.db>" in make(project, task)
+    assert f"<labels {url}>" in make(project, task, MODEL_SERVICE_FEEDBACK_URL=url)
+    assert "<labels >" in make(project, task, MODEL_SERVICE_FEEDBACK_URL="")
+    assert "<labels >" in make(project, task, "MODEL_SERVICE_FEEDBACK_URL=")
+
+
+def test_a_load_test_keeps_no_labels(project: Path) -> None:
+    assert "<labels >" in make(project, "load")
 
 
 def test_a_program_in_a_path_with_a_space_is_sent_the_signals(project: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_database_that_fails_costs_labels_and_no_prediction(
     with store._engine.begin() as other:
         other.exec_driver_sql("DELETE FROM feedback_labels")  # holds the lock
         for number in range(5):
-            monkeypatch.setattr(made, "_offered_before", 0)
+            monkeypatch.setattr(made._sample, "_offered_before", 0)
             made.note(f"{number}", version, [ROW], [0.5])
             made.flush()
         with pytest.raises(Exception, match="locked"):

@@ -149,6 +149,14 @@ class Settings(BaseSettings):
     feedback_days: Annotated[
         int, Field(ge=1, le=3_650, description="Days for which it keeps predictions and labels.")
     ] = 90
+    monitor: Annotated[
+        str,
+        Field(
+            pattern=f"^$|{NAME}",
+            description="Name of the monitor of BentoML that logs predictions with their features, "
+            "at most 100 rows a second and worker. Without one, none does.",
+        ),
+    ] = ""
     log_format: Annotated[
         Literal["text", "json"], Field(description="Lines of the log, for people or for machines.")
     ] = "text"

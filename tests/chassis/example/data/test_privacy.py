@@ -97,6 +97,7 @@ def places(project: Path) -> dict[str, str]:
         "manifest": "models/*/manifest.json",
         "refused rows": "out.refused.jsonl",
         "scored rows": "out.csv",
+        "monitor": "build/monitor/flights/data/data.1.log",
     }
     found = {
         name: "".join(path.read_text() for path in project.glob(pattern))
@@ -114,8 +115,11 @@ def serve(project: Path) -> tuple[str, str, str]:
     """Return a refusal of the service, its metrics and its log."""
     log = project / "log"
     with contextlib.chdir(project):
-        path = str(project / "src")
-        service = start_service(project / "models", project / "bento", log=log, PYTHONPATH=path)
+        given = {
+            "PYTHONPATH": str(project / "src"),
+            "MODEL_SERVICE_MONITOR": "flights",
+        }
+        service = start_service(project / "models", project / "bento", log=log, **given)
         good, bad = (f'{{"rows": [{each}]}}' for each in (row(), row(destination=f"{PLANTED}x")))
         httpx.post(f"{service.url}/predict", content=good).raise_for_status()
         refusal = httpx.post(f"{service.url}/predict", content=bad)
@@ -147,6 +151,7 @@ def wait_for_metrics(service: Service) -> str:
         ("metrics", 'feature="destination"'),
         ("refusal", "destination"),
         ("log", "serving"),
+        ("monitor", '"prediction_id"'),
         ("view", "distance: not a whole number"),
         ("view", "distance: not above 0"),
         ("refused rows", "wind_speed"),

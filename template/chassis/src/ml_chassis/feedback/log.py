@@ -1,28 +1,25 @@
 """What a worker keeps of its predictions until their labels come.
 
-A request, or an event of a stream, only leaves its rows in a list; once a second a thread writes
-what has gathered into the database. Above `MAX_ROWS_PER_SECOND` a random share of the rows is kept.
-A database that fails costs labels, which are counted, and never a prediction.
+A request, or an event of a stream, only leaves its rows in a list, see `sample.py`; once a second a
+thread writes what has gathered into the database. A database that fails costs labels, which are
+counted, and never a prediction.
 """
 
 import asyncio
 import logging
-import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
-import numpy as np
-
-from ..contract import Contract, Prediction, Row, Rows, Table
+from ..contract import Contract, Prediction, Row, Rows
 from ..errors import UserError
 from ..monitoring import metrics
 from ..monitoring.quality import Joined, Kept, Label, Watch, count, publish
+from .sample import Noted, Sample, choose
 from .store import MOST_JOINED, Store, Told
+from .writer import Writer
 
 LOGGER = logging.getLogger("model_service")
 MAX_ROWS_PER_SECOND = 300
@@ -38,31 +35,13 @@ LATE = timedelta(minutes=10)
 SCRAPE_SECONDS = 60
 """After which Prometheus has seen a new series at zero: only then is it known to grow."""
 JOIN_SECONDS, FORGET_SECONDS, SAY_SECONDS = 10, 3_600, 60
-TICK_SECONDS = 1.0
-LAST_SECONDS = 2.0
-"""For the database, when the process ends."""
 
 
 class BusyError(Exception):
     """More requests with labels wait than the database can take."""
 
 
-class Noted(NamedTuple):
-    """The answer of one request or event, and how many of its rows are kept."""
-
-    id: str
-    version: str
-    rows: Rows
-    predictions: Sequence[Prediction]
-    kept: int
-    is_event: bool = False
-
-    def name(self, position: int) -> str:
-        """Return the id of the prediction of a row."""
-        return self.id if self.is_event else f"{self.id}-{position}"
-
-
-class Log:
+class Log(Writer):
     """Notes predictions and takes labels, for one schema and database."""
 
     def __init__(self, contract: Contract, url: str, days: int, track: str) -> None:
@@ -77,10 +56,8 @@ class Log:
         self._contract, self._url, self._days = contract, url, timedelta(days=days)
         self._track = track
         self._watches: dict[str, Watch] = {}
-        self._noted: list[Noted] = []
+        self._sample = Sample(MAX_ROWS_PER_SECOND)
         self._pending: list[Kept] = []
-        self._offered = self._offered_before = 0
-        self._random = np.random.default_rng()
         self._store: Store | None = None
         # Of its own: a database that hangs must not stop what other threads do.
         self._threads: ThreadPoolExecutor | None = None
@@ -101,30 +78,15 @@ class Log:
 
     def note(self, name: str, version: str, rows: Rows, predictions: Sequence[Prediction]) -> None:
         """Note the answer of one request, whose rows have the ids NAME-0, NAME-1 and so on."""
-        if few := self._share(len(predictions)):
-            self._noted.append(Noted(name, version, rows, predictions, few))
+        self._sample.note(name, version, rows, predictions)
 
     def note_event(self, name: str, version: str, row: Row, prediction: Prediction) -> None:
         """Note the answer of one event, whose id is that of its prediction."""
-        if self._share(1):
-            self._noted.append(Noted(name, version, [row], [prediction], 1, is_event=True))
-
-    async def run(self) -> None:
-        """Flush every second, until cancelled."""
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            await self.in_background()
-
-    async def end(self) -> None:
-        """Flush a last time, and close; a database that hangs does not hold up the end."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.in_background(), LAST_SECONDS)
-        self.close()
+        self._sample.note(name, version, [row], [prediction], is_event=True)
 
     def flush(self) -> None:
         """Write what was noted, and join labels; is called every second, in a thread."""
-        noted, self._noted = self._noted, []
-        self._offered_before, self._offered = self._offered, 0
+        noted = self._sample.take()
         try:
             for version in {each.version for each in noted} & self._watches.keys():
                 of_version = [each for each in noted if each.version == version]
@@ -181,14 +143,6 @@ class Log:
                 count(self._contract, joined)
             self._unseen = []
 
-    def _share(self, rows: int) -> int:
-        """Return how many of the rows of an answer are kept."""
-        self._offered += rows
-        offered = max(self._offered, self._offered_before)
-        if offered <= MAX_ROWS_PER_SECOND:
-            return rows
-        return int(self._random.binomial(rows, MAX_ROWS_PER_SECOND / offered))
-
     def _executor(self) -> ThreadPoolExecutor:
         if self._threads is None:  # in a worker, and not in the process that it was forked from
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="feedback")
@@ -240,27 +194,13 @@ class Log:
                 count(self._contract, self._unseen.pop(0)[1])
 
     def _kept(self, watch: Watch, noted: Sequence[Noted]) -> list[Kept]:
-        """Return what is kept of answers of one version, together: one by one takes much longer."""
-        chosen = [sorted(random.sample(range(len(each.predictions)), each.kept)) for each in noted]
-        both = list(zip(noted, chosen, strict=True))
-        inputs = [_rows(each.rows, positions) for each, positions in both]
-        _, categorical = self._contract.to_inputs(inputs)
-        return watch.keep(
-            self._track,
-            [each.name(at) for each, positions in both for at in positions],
-            categorical,
-            [each.predictions[at] for each, positions in both for at in positions],
-        )
+        """Return what is kept of answers of one version."""
+        chosen = choose(noted)
+        _, categorical = self._contract.to_inputs(chosen.rows)
+        return watch.keep(self._track, chosen.ids, categorical, chosen.predictions)
 
     def _say(self, error: Exception) -> None:
         if time.monotonic() - self._said > SAY_SECONDS:
             self._said = time.monotonic()
             why = str(error) if isinstance(error, UserError) else type(error).__name__
             LOGGER.error("predictions are not kept for their labels: %s", why)
-
-
-def _rows(rows: Rows, positions: Sequence[int]) -> Rows:
-    if isinstance(rows, Table):
-        chosen = np.array(positions)
-        return Table(rows.numeric[chosen], rows.categorical[chosen])
-    return [rows[at] for at in positions]

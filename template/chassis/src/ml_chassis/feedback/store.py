@@ -90,7 +90,9 @@ class Store:
         with self._engine.begin() as connection:
             insert = INSERTS[connection.dialect.name](PREDICTIONS)
             connection.execute(insert.on_conflict_do_nothing(), rows)
-            return _join(connection, [str(row["id"]) for row in rows])
+            names = [str(row["id"]) for row in rows]
+            _hold(connection, names)
+            return _join(connection, names)
 
     def add(self, labels: Mapping[str, Label]) -> Told:
         """Add labels by the ids of predictions, in any order and as often as they come."""
@@ -153,6 +155,19 @@ def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
         insert = INSERTS[connection.dialect.name](LABELS)
         new = {"label": insert.excluded.label, "received_at": insert.excluded.received_at}
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=new), rows)
+
+
+def _hold(connection: sa.Connection, names: Sequence[str]) -> None:
+    """Lock labels in the order of `_wait`, or the two would wait for each other; SQLite has no need.
+
+    Args:
+        connection: To the database.
+        names: Sorted.
+    """
+    if connection.dialect.name == "postgresql":
+        in_order = sa.select(LABELS.c.id).order_by(sa.collate(LABELS.c.id, "C")).with_for_update()
+        for part in _parts(names):
+            connection.execute(in_order.where(LABELS.c.id.in_(part)))
 
 
 def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:

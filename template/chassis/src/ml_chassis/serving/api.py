@@ -36,7 +36,7 @@ def predict(runtime: Runtime) -> Handler:
     contract, settings = runtime.contract, runtime.settings
     decode, check = runtime.decoder.decode, runtime.tables.check
     write_stream = StreamWriter(contract).write
-    log = runtime.feedback
+    log, monitor = runtime.feedback, runtime.monitor
 
     def read_table(body: bytes) -> Table:
         columns = read_stream(contract, body, settings.max_table_rows)
@@ -65,6 +65,8 @@ def predict(runtime: Runtime) -> Handler:
             context.prediction_id = name
         if log and not scored.degraded:
             log.note(name, scored.version, rows, scored.predictions)
+        if monitor and not scored.degraded:
+            monitor.note(name, scored.version, rows, scored.predictions)
         if large and (is_table or wants_table):
             return await asyncio.to_thread(write, scored, name)
         return write(scored, name)

@@ -80,6 +80,8 @@ def create_service(project: Project) -> Any:
         metrics={"enabled": False},
         logging={"access": {"enabled": False}},
         tracing={"excluded_urls": ".*"},
+        # By itself it would write among the rules in monitoring/.
+        monitoring={"enabled": True, "type": "default", "options": {"log_path": "build/monitor"}},
     )
     class ModelService:
         """Serves the model that the registry's alias names."""

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any
 
+import bentoml
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
@@ -29,6 +30,15 @@ def give_socket(supervisor: Any, worker: Any) -> None:
     """Give a new worker the socket of one that ended, on which connections wait meanwhile."""
     taken = [other.sockets[0] for other in supervisor.WORKERS.values()]
     worker.sockets = [next(each for each in supervisor.LISTENERS if each not in taken)]
+
+
+def number_worker(supervisor: Any, worker: Any) -> None:
+    """Tell BentoML in a new worker which one it is: its monitor writes a file for each.
+
+    One that takes the place of another has its number, and so goes on with its file.
+    """
+    (own,) = worker.sockets
+    bentoml.server_context.worker_index = 1 + supervisor.LISTENERS.index(own)
 
 
 class Supervisor(Arbiter):  # type: ignore[misc]
@@ -100,6 +110,7 @@ class Production(BaseApplication):  # type: ignore[misc]
             "worker_tmp_dir": os.environ[metrics.FOLDER],
             "when_ready": lambda _: self._announce(),
             "pre_fork": give_socket,
+            "post_fork": number_worker,
             "child_exit": lambda _, worker: metrics.add_up_ended(worker.pid),
         }
         for name, value in options.items():

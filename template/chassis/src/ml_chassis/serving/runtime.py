@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..contract import Contract
+from ..feedback.writer import Writer
 from ..monitoring import metrics
 from ..monitoring.exporter import Exporter
 from ..settings import Settings, needing
@@ -24,6 +25,7 @@ from .turns import Turns
 
 if TYPE_CHECKING:
     from ..feedback.log import Log
+    from .monitor import Monitor
 
 LOGGER = logging.getLogger("model_service")
 TICK_SECONDS = 1.0
@@ -40,6 +42,7 @@ class Runtime:
         scorer: Answers them.
         turns: Lets large bodies wait for each other.
         feedback: Keeps predictions until their labels come; None where no database is set.
+        monitor: Logs predictions with BentoML's monitor; None where none is named.
         observer: Tells of requests in the log, and in traces.
         drain: Says whether the service is stopping.
     """
@@ -53,6 +56,8 @@ class Runtime:
         self.scorer = Scorer(contract, settings.model_seconds, settings.max_waiting)
         self.turns = Turns(settings.max_waiting)
         self.feedback = _log(contract, settings)
+        self.monitor = _monitor(contract, settings)
+        self._writers: list[Writer] = [each for each in (self.feedback, self.monitor) if each]
         self.observer = Observer(settings)
         self._profiles = Profiles(settings)
         self._keeper = Keeper(settings)
@@ -97,8 +102,7 @@ class Runtime:
         self.observer.start()
         self._profiles.install()
         self._tasks = [asyncio.create_task(self._tick())]
-        if self.feedback:
-            self._tasks.append(asyncio.create_task(self.feedback.run()))
+        self._tasks += [asyncio.create_task(each.run()) for each in self._writers]
         if self.settings.metrics_port:
             place = self.settings.host, self.settings.metrics_port
             self._exporter = Exporter(*place, self.settings.track)
@@ -110,8 +114,8 @@ class Runtime:
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):  # it ended by itself, and said why
                 await task
-        if self.feedback:
-            await self.feedback.end()
+        for writer in self._writers:
+            await writer.end()
         if self._exporter:
             await self._exporter.stop()
         self._keeper.stop()
@@ -148,3 +152,11 @@ def _log(contract: Contract, settings: Settings) -> "Log | None":
     with needing("FEEDBACK_URL", "feedback"):
         from ..feedback.log import Log  # with a library for databases, which the image may not hold
     return Log(contract, url, settings.feedback_days, settings.track)
+
+
+def _monitor(contract: Contract, settings: Settings) -> "Monitor | None":
+    if not settings.monitor:
+        return None
+    from .monitor import Monitor  # with BentoML, which a process that serves nothing does without
+
+    return Monitor(contract, settings.monitor)

@@ -6,7 +6,7 @@ What is kept already is told again as it is kept, not predicted again.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from ..contract import Contract
 from ..feedback.log import Log
@@ -30,7 +30,7 @@ class Answered(NamedTuple):
 class EventConsumer(Consumer):
     """Predicts events."""
 
-    outcomes = {
+    outcomes: ClassVar = {
         "predicted": "predicted",
         "duplicate": "known already",
         "dead_letter": "dead letters",

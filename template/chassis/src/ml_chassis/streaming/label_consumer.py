@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ..contract import Contract
 from ..feedback.store import Store
@@ -23,7 +23,7 @@ class Labelled(NamedTuple):
 class LabelConsumer(Consumer):
     """Keeps labels; of two for one prediction, the last one that it reads."""
 
-    outcomes = {"label": "labels", "dead_letter": "dead letters"}
+    outcomes: ClassVar = {"label": "labels", "dead_letter": "dead letters"}
 
     def __init__(
         self, contract: Contract, store: Store, sink: Sink, tell: Tell, max_bytes: int
