@@ -158,7 +158,7 @@ def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
 
 
 def _hold(connection: sa.Connection, names: Sequence[str]) -> None:
-    """Lock labels in the order of `_wait`, or the two would wait for each other; SQLite has no need.
+    """Lock labels in the order of `_wait`, or two would wait for each other; SQLite needs none.
 
     Args:
         connection: To the database.
