@@ -1,6 +1,7 @@
 """A worker keeps what it predicted, and what the database cannot take is counted."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from prometheus_client import REGISTRY
 from chassis.flights import CONTRACT
 from chassis.test_decision import WARN
 from ml_chassis.contract import Table
-from ml_chassis.feedback import log
+from ml_chassis.feedback import log, store
 from ml_chassis.feedback.log import Log
 from ml_chassis.monitoring.drift import Reference
 from ml_chassis.monitoring.quality import Expected, Watch
@@ -88,6 +89,39 @@ def test_the_answer_of_an_event_has_the_id_of_the_event(made: Log, version: str)
         ("order-1", 0.95),
         ("order-2-0", 0.1),
     ]
+
+
+def test_who_shows_no_metrics_leaves_the_labels_to_others(
+    made: Log, version: str, tmp_path: Path
+) -> None:
+    silent = Log(CONTRACT, f"sqlite:///{tmp_path}/x.db", 90, "stable", joins=False)
+    silent.use(version, Watch(CONTRACT, version, REFERENCE, EXPECTED))
+    made._open().wait({"order-1": True})
+    silent.note_event("order-1", version, ROW, 0.95)
+    before = value("feedback_labels_total", outcome="joined")
+    silent.flush()
+    assert value("feedback_labels_total", outcome="joined") == before
+    silent.close()
+
+    made.flush()
+    assert value("feedback_labels_total", outcome="joined") == before + 1
+
+
+def test_labels_that_are_too_many_for_one_look_are_all_joined(
+    made: Log, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_JOINED", 2)
+    monkeypatch.setattr(log, "MOST_JOINED", 2)
+    monkeypatch.setattr(log, "LATE", timedelta())  # as if they had waited for long
+    made.note("a", version, [ROW] * 5, [0.5] * 5)
+    made.flush()
+    made._joined = -float("inf")
+    made._open().wait({f"a-{number}": True for number in range(5)})
+    before = value("feedback_labels_total", outcome="joined")
+    for _ in range(3):
+        made.flush()
+
+    assert value("feedback_labels_total", outcome="joined") == before + 5
 
 
 def test_of_very_many_events_a_share_is_kept(made: Log, version: str) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from chassis.flights import CONTRACT
 from ml_chassis.data import DataError
+from ml_chassis.feedback import store as feedback_store
 from ml_chassis.feedback.store import AT_ONCE, Store
 from ml_chassis.monitoring.quality import Joined, Kept
 
@@ -68,6 +69,32 @@ def test_labels_of_another_process_wait_until_they_are_joined(store: Store) -> N
     assert store.join(datetime.min) == ([Joined(kept("c"), True)], 1, 1, 0)
     assert store.join(datetime.min) == ([], 0, 0, 0)
     assert store.add({"b": False}) == ([], 1, 0, 0)
+
+
+def test_who_does_not_join_leaves_old_labels_to_those_who_do(store: Store) -> None:
+    store.wait({"a": True, "b": True})
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE feedback_labels SET received_at = '2026-01-01'")
+
+    assert store.keep([kept("a")], joins=False) == []
+
+    since = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)
+    assert store.join(since).joined == [Joined(kept("a"), True)]
+
+
+def test_of_more_labels_than_are_joined_at_once_the_oldest_come_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_store, "MOST_JOINED", 1)
+    store.keep([kept("a"), kept("b")])
+    for name in ("b", "a"):
+        store.wait({name: True})
+
+    assert [store.join(datetime.min).joined for _ in range(3)] == [
+        [Joined(kept("b"), True)],
+        [Joined(kept("a"), True)],
+        [],
+    ]
 
 
 def test_more_labels_than_a_statement_takes(store: Store) -> None:

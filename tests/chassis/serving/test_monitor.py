@@ -110,6 +110,7 @@ def test_the_schema_tells_the_role_and_type_of_each_column(
 ) -> None:
     with watched(trained, tmp_path) as service:
         service.predict(ROW)
+        wait_for(lambda: any(service.place.glob("schema/*")), "the schema is written")
     (line,) = (each for path in service.place.glob("schema/*") for each in lines(path))
     columns = {each["name"]: (each["role"], each["type"]) for each in json.loads(line)["columns"]}
     assert columns["seats"] == ("feature", "numerical")
@@ -173,6 +174,21 @@ def test_a_full_disk_costs_records_which_are_counted(
 
     assert "did not log 3 predictions: OSError" in caplog.text
     assert records(here / "full" / "data").keys() == {"a-0", "c-0"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="it is of Linux")
+def test_a_disk_that_is_full_from_the_first_record_on_is_no_other(
+    here: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("data", "schema"):
+        (here / "never" / name).mkdir(parents=True)
+        (here / "never" / name / f"{name}.0.log").symlink_to("/dev/full")
+    monitor, row = Monitor(CONTRACT, "never"), CONTRACT.to_row(ROW)
+    monitor.note("a", "v", [row] * 2, [0.5] * 2)
+    monitor.flush()
+
+    assert "did not log 2 predictions: OSError: [Errno 28] No space left on device" in caplog.text
+    assert capfd.readouterr().err == ""
 
 
 def test_a_folder_that_comes_later_gets_the_schema_too(here: Path) -> None:

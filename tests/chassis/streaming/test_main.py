@@ -56,7 +56,8 @@ def test_a_mistake_is_told_in_a_line(
     ("topic", "said"),
     [
         ("labels", "Set MODEL_SERVICE_FEEDBACK_URL to the database"),
-        ("events", "MODEL_SERVICE_LABELS_TOPIC: give another topic than MODEL_SERVICE_TOPIC"),
+        ("events", "MODEL_SERVICE_LABELS_TOPIC: give a topic that is none of events, "),
+        ("model.dead-letters", "MODEL_SERVICE_LABELS_TOPIC: give a topic that is none of events, "),
     ],
 )
 def test_what_labels_need_is_told_in_a_line(

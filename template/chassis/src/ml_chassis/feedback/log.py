@@ -44,7 +44,9 @@ class BusyError(Exception):
 class Log(Writer):
     """Notes predictions and takes labels, for one schema and database."""
 
-    def __init__(self, contract: Contract, url: str, days: int, track: str) -> None:
+    def __init__(
+        self, contract: Contract, url: str, days: int, track: str, *, joins: bool = True
+    ) -> None:
         """Take what stays as it is.
 
         Args:
@@ -52,9 +54,10 @@ class Log(Writer):
             url: Address of the database.
             days: For which it keeps what it has.
             track: Of this replica.
+            joins: Whether labels are joined, and counted, here: not where nobody sees the counts.
         """
         self._contract, self._url, self._days = contract, url, timedelta(days=days)
-        self._track = track
+        self._track, self._joins = track, joins
         self._watches: dict[str, Watch] = {}
         self._sample = Sample(MAX_ROWS_PER_SECOND)
         self._pending: list[Kept] = []
@@ -66,6 +69,8 @@ class Log(Writer):
         self._counting = threading.Lock()
         self._unseen: list[tuple[float, list[Joined]]] = []
         self._joined = self._forgot = self._said = -float("inf")
+        self._since = datetime.min
+        """Labels that came before were all joined, where their predictions are known."""
         for outcome in ("kept", "lost"):
             metrics.count_kept(outcome, 0)
         for outcome in ("joined", "known", "changed", "waiting", "failed"):
@@ -151,16 +156,15 @@ class Log(Writer):
     def _write(self) -> None:
         store, now = self._open(), time.monotonic()
         if self._pending:
-            self._count(Told(store.keep(self._pending), 0, 0, 0))
+            self._count(Told(store.keep(self._pending, self._joins), 0, 0, 0))
             metrics.count_kept("kept", len(self._pending))
             self._pending = []
-        if now - self._joined > JOIN_SECONDS:
-            first = self._joined < 0
-            today = datetime.now(UTC).replace(tzinfo=None)
-            told = store.join(datetime.min if first else today - LATE)
+        if self._joins and now - self._joined > JOIN_SECONDS:
+            begun = datetime.now(UTC).replace(tzinfo=None)
+            told = store.join(self._since)
             self._count(told)
             if len(told.joined) + told.known + told.changed < MOST_JOINED:
-                self._joined = now
+                self._joined, self._since = now, begun - LATE
         if now - self._forgot > FORGET_SECONDS:
             store.forget(datetime.now(UTC).replace(tzinfo=None) - self._days)
             self._forgot = now

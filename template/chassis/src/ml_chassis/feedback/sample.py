@@ -5,6 +5,7 @@ chosen, each with the same probability, whatever the size of its request.
 """
 
 import random
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ class Sample:
     def __init__(self, most: int) -> None:
         """Take how many rows a second are chosen at most, about."""
         self._most = most
-        self._noted: list[Noted] = []
+        self._noted = deque[Noted]()
         self._offered = self._offered_before = 0
         self._random = np.random.default_rng()
 
@@ -82,7 +83,8 @@ class Sample:
 
     def take(self) -> list[Noted]:
         """Return what was noted, and begin anew; is called every second."""
-        noted, self._noted = self._noted, []
+        # Others may note more meanwhile.
+        noted = [self._noted.popleft() for _ in range(len(self._noted))]
         self._offered_before, self._offered = self._offered, 0
         return noted
 

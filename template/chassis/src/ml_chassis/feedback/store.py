@@ -78,8 +78,13 @@ class Store:
         """Close the connections."""
         self._engine.dispose()
 
-    def keep(self, predictions: Iterable[Kept]) -> list[Joined]:
-        """Keep predictions; return those whose label was waiting for them."""
+    def keep(self, predictions: Iterable[Kept], joins: bool = True) -> list[Joined]:
+        """Keep predictions; return those whose label was waiting for them.
+
+        Args:
+            predictions: What is kept.
+            joins: Whether they are given their labels now; else another process does so.
+        """
         now = _now()
         rows = sorted(
             ({**each._asdict(), "predicted_at": now} for each in predictions),
@@ -90,9 +95,11 @@ class Store:
         with self._engine.begin() as connection:
             insert = INSERTS[connection.dialect.name](PREDICTIONS)
             connection.execute(insert.on_conflict_do_nothing(), rows)
-            names = [str(row["id"]) for row in rows]
-            _hold(connection, names)
-            return _join(connection, names)
+            held = _hold(connection, [str(row["id"]) for row in rows])
+            if joins:
+                return _join(connection, held)
+            _renew(connection, held)
+        return []
 
     def add(self, labels: Mapping[str, Label]) -> Told:
         """Add labels by the ids of predictions, in any order and as often as they come."""
@@ -120,7 +127,7 @@ class Store:
             sa.select(LABELS.c.id)
             .join(PREDICTIONS, PREDICTIONS.c.id == LABELS.c.id)
             .where(LABELS.c.received_at >= since)
-            .order_by(LABELS.c.id)
+            .order_by(LABELS.c.received_at, LABELS.c.id)  # of too many, the oldest
             .limit(MOST_JOINED)
             # As `add` does: labels are locked first, or the two would wait for each other.
             .with_for_update(of=LABELS, skip_locked=True)
@@ -137,8 +144,8 @@ class Store:
             deleted = (
                 connection.execute(sa.delete(table).where(column < before)).rowcount
                 for table, column in (
+                    (LABELS, LABELS.c.received_at),  # first, as where they are joined
                     (PREDICTIONS, PREDICTIONS.c.predicted_at),
-                    (LABELS, LABELS.c.received_at),
                 )
             )
             return sum(deleted)
@@ -157,17 +164,31 @@ def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=new), rows)
 
 
-def _hold(connection: sa.Connection, names: Sequence[str]) -> None:
-    """Lock labels in the order of `_wait`, or two would wait for each other; SQLite needs none.
+def _hold(connection: sa.Connection, names: Sequence[str]) -> list[str]:
+    """Lock the labels that wait, in the order of `_wait`, or two would wait for each other.
 
     Args:
         connection: To the database.
-        names: Sorted.
+        names: Of predictions, sorted.
+
+    Returns:
+        Those that have a label.
     """
-    if connection.dialect.name == "postgresql":
-        in_order = sa.select(LABELS.c.id).order_by(sa.collate(LABELS.c.id, "C")).with_for_update()
-        for part in _parts(names):
-            connection.execute(in_order.where(LABELS.c.id.in_(part)))
+    there = sa.select(LABELS.c.id)
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+        there = there.order_by(sa.collate(LABELS.c.id, "C")).with_for_update()
+    return [
+        name
+        for part in _parts(names)
+        for name in connection.scalars(there.where(LABELS.c.id.in_(part)))
+    ]
+
+
+def _renew(connection: sa.Connection, names: Sequence[str]) -> None:
+    """Let labels be as new, so that others who join look at them."""
+    for part in _parts(names):
+        renewed = sa.update(LABELS).where(LABELS.c.id.in_(part))
+        connection.execute(renewed.values(received_at=_now()))
 
 
 def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:

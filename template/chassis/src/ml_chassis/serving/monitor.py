@@ -67,7 +67,8 @@ class Monitor(Writer):
                 left -= 1
         except Exception as error:  # of a folder, a collector, or BentoML's configuration
             self._lost += left
-            self._why = f"{type(error).__name__}: {error}"
+            said = f": {error}" if isinstance(error, OSError) else ""  # others may name values
+            self._why = f"{type(error).__name__}{said}"
         if self._lost and time.monotonic() - self._said > SAY_SECONDS:
             self._say()
 
@@ -94,13 +95,13 @@ class Monitor(Writer):
         monitor = None
         try:
             with bentoml.monitor(self._name) as monitor:
+                _let_errors_out(monitor)
                 for value, column in zip(record, self._columns, strict=True):
                     monitor.log(value, *column)
         except Exception:
             if monitor:
                 monitor.columns_schema = None  # or it would take them for written
             raise
-        _let_errors_out()
 
     def _say(self) -> None:
         text = "the monitor %s did not log %d predictions: %s"
@@ -140,8 +141,10 @@ def _shown(contract: Contract, names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in contract.personal]
 
 
-def _let_errors_out() -> None:
-    """Let what BentoML's loggers cannot write fail: by itself, logging only prints such errors."""
+def _let_errors_out(monitor: Any) -> None:
+    """Let what BentoML's loggers cannot write fail: by itself, logging prints such errors."""
+    if getattr(monitor, "data_logger", monitor) is None:  # else it makes them with the first record
+        monitor._init_logger()
     for name in WRITERS:
         for handler in logging.getLogger(name).handlers:
             handler.handleError = _raise  # type: ignore[assignment, method-assign]

@@ -75,13 +75,12 @@ def _wiring(contract: Contract, configured: Settings, labels: bool) -> Wiring:
             "redis://localhost:6379; `docker run --rm -p 6379:6379 redis` starts one. "
             "Others: docs/streaming.md of the chassis."
         )
-    if labels and configured.labels_topic == configured.topic:
-        raise StreamError(f"{PREFIX}LABELS_TOPIC: give another topic than {PREFIX}TOPIC.")
-    topics = (
-        Topics.of_labels(configured.labels_topic, configured.model_name)
-        if labels
-        else Topics.of(configured.topic, configured.model_name)
-    )
+    topics = Topics.of(configured.topic, configured.model_name)
+    if labels and configured.labels_topic in topics.names:
+        others = f"a topic that is none of {', '.join(topics.names)}"
+        raise StreamError(f"{PREFIX}LABELS_TOPIC: give {others}.")
+    if labels:
+        topics = Topics.of_labels(configured.labels_topic, configured.model_name)
     stream = make_stream(url, topics, _quiet(logging.getLogger("model_service.broker")))
     return Wiring(contract, configured, stream, topics)
 
@@ -107,7 +106,10 @@ async def _predict(wiring: Wiring) -> None:
 
 def _log(contract: Contract, configured: Settings) -> Log | None:
     url = configured.feedback_url.get_secret_value()
-    return Log(contract, url, configured.feedback_days, configured.track) if url else None
+    if not url:
+        return None
+    days, joins = configured.feedback_days, bool(configured.metrics_port)
+    return Log(contract, url, days, configured.track, joins=joins)
 
 
 def _beside(scorer: Scorer, reloader: Reloader, keeper: Keeper) -> Look:
