@@ -9,6 +9,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+TRAINING = """
+seed = 1
+test_from = 2013-10-01
+[parameters]
+max_iter = 20
+learning_rate = 0.1
+max_leaf_nodes = 8
+min_samples_leaf = 40
+l2_regularization = 1.0
+"""
+"""A training that is quick, and asks nothing of the model."""
 COMMANDS = """
 import json, sys
 from ml_chassis import cli

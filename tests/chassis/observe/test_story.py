@@ -24,17 +24,8 @@ from waiting import wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # minutes, as it plays what takes days
 
 ROWS = 3_000
-TRAINING = """
-seed = 1
-test_from = 2013-10-01
-[fallback]
+TRAINING = f"""{copies.TRAINING}[fallback]
 group_by = "carrier"
-[parameters]
-max_iter = 20
-learning_rate = 0.1
-max_leaf_nodes = 8
-min_samples_leaf = 40
-l2_regularization = 1.0
 [evaluation]
 slices = ["origin"]
 [decision]

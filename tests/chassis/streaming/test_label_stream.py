@@ -114,42 +114,50 @@ def test_a_label_before_its_prediction_waits_for_it(
     assert labeller.waiting() == 0
 
 
+def take_first(broker: Broker, labeller: Consumer) -> None:
+    """Start it, and wait until it has a label."""
+    labeller.start()
+    broker.send(labeller.topics.source, [label("first")])
+    wait_for(lambda: labeller.waiting() == 1, "the first label waits")
+
+
+def pending(broker: Broker, labeller: Consumer) -> int:
+    """Return how many labels are not acknowledged."""
+    return broker.pending(labeller.topics.source, labeller.topics.group)
+
+
+def assert_all_are_kept(broker: Broker, labeller: Consumer) -> None:
+    wait_for(lambda: labeller.waiting() == MANY + 1, "all labels wait")
+    assert labeller.stop() == 0
+    assert pending(broker, labeller) == 0
+
+
 @on(Redis)
 def test_labels_are_acknowledged_once_the_database_has_them(
     broker: Broker, labeller: Consumer
 ) -> None:
-    topic, group = labeller.topics.source, labeller.topics.group
-    labeller.start()
-    broker.send(topic, [label("first")])
-    wait_for(lambda: labeller.waiting() == 1, "the first label waits")
+    take_first(broker, labeller)
 
     with locked(labeller):
-        broker.send(topic, [label(f"{number}") for number in range(MANY)])
+        broker.send(labeller.topics.source, [label(f"{number}") for number in range(MANY)])
         wait_for(lambda: FULL in labeller.log, "the database is waited for")
-        assert broker.pending(topic, group) == MANY
+        assert pending(broker, labeller) == MANY
 
-    wait_for(lambda: labeller.waiting() == MANY + 1, "all labels wait")
-    assert labeller.stop() == 0
-    assert broker.pending(topic, group) == 0
+    assert_all_are_kept(broker, labeller)
 
 
 @on(Redis)
 def test_a_killed_consumer_loses_no_label(broker: Broker, labeller: Consumer) -> None:
-    topic, group = labeller.topics.source, labeller.topics.group
-    labeller.start()
-    broker.send(topic, [label("first")])
-    wait_for(lambda: labeller.waiting() == 1, "the first label waits")
+    take_first(broker, labeller)
 
     with locked(labeller):
-        broker.send(topic, [label(f"{number}") for number in range(MANY)])
+        broker.send(labeller.topics.source, [label(f"{number}") for number in range(MANY)])
         wait_for(lambda: FULL in labeller.log, "the next are taken")
         assert labeller.stop(signal.SIGKILL) == -signal.SIGKILL
     assert labeller.waiting() == 1
     labeller.start()
 
-    wait_for(lambda: labeller.waiting() == MANY + 1, "all labels wait")
-    assert labeller.stop() == 0
-    assert broker.pending(topic, group) == 0
+    assert_all_are_kept(broker, labeller)
 
 
 @on(Redis)

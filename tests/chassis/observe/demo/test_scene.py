@@ -25,16 +25,7 @@ from ml_chassis.serving.predictor import Predictor
 pytestmark = pytest.mark.slow
 
 ROWS = 1_500
-TRAINING = """
-seed = 1
-test_from = 2013-10-01
-[parameters]
-max_iter = 20
-learning_rate = 0.1
-max_leaf_nodes = 8
-min_samples_leaf = 40
-l2_regularization = 1.0
-[gates.gain_over_champion]
+TRAINING = f"""{copies.TRAINING}[gates.gain_over_champion]
 minimum = -0.005
 reason = "no worse than the champion"
 """

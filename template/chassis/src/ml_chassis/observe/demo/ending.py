@@ -71,7 +71,7 @@ def write(world: World, stated: Slo, parts: Sequence[Part], asked: str, failed: 
 
 def _promoted(world: World) -> Iterator[float]:
     """Yield the last moment of the first champion, when there is another one."""
-    promotion, *before = changes(world.scene.folder / "models")
+    promotion, *before = changes(world.scene.models)
     if before:
         yield promotion.when.timestamp() - SCRAPE_SECONDS
 

@@ -61,7 +61,7 @@ class Service:
 
     def __init__(self, scene: Scene) -> None:
         """Choose the addresses of both."""
-        self._models = scene.folder / "models"
+        self._models = scene.models
         self._replicas = [Program(scene, "serve", "PORT") for _ in range(2)]
 
     @property

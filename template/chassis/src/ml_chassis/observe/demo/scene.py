@@ -55,6 +55,11 @@ class Scene(NamedTuple):
     environment: dict[str, str]
     change: Change
 
+    @property
+    def models(self) -> Path:
+        """The registry of the copy."""
+        return self.folder / MODELS
+
 
 class Row(NamedTuple):
     """What is asked, and what turns out to be true, as JSON has them."""
