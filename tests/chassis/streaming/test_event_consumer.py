@@ -54,7 +54,7 @@ def event(name: str, **changes: Any) -> Received:
 
 
 def make(
-    sink: Sink, tell: Callable[[Outcome], Awaitable[Any]], log: Any = None, **model: Any
+    sink: Sink, tell: Callable[[Outcome], Awaitable[Any]], sample: Any = None, **model: Any
 ) -> EventConsumer:
     scorer = Scorer(CONTRACT, 1.0, 1_000)
     given: dict[str, Any] = {
@@ -64,7 +64,7 @@ def make(
         "inline_rows": 256,
     }
     scorer.use(Model(**(given | model)))
-    return EventConsumer(CONTRACT, scorer, sink, tell, MAX_BYTES, log)
+    return EventConsumer(CONTRACT, scorer, sink, tell, MAX_BYTES, sample)
 
 
 def test_an_event_is_answered_by_its_id(sink: Sink) -> None:
@@ -225,12 +225,13 @@ def test_a_model_that_fails_is_replaced_by_the_fallback_and_marked(sink: Sink) -
 
 
 class Noted:
-    """A log of what waits for labels."""
+    """A sample of what waits for labels."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
 
-    def note_event(self, *noted: Any) -> None:
+    def note(self, *noted: Any, is_event: bool) -> None:
+        assert is_event
         self.events.append(noted)
 
 
@@ -241,7 +242,7 @@ def test_what_the_model_answers_waits_for_its_label_by_the_id_of_the_event(sink:
     consume(make(sink, Told(), noted, version="v2"), event("a"))
     consume(make(sink, Told(), noted, predictor=Stub(float("nan"))), event("degraded"))
 
-    assert noted.events == [("a", "v1", row, example_prediction(0.5))]
+    assert noted.events == [("a", "v1", [row], [example_prediction(0.5)])]
 
 
 def test_what_another_consumer_has_kept_waits_for_no_second_label(sink: Sink) -> None:

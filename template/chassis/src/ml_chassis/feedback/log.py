@@ -1,7 +1,7 @@
 """What a worker keeps of its predictions until their labels come.
 
-A request, or an event of a stream, only leaves its rows in a list, see `sample.py`; once a second a
-thread writes what has gathered into the database. A database that fails costs labels, which are
+Of answers to requests and to events of a stream `sample.py` chooses rows; once a second a thread
+writes what has gathered into the database. A database that fails costs labels, which are
 counted, and never a prediction.
 """
 
@@ -13,17 +13,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from ..contract import Contract, Prediction, Row, Rows
+from ..contract import Contract
 from ..errors import UserError
 from ..monitoring import metrics
 from ..monitoring.quality import Joined, Kept, Label, Watch, count, publish
-from .sample import Noted, Sample, choose
+from .sample import Noted, gather
 from .store import MOST_JOINED, Store, Told
 from .writer import Writer
 
 LOGGER = logging.getLogger("model_service")
-MAX_ROWS_PER_SECOND = 300
-"""In one process: a row takes some 35 microseconds, beside the requests."""
 MAX_PENDING = 5_000
 """Predictions that wait for a database that fails."""
 MAX_WAITING = 8
@@ -56,16 +54,16 @@ class Log(Writer):
             track: Of this replica.
             joins: Whether labels are joined, and counted, here: not where nobody sees the counts.
         """
+        super().__init__()
         self._contract, self._url, self._days = contract, url, timedelta(days=days)
         self._track, self._joins = track, joins
         self._watches: dict[str, Watch] = {}
-        self._sample = Sample(MAX_ROWS_PER_SECOND)
         self._pending: list[Kept] = []
         self._store: Store | None = None
         # Of its own: a database that hangs must not stop what other threads do.
         self._threads: ThreadPoolExecutor | None = None
         self._waiting = 0
-        self._lock = threading.Lock()
+        self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._counting = threading.Lock()
         self._unseen: list[tuple[float, list[Joined]]] = []
         self._joined = self._forgot = self._said = -float("inf")
@@ -81,17 +79,12 @@ class Log(Writer):
         watch.publish(self._track)
         self._watches = dict([*self._watches.items(), (version, watch)][-VERSIONS:])
 
-    def note(self, name: str, version: str, rows: Rows, predictions: Sequence[Prediction]) -> None:
-        """Note the answer of one request, whose rows have the ids NAME-0, NAME-1 and so on."""
-        self._sample.note(name, version, rows, predictions)
-
-    def note_event(self, name: str, version: str, row: Row, prediction: Prediction) -> None:
-        """Note the answer of one event, whose id is that of its prediction."""
-        self._sample.note(name, version, [row], [prediction], is_event=True)
-
     def flush(self) -> None:
         """Write what was noted, and join labels; is called every second, in a thread."""
-        noted = self._sample.take()
+        with self._flushing:  # at the end another thread may still be at it
+            self._flush(self.take_noted())
+
+    def _flush(self, noted: Sequence[Noted]) -> None:
         try:
             for version in {each.version for each in noted} & self._watches.keys():
                 of_version = [each for each in noted if each.version == version]
@@ -103,7 +96,11 @@ class Log(Writer):
         lost = len(self._pending) - MAX_PENDING
         if lost > 0:
             del self._pending[:lost]
-            metrics.count_kept("lost", lost)
+            self.lose(lost)
+
+    def lose(self, rows: int) -> None:
+        """Count rows that are not kept."""
+        metrics.count_kept("lost", rows)
 
     async def in_background(self) -> None:
         """Flush, and let the event loop go on."""
@@ -199,7 +196,7 @@ class Log(Writer):
 
     def _kept(self, watch: Watch, noted: Sequence[Noted]) -> list[Kept]:
         """Return what is kept of answers of one version."""
-        chosen = choose(noted)
+        chosen = gather(noted)
         _, categorical = self._contract.to_inputs(chosen.rows)
         return watch.keep(self._track, chosen.ids, categorical, chosen.predictions)
 

@@ -36,7 +36,7 @@ def predict(runtime: Runtime) -> Handler:
     contract, settings = runtime.contract, runtime.settings
     decode, check = runtime.decoder.decode, runtime.tables.check
     write_stream = StreamWriter(contract).write
-    log, monitor = runtime.feedback, runtime.monitor
+    sample = runtime.writers.sample
 
     def read_table(body: bytes) -> Table:
         columns = read_stream(contract, body, settings.max_table_rows)
@@ -63,10 +63,8 @@ def predict(runtime: Runtime) -> Handler:
         write, name = write_table if wants_table else write_json, next(ids)
         if (context := CURRENT.get()) is not None:
             context.prediction_id = name
-        if log and not scored.degraded:
-            log.note(name, scored.version, rows, scored.predictions)
-        if monitor and not scored.degraded:
-            monitor.note(name, scored.version, rows, scored.predictions)
+        if sample and not scored.degraded:
+            sample.note(name, scored.version, rows, scored.predictions)
         if large and (is_table or wants_table):
             return await asyncio.to_thread(write, scored, name)
         return write(scored, name)

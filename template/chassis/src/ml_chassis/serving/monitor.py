@@ -1,8 +1,8 @@
 """What BentoML's monitor logs: answers with their features, for tools that read its files.
 
-A request only leaves its rows in a list; once a second a thread gives them to `bentoml.monitor`,
-which writes them where BentoML's configuration says. What fails there costs rows, which the log
-counts, and never a prediction.
+Once a second a thread gives some of the rows that were chosen to `bentoml.monitor`, which writes
+them where BentoML's configuration says. What fails there costs rows, which the log counts, and never a
+prediction.
 """
 
 import asyncio
@@ -12,18 +12,19 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from math import isnan
+from random import sample
 from typing import Any, NamedTuple
 
 import bentoml
 
-from ..contract import Categorical, Contract, Numeric, Prediction, Rows
-from ..feedback.sample import Noted, Sample, choose
+from ..contract import Categorical, Contract, Numeric
+from ..feedback.sample import Noted, gather
 from ..feedback.writer import Writer
 
 LOGGER = logging.getLogger("model_service")
-MAX_ROWS_PER_SECOND = 100
-"""In one process: a row takes some 50 microseconds, beside the requests."""
 SAY_SECONDS = 60
+MOST = 20
+"""Records a second in one process, as of other lines of a log: each costs more than a prediction."""
 WRITERS = ("bentoml_monitor_data", "bentoml_monitor_schema")
 """The loggers with which BentoML writes."""
 OURS = ("prediction", "prediction_id", "model_version")
@@ -44,24 +45,20 @@ class Monitor(Writer):
 
     def __init__(self, contract: Contract, name: str) -> None:
         """Take the schema and the name of the monitor."""
+        super().__init__()
         self._contract, self._name = contract, name
         self._columns = _columns(contract)
-        self._sample = Sample(MAX_ROWS_PER_SECOND)
         # Of its own: a folder that hangs must not stop what other threads do.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="monitor")
         self._lost, self._why = 0, ""
         self._said = -float("inf")
 
-    def note(self, name: str, version: str, rows: Rows, predictions: Sequence[Prediction]) -> None:
-        """Note the answer of one request, whose rows have the ids NAME-0, NAME-1 and so on."""
-        self._sample.note(name, version, rows, predictions)
-
     def flush(self) -> None:
         """Log what was noted; is called every second, in a thread."""
-        noted = self._sample.take()
-        left = sum(each.few for each in noted)
+        noted = self.take_noted()
+        left = min(MOST, sum(len(each.chosen) for each in noted))
         try:
-            for record in self._records(noted):
+            for record in sample(list(self._records(noted)), left):
                 # A record that fails leaves its values behind, in the context.
                 copy_context().run(self._log, record)
                 left -= 1
@@ -71,6 +68,11 @@ class Monitor(Writer):
             self._why = f"{type(error).__name__}{said}"
         if self._lost and time.monotonic() - self._said > SAY_SECONDS:
             self._say()
+
+    def lose(self, rows: int) -> None:
+        """Count rows that are not logged."""
+        self._lost += rows
+        self._why = "it hangs"
 
     async def in_background(self) -> None:
         """Flush, and let the event loop go on."""
@@ -86,7 +88,7 @@ class Monitor(Writer):
         """Return the values of rows that are chosen, in the order of the columns."""
         if not noted:
             return ()
-        chosen = choose(noted)
+        chosen = gather(noted)
         numeric, categorical = self._contract.to_inputs(chosen.rows)
         features = _features(self._contract, numeric, categorical)
         return zip(*features, chosen.predictions, chosen.ids, chosen.versions, strict=True)

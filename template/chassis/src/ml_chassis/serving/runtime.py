@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..contract import Contract
-from ..feedback.writer import Writer
+from ..feedback.writer import Writers
 from ..monitoring import metrics
 from ..monitoring.exporter import Exporter
 from ..settings import Settings, needing
@@ -42,7 +42,7 @@ class Runtime:
         scorer: Answers them.
         turns: Lets large bodies wait for each other.
         feedback: Keeps predictions until their labels come; None where no database is set.
-        monitor: Logs predictions with BentoML's monitor; None where none is named.
+        writers: What writes predictions beside the requests.
         observer: Tells of requests in the log, and in traces.
         drain: Says whether the service is stopping.
     """
@@ -56,13 +56,12 @@ class Runtime:
         self.scorer = Scorer(contract, settings.model_seconds, settings.max_waiting)
         self.turns = Turns(settings.max_waiting)
         self.feedback = _log(contract, settings)
-        self.monitor = _monitor(contract, settings)
-        self._writers: list[Writer] = [each for each in (self.feedback, self.monitor) if each]
+        self.writers = Writers(self.feedback, _monitor(contract, settings))
         self.observer = Observer(settings)
         self._profiles = Profiles(settings)
         self._keeper = Keeper(settings)
         self._reloader: Reloader | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._ticking: asyncio.Task[None] | None = None
         self._exporter: Exporter | None = None
         self._imported_by = os.getpid()
 
@@ -101,8 +100,8 @@ class Runtime:
         self.drain.install()
         self.observer.start()
         self._profiles.install()
-        self._tasks = [asyncio.create_task(self._tick())]
-        self._tasks += [asyncio.create_task(each.run()) for each in self._writers]
+        self._ticking = asyncio.create_task(self._tick())
+        self.writers.start()
         if self.settings.metrics_port:
             place = self.settings.host, self.settings.metrics_port
             self._exporter = Exporter(*place, self.settings.track)
@@ -110,12 +109,11 @@ class Runtime:
 
     async def stop(self) -> None:
         """End it."""
-        for task in self._tasks:
-            task.cancel()
+        if self._ticking:
+            self._ticking.cancel()
             with suppress(asyncio.CancelledError, Exception):  # it ended by itself, and said why
-                await task
-        for writer in self._writers:
-            await writer.end()
+                await self._ticking
+        await self.writers.end()
         if self._exporter:
             await self._exporter.stop()
         self._keeper.stop()

@@ -5,8 +5,6 @@ import json
 import logging
 import sys
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from .. import logs, settings
@@ -15,6 +13,7 @@ from ..data.database import hide_password
 from ..errors import UserError
 from ..feedback.log import Log
 from ..feedback.store import Store
+from ..feedback.writer import Writers
 from ..project import Project
 from ..serving.champion import Reloader
 from ..serving.follow import Keeper, prepare
@@ -90,16 +89,20 @@ async def _predict(wiring: Wiring) -> None:
     stop = stop_on_signals()
     contract, configured = wiring.contract, wiring.configured
     log = _log(contract, configured)
+    writers = Writers(log)
     scorer = Scorer(contract, configured.model_seconds, max_waiting=10 * BATCH)
     reloader = Reloader(contract, scorer, prepare(configured), configured.alias, log)
     keeper = Keeper(configured)
     sink = Sink(contract, configured.database_url.get_secret_value())
-    consumer = EventConsumer(contract, scorer, sink, wiring.tell, configured.max_body_bytes, log)
+    consumer = EventConsumer(
+        contract, scorer, sink, wiring.tell, configured.max_body_bytes, writers.sample
+    )
     what = f"predictions of {scorer.model.version} to {wiring.topics.predictions}"
     try:
-        async with _kept(log):
-            await consume(wiring, consumer, what, stop, _beside(scorer, reloader, keeper))
+        writers.start()
+        await consume(wiring, consumer, what, stop, _beside(scorer, reloader, keeper))
     finally:
+        await writers.end()
         keeper.stop()
         sink.close()
 
@@ -122,22 +125,6 @@ def _beside(scorer: Scorer, reloader: Reloader, keeper: Keeper) -> Look:
         await reloader.check()
 
     return look
-
-
-@asynccontextmanager
-async def _kept(log: Log | None) -> AsyncIterator[None]:
-    """Write what is noted into the database of feedback, beside the messages."""
-    if not log:
-        yield
-        return
-    task = asyncio.create_task(log.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await log.end()
 
 
 async def _keep_labels(wiring: Wiring) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 from ..contract import Contract
-from ..feedback.log import Log
+from ..feedback.sample import Sample
 from ..serving.scoring import NoAnswerError, Scored, Scorer
 from .consumer import Consumer, Outcome, Tell, read_or_bury
 from .events import DeadLetter, Event, EventReader, Prediction, Received, bury
@@ -43,7 +43,7 @@ class EventConsumer(Consumer):
         sink: Sink,
         tell: Tell,
         max_bytes: int,
-        log: Log | None = None,
+        sample: Sample | None = None,
     ) -> None:
         """Take what is needed.
 
@@ -53,13 +53,13 @@ class EventConsumer(Consumer):
             sink: Keeps predictions and dead letters.
             tell: Tells others of them.
             max_bytes: How long a message may be.
-            log: Keeps predictions until their labels come.
+            sample: Chooses predictions that are kept until their labels come.
         """
         super().__init__(sink, tell)
         self._contract = contract
         self._reader = EventReader(contract, max_bytes)
         self._scorer = scorer
-        self._log = log
+        self._sample = sample
 
     async def settle(self, batch: Sequence[Received]) -> None:
         """Predict what is new, keep it, and tell everything."""
@@ -101,12 +101,12 @@ class EventConsumer(Consumer):
 
     def _note(self, answered: Sequence[Answered], known: Mapping[str, Prediction]) -> None:
         """Let the labels of what the model has answered find it."""
-        if not self._log:
+        if not self._sample:
             return
         for event, scored, prediction in answered:
             if not scored.degraded and known.get(event.id) == prediction:
-                (predicted,) = scored.predictions
-                self._log.note_event(event.id, scored.version, event.row, predicted)
+                answer = scored.version, [event.row], scored.predictions
+                self._sample.note(event.id, *answer, is_event=True)
 
 
 def _outcome(

@@ -1,0 +1,79 @@
+"""Of very many rows a share is chosen, and all who write get the same ones."""
+
+import pytest
+
+from chassis.flights import CONTRACT
+from ml_chassis.contract import Table
+from ml_chassis.feedback.sample import Noted, Sample, gather
+
+ROW = CONTRACT.to_row(CONTRACT.example_row())
+MOST = 300
+
+
+def second_of(sample: Sample, requests: int, rows: int) -> None:
+    for number in range(requests):
+        sample.note(f"{number}", "v", [ROW] * rows, [0.5] * rows)
+    sample.renew()
+
+
+@pytest.fixture
+def taken() -> list[Noted]:
+    return []
+
+
+@pytest.fixture
+def sample(taken: list[Noted]) -> Sample:
+    return Sample(taken.append, most=MOST)
+
+
+def test_few_rows_are_all_chosen(sample: Sample, taken: list[Noted]) -> None:
+    for _ in range(5):
+        second_of(sample, 100, 3)
+
+    assert [list(each.chosen) for each in taken] == [[0, 1, 2]] * 500
+
+
+@pytest.mark.parametrize(("requests", "rows"), [(1, 9_000), (30, 300), (3_000, 3), (9_000, 1)])
+def test_a_row_is_chosen_with_the_same_probability_whatever_the_size_of_its_request(
+    requests: int, rows: int, sample: Sample, taken: list[Noted]
+) -> None:
+    second_of(sample, requests, rows)  # of the first second more, as nobody knows how many come
+    taken.clear()
+    for _ in range(10):
+        second_of(sample, requests, rows)
+
+    assert 2_670 < sum(len(each.chosen) for each in taken) < 3_330  # 6 deviations
+    places = [(int(each.id), at) for each in taken for at in each.chosen]
+    share_of_early = sum(number * rows + at < 4_500 for number, at in places) / len(places)
+    assert 0.44 < share_of_early < 0.56  # 6 deviations
+
+
+def test_after_a_flood_all_rows_are_chosen_again(sample: Sample, taken: list[Noted]) -> None:
+    second_of(sample, 90_000, 1)
+    second_of(sample, 1, 1)
+    taken.clear()
+    for _ in range(3):
+        second_of(sample, 2, 1)
+
+    assert len(taken) == 6
+
+
+def test_all_who_write_get_the_same_rows(taken: list[Noted]) -> None:
+    others: list[Noted] = []
+    sample = Sample(taken.append, others.append, most=MOST)
+    second_of(sample, 3_000, 3)
+
+    assert taken == others
+    assert 300 < len(taken) < 3_000
+
+
+def test_chosen_rows_have_the_names_of_their_places_in_the_request() -> None:
+    table = Table(*CONTRACT.to_arrays([ROW] * 4))
+    first = Noted("a", "v1", table, [0.1, 0.2, 0.3, 0.4], [1, 3])
+
+    found = gather([first, Noted("b", "v2", [ROW], [9], [0])])
+
+    assert found.ids == ["a-1", "a-3", "b-0"]
+    assert found.versions == ["v1", "v1", "v2"]
+    assert found.predictions == [0.2, 0.4, 9]
+    assert [len(part) for part in found.rows] == [2, 1]
