@@ -18,7 +18,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly quick chassis render project package bench lint format derive clean
+.PHONY: help demo test nightly quick chassis render project package bench bench-observed lint format derive clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ package: $(UV) ## build the distribution of the library in build/package
 
 bench: $(UV) ## measure the service beside what a user would pick instead: 40 minutes
 	$(RUN) python -m benchmarks.run --rounds $(ROUNDS) --seconds $(SECONDS_PER_SLICE) --results $(RESULTS)
+
+bench-observed: $(UV) ## measure what logs, labels, monitor and traces cost: 25 minutes
+	$(RUN) python -m benchmarks.observed
 
 lint: $(UV) ## style, types, layers of the library, and that derived files are current
 	$(RUN) ruff check

@@ -25,12 +25,7 @@ OURS = {"MFLAGS", "PYTHONPATH", "UV", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON", "VI
 
 def build() -> dict[str, Path]:
     """Make everything anew and return the folders of the environments that could be made."""
-    shutil.rmtree(BUILD, ignore_errors=True)
-    MODEL.mkdir(parents=True)
-    print("Generating the default project, training its model.", flush=True)
-    with warnings.catch_warnings(action="ignore", category=DirtyLocalWarning):
-        copier.run_copy(str(ROOT), PROJECT, defaults=True, quiet=True, vcs_ref="HEAD")
-    run(PROJECT, "make", "setup", "train")
+    generate()
     found = {"project": install_as_in_image()}
     locked = run(
         PROJECT, UV, "export", "--quiet", "--all-extras", "--no-hashes", "--no-emit-project"
@@ -46,6 +41,16 @@ def build() -> dict[str, Path]:
     print("Fitting the same model for scikit-learn.", flush=True)
     run(PROJECT, PROJECT / ".venv/bin/python", HERE / "fit.py", MODEL)
     return found
+
+
+def generate() -> None:
+    """Generate the default project anew, and train its model."""
+    shutil.rmtree(BUILD, ignore_errors=True)
+    MODEL.mkdir(parents=True)
+    print("Generating the default project, training its model.", flush=True)
+    with warnings.catch_warnings(action="ignore", category=DirtyLocalWarning):
+        copier.run_copy(str(ROOT), PROJECT, defaults=True, quiet=True, vcs_ref="HEAD")
+    run(PROJECT, "make", "setup", "train")
 
 
 def install_as_in_image() -> Path:

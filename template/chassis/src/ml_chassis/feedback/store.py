@@ -95,7 +95,7 @@ class Store:
         with self._engine.begin() as connection:
             insert = INSERTS[connection.dialect.name](PREDICTIONS)
             connection.execute(insert.on_conflict_do_nothing(), rows)
-            held = _hold(connection, [str(row["id"]) for row in rows])
+            held = _hold(connection, now)
             if joins:
                 return _join(connection, held)
             _renew(connection, held)
@@ -164,24 +164,21 @@ def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=new), rows)
 
 
-def _hold(connection: sa.Connection, names: Sequence[str]) -> list[str]:
+def _hold(connection: sa.Connection, now: datetime) -> list[str]:
     """Lock the labels that wait, in the order of `_wait`, or two would wait for each other.
 
     Args:
         connection: To the database.
-        names: Of predictions, sorted.
+        now: When predictions were kept.
 
     Returns:
-        Those that have a label.
+        The ids of those that have a label.
     """
-    there = sa.select(LABELS.c.id)
+    kept = sa.select(PREDICTIONS.c.id).where(PREDICTIONS.c.predicted_at == now)
+    there = sa.select(LABELS.c.id).where(LABELS.c.id.in_(kept))
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
         there = there.order_by(sa.collate(LABELS.c.id, "C")).with_for_update()
-    return [
-        name
-        for part in _parts(names)
-        for name in connection.scalars(there.where(LABELS.c.id.in_(part)))
-    ]
+    return list(connection.scalars(there))
 
 
 def _renew(connection: sa.Connection, names: Sequence[str]) -> None:

@@ -62,19 +62,20 @@ class Writers:
     """All writers of a process, who write the same rows.
 
     Attributes:
+        every: Those that there are.
         sample: Chooses the rows; None where nobody writes.
     """
 
     def __init__(self, *writers: Writer | None) -> None:
         """Take the writers that there are."""
-        self._writers = [each for each in writers if each]
-        self.sample = Sample(*(each.give for each in self._writers)) if self._writers else None
+        self.every = [each for each in writers if each]
+        self.sample = Sample(*(each.give for each in self.every)) if self.every else None
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Write from now on."""
         if self.sample:
-            beside = [_renew(self.sample), *(each.run() for each in self._writers)]
+            beside = [_renew(self.sample), *(each.run() for each in self.every)]
             self._tasks = [asyncio.create_task(each) for each in beside]
 
     async def end(self) -> None:
@@ -83,7 +84,7 @@ class Writers:
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):  # it ended by itself, and said why
                 await task
-        for writer in self._writers:
+        for writer in self.every:
             await writer.end()
 
 

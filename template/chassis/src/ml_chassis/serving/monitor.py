@@ -1,8 +1,8 @@
 """What BentoML's monitor logs: answers with their features, for tools that read its files.
 
 Once a second a thread gives some of the rows that were chosen to `bentoml.monitor`, which writes
-them where BentoML's configuration says. What fails there costs rows, which the log counts, and never a
-prediction.
+them where BentoML's configuration says. What fails there costs rows, which the log counts, and
+never a prediction.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from ..feedback.writer import Writer
 LOGGER = logging.getLogger("model_service")
 SAY_SECONDS = 60
 MOST = 20
-"""Records a second in one process, as of other lines of a log: each costs more than a prediction."""
+"""Records a second in one process: each costs more than a prediction."""
 WRITERS = ("bentoml_monitor_data", "bentoml_monitor_schema")
 """The loggers with which BentoML writes."""
 OURS = ("prediction", "prediction_id", "model_version")

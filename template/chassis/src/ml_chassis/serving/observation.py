@@ -74,10 +74,12 @@ class Observer:
         if given is None and chance >= self._most_share:
             return None
         context = RequestContext(given)
-        context.is_logged = chance < self._log_share
+        context.is_logged = chance < self._log_share and self._bound.has_room(logging.INFO)
         wanted = context.is_sampled
         if chance < self._trace_share if wanted is None else wanted:
             self._trace(context, scope["method"])
+        if given is None and not context.is_logged and context.trace is None:
+            return None
         CURRENT.set(context)
         return context
 
@@ -96,7 +98,8 @@ class Observer:
         context, method = ensure(), scope["method"]
         try:
             level = logging.ERROR if status >= FAILED else logging.INFO
-            if (status >= FAILED or context.is_logged) and self._bound.has_room(level):
+            is_told = context.is_logged if status < FAILED else self._bound.has_room(level)
+            if is_told:
                 fields: dict[str, Any] = {
                     "duration_ms": round(seconds * 1_000, 3),
                     "track": self._settings.track,
