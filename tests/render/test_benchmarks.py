@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from benchmarks import processes, report
+from benchmarks import observed, processes, report
 from benchmarks.contestants import CONTESTANTS, LOADS, TABLES, Load
+from benchmarks.turns import Second
 
 LOAD = Load(1, 64)
 
@@ -148,3 +149,13 @@ def test_stopping_a_server_ends_what_it_has_started() -> None:
         assert process.stdout
         assert process.stdout.read() == b""  # it ends when nobody holds the other side
         assert time.monotonic() - begin < 10
+
+
+def test_what_observing_costs_is_the_share_of_the_requests_that_is_lost() -> None:
+    seconds = [Second(1_000, 1.0, 980, 1.0), Second(2_000, 2.0, 940, 1.0)] * 50
+
+    assert observed.cost(seconds) == pytest.approx(0.04)
+    name, speed, cost, interval = observed.row("logs", seconds).strip("| ").split(" | ")
+    assert (name, speed, cost) == ("logs", "1,000", "4.0%")
+    low, high = (float(each.rstrip("%")) for each in interval.split(" to "))
+    assert 3.4 < low < 4 < high < 4.6
