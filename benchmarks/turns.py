@@ -52,6 +52,7 @@ def main() -> None:
     without, observed = (json.loads(each) for each in sys.argv[1:3])
     swapped, seconds = sys.argv[3] == "yes", int(sys.argv[4])
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+    observation.MOST //= 2  # its second has half a second of turns
     both = (observed, without) if swapped else (without, observed)
     print(json.dumps(uvloop.run(alternate(both, int(not swapped), seconds))))
 
@@ -92,7 +93,6 @@ async def alternate(both: tuple[Settings, Settings], observed: int, seconds: int
 
 def make(settings: Settings) -> Runtime:
     """Return a service of the project as a worker has it."""
-    observation.MOST = 10  # as it has every other second
     for name in [each for each in os.environ if each.startswith("MODEL_SERVICE_")]:
         del os.environ[name]
     os.environ |= {f"MODEL_SERVICE_{name}": value for name, value in settings.items()}

@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         Field(
             pattern=f"^$|{NAME}",
             description="Name of the monitor of BentoML that logs predictions with their features, "
-            "at most 20 rows a second and worker. Without one, none does.",
+            "at most 10 rows a second and worker. Without one, none does.",
         ),
     ] = ""
     log_format: Annotated[

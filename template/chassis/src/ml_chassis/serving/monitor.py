@@ -23,7 +23,7 @@ from ..feedback.writer import Writer
 
 LOGGER = logging.getLogger("model_service")
 SAY_SECONDS = 60
-MOST = 20
+MOST = 10
 """Records a second in one process: each costs more than a prediction."""
 WRITERS = ("bentoml_monitor_data", "bentoml_monitor_schema")
 """The loggers with which BentoML writes."""

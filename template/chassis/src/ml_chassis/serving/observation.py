@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 LOGGER = logging.getLogger("model_service.requests")
-MOST = 20
+MOST = 10
 """Lines a second in one worker, failures a second, and traces a second, whatever clients ask for:
 each costs more than a prediction.
 """
