@@ -93,10 +93,11 @@ def test_it_predicts_hardened_and_stops_in_good_order(image: Image, engine: Engi
 
 
 def test_it_answers_the_probes_of_its_manifests(image: Image, engine: Engine) -> None:
-    manifest = image.project / "deploy" / "kubernetes" / "deployment.yaml"
+    manifest = image.project / "deploy/kubernetes/base/deployment.yaml"
     if not manifest.exists():
         pytest.skip("not for Kubernetes")
-    pod = yaml.safe_load(manifest.read_text())["spec"]["template"]["spec"]["containers"][0]
+    found = {each["kind"]: each for each in yaml.safe_load_all(manifest.read_text())}
+    pod = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     with engine.container(*HARDENED, "--publish=127.0.0.1::3000", image.name) as container:
         service = Service(engine.address(container, 3000))
         wait_for(service.is_ready, "the service wants requests")
