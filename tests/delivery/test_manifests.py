@@ -1,6 +1,7 @@
 """The manifests of Kubernetes are valid, and fit each other, the service and its files."""
 
 import copy
+import math
 import os
 import re
 import subprocess
@@ -175,6 +176,11 @@ BROKEN: list[tuple[str, str, Any, str]] = [
     ("Rollout", f"{CANARY}.canaryMetadata.labels.track", "new", "the tracks are called"),
     ("Rollout", "spec.workloadRef.name", "flight-delays-retrainer", "runs pods beside"),
     ("Rollout", "spec.selector.matchLabels", {"app": "x"}, "selects no pod"),
+    ("Rollout", "spec.progressDeadlineSeconds", 600, "may end before the 35 looks"),
+    (
+        *("CronJob", "spec.jobTemplate.spec.podFailurePolicy.rules.0.onExitCodes.values"),
+        *([1], "repeats what was refused"),
+    ),
     ("AnalysisTemplate", "metadata.name", "x", "there is no AnalysisTemplate flight-delays"),
     (
         *("AnalysisTemplate", "spec.metrics.0.provider.prometheus.query"),
@@ -239,6 +245,27 @@ def test_what_does_not_fit_is_found(
 ) -> None:
     put(next(each for each in whole.manifests if each["kind"] == kind), place, value)
     assert said in "\n".join(wiring.problems(*whole))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "phase"),
+    [
+        *(([1.0], "Successful"), ([-1.0], "Failed")),
+        *(([0.0], "Inconclusive"), ([math.nan], "Inconclusive"), ([], "Inconclusive")),
+    ],
+)
+def test_what_is_not_known_of_a_canary_neither_passes_nor_fails(
+    whole: Rendered, verdicts: list[float], phase: str
+) -> None:
+    """As https://argo-rollouts.readthedocs.io/en/stable/features/analysis/#inconclusive-runs."""
+    (metric,) = find(whole.manifests, "AnalysisTemplate")["spec"]["metrics"]
+    passed, failed = (
+        eval(metric[f"{name}Condition"].replace("&&", "and"), {"result": verdicts})  # noqa: S307
+        for name in ("success", "failure")
+    )
+    assert phase == ("Failed" if failed else "Successful" if passed else "Inconclusive")
+    assert metric["failureLimit"] == 0
+    assert metric["inconclusiveLimit"] > 0
 
 
 def test_kustomizations_leave_no_file_out(render: Render) -> None:

@@ -20,6 +20,7 @@ from ml_chassis.retrainer.runners import CronJob, runner_of
 from ml_chassis.settings import PREFIX, Settings
 from ml_chassis.slo import SLO, Slo
 from ml_chassis.training.config import RetrainingConfig
+from ml_chassis.training.result import EXIT_CODES
 
 COMING = {"model_service:canary_verdict:window"}
 """Series that no rule records yet."""
@@ -271,6 +272,10 @@ def release(manifests: Manifests, _: Facts) -> Iterator[str]:
                 yield f"{title(each)}: before a release, {weights} go to stable and canary"
         if each["kind"] == "Rollout":
             yield from _steps(each["spec"]["strategy"]["canary"])
+            (verdict,) = find(manifests, "AnalysisTemplate")["spec"]["metrics"]
+            looks = verdict["inconclusiveLimit"] + verdict["consecutiveSuccessLimit"]
+            if verdict["interval"] != "1m" or each["spec"]["progressDeadlineSeconds"] < 60 * looks:
+                yield f"{title(each)} may end before the {looks} looks of a step, one a minute"
             deployment = find(manifests, "Deployment", each["spec"]["workloadRef"]["name"])
             if deployment["spec"]["replicas"] != 0:
                 yield f"{title(deployment)} runs pods beside those of the Rollout"
@@ -304,6 +309,9 @@ def retraining(manifests: Manifests, known: Facts) -> Iterator[str]:
             runner = runner_of(url.replace("$(NAMESPACE)", each["metadata"]["namespace"]), 1)
             if not (isinstance(runner, CronJob) and url.endswith(f"/cronjobs/{called}")):
                 yield f"the retrainer asks for {url}"
+            (refused, _) = spec["podFailurePolicy"]["rules"]
+            if refused["onExitCodes"]["values"] != [EXIT_CODES["refused"]]:
+                yield f"{title(each)} repeats what was refused"
             (pod,) = (pod for name, pod in pods(manifests) if name == title(each))
             if {"python", "-m", "ml_chassis", "retrain"} != {*_containers(pod)[0]["args"]}:
                 yield f"{title(each)} does not retrain"

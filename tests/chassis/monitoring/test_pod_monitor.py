@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 BASE = MANIFEST.parent
 ROLLOUT = Path("deploy/kubernetes/overlays/production/rollout.yaml")
 KEY = "k" * 16
+SCALING = ROLLOUT.with_name("scaling.yaml")
 NAMESPACE = "flights"
 JOB = slo.read().job
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -160,6 +161,11 @@ def test_the_rules_tell_the_tracks_apart_until_the_canary_is_promoted(watched: W
     def recorded() -> set[tuple[str, str]]:
         found = watched.server.ask("model_service:request_errors:ratio_rate5m")
         return {(each.labels["job"], each.labels["track"]) for each in found}
+
+    # What KEDA asks is answered, too.
+    (trigger,) = manifest(SCALING, "ScaledObject")["spec"]["triggers"]
+    asked = trigger["metadata"]["query"]
+    wait_for(lambda: len(watched.server.ask(asked)) == 1, "the requests of all pods are known")
 
     labels = [CANARY[f"{name}Metadata"]["labels"]["track"] for name in ("stable", "canary")]
     wait_for(lambda: recorded() == {(JOB, track) for track in labels}, "both are recorded")
