@@ -32,11 +32,9 @@ def scrape_configs(monitor: Mapping[str, Any], namespace: str) -> list[dict[str,
                 {"target_label": "job", "replacement": name},
                 *([_copy(_label(spec["jobLabel"]), "job")] if "jobLabel" in spec else []),
                 {"target_label": "endpoint", "replacement": endpoint["port"]},
+                *map(_in_snake_case, endpoint.get("relabelings", [])),
             ],
-            "metric_relabel_configs": [
-                {_snake(key): value for key, value in each.items()}
-                for each in endpoint.get("metricRelabelings", [])
-            ],
+            "metric_relabel_configs": [*map(_in_snake_case, endpoint.get("metricRelabelings", []))],
         }
         for number, endpoint in enumerate(spec["podMetricsEndpoints"])
     ]
@@ -74,5 +72,9 @@ def _copy(source: str, target: str) -> dict[str, Any]:
     return {"source_labels": [source], "target_label": target, "regex": "(.+)"}
 
 
-def _snake(key: str) -> str:
-    return re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", key)
+def _in_snake_case(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a rule of the operator as Prometheus writes it."""
+    return {
+        re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", key): value
+        for key, value in rule.items()
+    }

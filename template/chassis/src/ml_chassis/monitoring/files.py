@@ -18,7 +18,7 @@ from .rules.rule import RUNBOOK
 FOLDER = Path("monitoring")
 RULES = FOLDER / "rules.yaml"
 DASHBOARDS = FOLDER / "dashboards"
-MANIFEST = Path("deploy/kubernetes/base/rules.yaml")
+MANIFEST = Path("deploy/kubernetes/overlays/production/rules.yaml")
 """The same rules for the Prometheus operator, where the service runs on Kubernetes."""
 
 
