@@ -38,8 +38,8 @@ quick: lint ## what a contributor runs all day: two minutes
 chassis: $(UV) ## tests of the library
 	$(RUN) pytest tests/chassis -n 3 # they often wait for others
 
-render: $(UV) ## tests of what is generated: seconds
-	$(RUN) pytest tests/render -n 2
+render: $(UV) ## tests of what is generated, and of its manifests: seconds
+	$(RUN) pytest tests/render tests/delivery -n 2
 
 project: $(UV) ## tests that use generated projects, workflows and images: minutes
 	$(RUN) pytest tests/project -n 3 # they often wait for others

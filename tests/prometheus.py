@@ -13,7 +13,7 @@ import yaml
 
 from ml_chassis.observe import prometheus, servers
 from ml_chassis.observe.prometheus import PrometheusError
-from ml_chassis.programs import free_port
+from ml_chassis.programs import LOCAL, answers, free_port, running
 from waiting import wait_for
 
 
@@ -62,6 +62,25 @@ def running_prometheus(
         found = Prometheus(url)
         wait_for(lambda: _scrapes_all(found), "all targets are scraped")
         yield found
+
+
+@contextmanager
+def running_configured(folder: Path, configuration: dict[str, Any]) -> Iterator[Prometheus]:
+    """Run a server with a configuration of its own.
+
+    Args:
+        folder: Takes its files.
+        configuration: As Prometheus reads it.
+    """
+    path, address = folder / "prometheus.yml", f"{LOCAL}:{free_port()}"
+    path.write_text(yaml.safe_dump(configuration, sort_keys=False))
+    command = [
+        *(tool("prometheus"), f"--config.file={path}", f"--web.listen-address={address}"),
+        *(f"--storage.tsdb.path={folder}/prometheus", "--log.level=warn"),
+    ]
+    url = f"http://{address}"
+    with running(command, lambda: answers(f"{url}{servers.READY}"), log=folder / "prometheus.log"):
+        yield Prometheus(url)
 
 
 @contextmanager

@@ -191,7 +191,7 @@ def derived(root: Path) -> dict[Path, str]:
     template, name = root / "template", "{{= cookiecutter.project_slug =}}"
     stated = slo.read(template / slo.SLO)
     pages = library_pages(template / "chassis" / "docs", stated)
-    watching = files(stated, name)
+    watching = files(stated, name, template)
     return {
         root / "cookiecutter.json": cookiecutter_json(config),
         readme: table,

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +10,6 @@ from ml_chassis import slo
 from ml_chassis.slo import SloError
 
 STATED = slo.read()
-DEPLOYMENT = Path("deploy/kubernetes/deployment.yaml")
 
 
 @pytest.mark.parametrize(
@@ -70,15 +68,3 @@ def test_the_smoke_test_limits_the_image_to_the_budget() -> None:
 
     assert re.findall(r"--memory (\S+)", script) == [f"{STATED.budget.memory_mib}m"]
     assert re.findall(r"--cpus (\S+)", script) == [f"{STATED.budget.cpu_cores_limit:g}"]
-
-
-@pytest.mark.skipif(not DEPLOYMENT.exists(), reason="the service does not run on Kubernetes")
-def test_kubernetes_reserves_and_limits_the_budget() -> None:
-    manifest: Any = yaml.safe_load(DEPLOYMENT.read_text(encoding="utf-8"))
-    (container,) = manifest["spec"]["template"]["spec"]["containers"]
-    memory = f"{STATED.budget.memory_mib}Mi"
-
-    assert container["resources"] == {
-        "requests": {"cpu": f"{STATED.budget.cpu_cores * 1000:g}m", "memory": memory},
-        "limits": {"memory": memory},
-    }

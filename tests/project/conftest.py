@@ -80,7 +80,7 @@ def loosen(project: Path) -> None:
     for name, value in {"latency_p50_ms": 1_000, "latency_p99_ms": 5_000}.items():
         text = re.sub(rf"(  {name}:) \d+", rf"\1 {value}", text)
     stated.write_text(re.sub(r"(  throughput_per_worker:) \d+", r"\1 20", text))
-    for path, written in files(slo.read(stated), read(project).name).items():
+    for path, written in files(slo.read(stated), read(project).name, project).items():
         (project / path).write_text(written)
 
 

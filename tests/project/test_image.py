@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ml_chassis.programs import free_port
+from nightly import NIGHTLY
 from project.combinations import DEFAULT, OPPOSITE, name_of
 from project.conftest import Generate, loosen
 from project.containers import HARDENED, WATCH, Engine, with_engine
@@ -57,13 +58,18 @@ def image(request: pytest.FixtureRequest, env: dict[str, str], engine: Engine) -
     project = request.getfixturevalue("trained_project" if default else "opposite_project")
     name = f"registry.example/team/service:{request.param['model_family']}"
     env = {**with_engine(env, engine), "IMAGE": name}
-    build = make(project, env, "--dry-run", "image")
-    # The index of these tests is on this machine itself, whose network a build does not see.
-    line = build.replace("docker build", "docker build --network=host --progress=plain")
-    built = run(project, "sh", "-e", "-c", line, env=env)
-    assert built.returncode == 0, built.stdout
+    build(project, env)
     yield Image(name, project, env, f"python:{request.param['python_version']}-slim")
     engine.docker("image", "rm", "--force", name)
+
+
+def build(project: Path, env: dict[str, str], *arguments: str) -> None:
+    """Build an image as `make image` does, with these arguments of make."""
+    told = make(project, env, "--dry-run", "image", *arguments)
+    # The index of these tests is on this machine itself, whose network a build does not see.
+    line = told.replace("docker build", "docker build --network=host --progress=plain")
+    built = run(project, "sh", "-e", "-c", line, env=env)
+    assert built.returncode == 0, built.stdout
 
 
 def is_healthy(engine: Engine, container: str) -> bool:
@@ -93,15 +99,42 @@ def test_it_predicts_hardened_and_stops_in_good_order(image: Image, engine: Engi
 
 
 def test_it_answers_the_probes_of_its_manifests(image: Image, engine: Engine) -> None:
-    manifest = image.project / "deploy" / "kubernetes" / "deployment.yaml"
+    manifest = image.project / "deploy/kubernetes/base/deployment.yaml"
     if not manifest.exists():
         pytest.skip("not for Kubernetes")
-    pod = yaml.safe_load(manifest.read_text())["spec"]["template"]["spec"]["containers"][0]
+    found = {each["kind"]: each for each in yaml.safe_load_all(manifest.read_text())}
+    pod = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     with engine.container(*HARDENED, "--publish=127.0.0.1::3000", image.name) as container:
         service = Service(engine.address(container, 3000))
         wait_for(service.is_ready, "the service wants requests")
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert service.get(pod[probe]["httpGet"]["path"]).status == 200
+
+
+@pytest.mark.skipif(not NIGHTLY, reason="it installs what trains: `make nightly`")
+def test_one_that_trains_does_what_the_cron_job_asks(
+    trained_project: Path, env: dict[str, str], engine: Engine
+) -> None:
+    path = trained_project / "deploy/kubernetes/components/retraining/retraining.yaml"
+    found = {each["kind"]: each for each in yaml.safe_load_all(path.read_text())}
+    pod = found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    name = "registry.example/team/service-training:test"
+    build(trained_project, {**with_engine(env, engine), "IMAGE": name}, "TRAINING=yes")
+    options = [
+        *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
+        *(f"--tmpfs={each['mountPath']}:mode=1777" for each in container["volumeMounts"]),
+        f"--memory={container['resources']['limits']['memory'].removesuffix('i')}",
+        # What is a Secret there: addresses of a registry and of a database; and the raw tables.
+        *(
+            "--env=MODEL_SERVICE_MODELS_DIR=/tmp/models",
+            f"--volume={trained_project}/data/raw:/app/data/raw:ro",
+        ),
+        "--env=MODEL_SERVICE_DATABASE_URL=sqlite:////tmp/service.db",
+    ]
+    said = engine.docker("run", "--rm", *options, name, *container["args"], seconds=600)
+    assert "Promoted: all gates passed" in said
+    engine.docker("image", "rm", "--force", name)
 
 
 def test_it_needs_no_network(image: Image, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""The files in monitoring/ of a project, which follow from slo.yaml: rules and dashboards."""
+"""The files of a project that follow from slo.yaml: rules and dashboards."""
 
 import json
 import sys
@@ -18,20 +18,25 @@ from .rules.rule import RUNBOOK
 FOLDER = Path("monitoring")
 RULES = FOLDER / "rules.yaml"
 DASHBOARDS = FOLDER / "dashboards"
+MANIFEST = Path("deploy/kubernetes/overlays/production/rules.yaml")
+"""The same rules for the Prometheus operator, where the service runs on Kubernetes."""
 
 
-def files(slo: Slo, name: str) -> dict[Path, str]:
+def files(slo: Slo, name: str, root: Path = Path()) -> dict[Path, str]:
     """Return each file, by its path in the project.
 
     Args:
         slo: What slo.yaml says.
         name: Of the service, which the titles of the dashboards say.
+        root: Where the project is.
     """
+    on_kubernetes = (root / MANIFEST.parent).is_dir()
     dashboards = {
         DASHBOARDS / f"{each.name}.json": grafana.render(each, f"{name}: {each.name}")
         for each in panels.dashboards(slo)
     }
-    return {RULES: rules.text(slo), **dashboards}
+    manifest = {MANIFEST: rules.manifest(slo, name)} if on_kubernetes else {}
+    return {RULES: rules.text(slo), **manifest, **dashboards}
 
 
 def problems(project: Project) -> list[str]:

@@ -53,7 +53,28 @@ def _of_job(expr: str, job: str) -> str:
 
 def text(slo: Slo) -> str:
     """Return the file of the rules."""
-    return NOTE + yaml.dump(rules(slo), Dumper=_Dumper, sort_keys=False, width=1_000)
+    return _dump(rules(slo))
+
+
+def manifest(slo: Slo, name: str) -> str:
+    """Return the same rules as an object of Kubernetes, for the Prometheus operator.
+
+    Args:
+        slo: What slo.yaml says.
+        name: Of the object.
+    """
+    return _dump(
+        {
+            "apiVersion": "monitoring.coreos.com/v1",
+            "kind": "PrometheusRule",
+            "metadata": {"name": _Quoted(name)},
+            "spec": rules(slo),
+        }
+    )
+
+
+def _dump(data: dict[str, Any]) -> str:
+    return NOTE + yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=1_000)
 
 
 class _Quoted(str):
