@@ -59,7 +59,8 @@ def predicted(contract: Contract, seen: float, random: np.random.Generator) -> V
         truth, mean = random.dirichlet(0.6 * often, ROWS), often / often.sum()
     else:
         truth, mean = random.beta(1, 3, ROWS), np.array(0.25)
-    return (seen * truth + (1 - seen) * mean).astype(np.float32)
+    found: Values = (seen * truth + (1 - seen) * mean).astype(np.float32)
+    return found
 
 
 def inputs(contract: Contract) -> tuple[Numeric, Categorical]:
