@@ -145,6 +145,12 @@ def test_what_stable_does_too_is_no_problem_of_the_canary(
     assert_judged(tmp_path, stable(**bad) | canary(**bad), 1)
 
 
+def test_of_four_failures_nothing_is_concluded(tmp_path: Path) -> None:
+    faultless = stable(failed=0)
+    assert_judged(tmp_path, faultless | canary(failed=0.4), 1)
+    assert_judged(tmp_path, faultless | canary(failed=0.5), -1, "errors")
+
+
 def test_a_difference_that_is_certain_must_also_matter(tmp_path: Path) -> None:
     many = stable(requests=1e6) | canary(requests=1e6, failed=0.15, predicted=(11, 19, 30, 40))
     assert_judged(tmp_path, many, 1)
@@ -303,6 +309,11 @@ def test_labels_that_came_are_judged(
     shown = told("stable", 1_000, 0.5, (60, 40)) | told("canary", labels, loss, acted)
 
     assert_judged(tmp_path, stable() | canary() | shown, -1 if reasons else 1, *reasons)
+
+
+def test_a_loss_that_is_certainly_but_hardly_higher_is_no_problem(tmp_path: Path) -> None:
+    shown = told("stable", 1e5, 0.5, (60, 40)) | told("canary", 1e5, 0.51, (59, 41))
+    assert_judged(tmp_path, stable() | canary() | shown, 1)
 
 
 def test_the_difference_by_labels_is_that_of_two_means(tmp_path: Path) -> None:
