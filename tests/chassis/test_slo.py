@@ -26,6 +26,9 @@ STATED = slo.read()
         ("memory_mib: .*", 'memory_mib: "512"', "budget.memory_mib"),
         ("cpu_cores_limit: .*", "cpu_cores_limit: 0.1", "must not be below cpu_cores"),
         ("requests_per_second: .*", "requests_per_second: 0", "traffic.requests_per_second"),
+        ("window_minutes: .*", "window_minutes: 2", "release.window_minutes"),
+        ("least_requests: .*", "least_requests: 10", "release.least_requests"),
+        ("least_requests: .*", "fewest_requests: 500", "release.fewest_requests: Extra inputs"),
         ("traffic:", "traffic: [", "slo.yaml"),
         ("latency_p50_ms: 10", "latency_p50_ms: 2013-99-99", "slo.yaml"),
         ("budget:", "budgets:", "budgets: Extra inputs"),
@@ -39,6 +42,14 @@ def test_a_mistake_is_named(tmp_path: Path, line: str, wrong: str, named: str) -
 
     with pytest.raises(SloError, match=re.escape(named)):
         slo.read(changed)
+
+
+def test_a_file_from_before_releases_were_judged_has_the_defaults(tmp_path: Path) -> None:
+    text = slo.SLO.read_text(encoding="utf-8")
+    before = tmp_path / "slo.yaml"
+    before.write_text(text.partition("release:")[0], encoding="utf-8")
+
+    assert slo.read(before).release == slo.Release() == STATED.release
 
 
 @pytest.mark.parametrize("content", [b"", b"- 1", b"\xff\xfe\x00"])

@@ -75,11 +75,23 @@ def assert_samples(
     expression: str,
     expected: dict[str, float],
     every: str = STEP,
+    group: str = "",
 ) -> None:
-    """Fail unless an expression has these values at a minute, by their labels."""
+    """Fail unless an expression has these values at a minute, by their labels.
+
+    Args:
+        folder: Takes the files.
+        objectives: Of which the rules are.
+        series: What is scraped.
+        minute: At which is looked.
+        expression: Is asked.
+        expected: Its values.
+        every: Between two evaluations of all groups that have no interval of their own.
+        group: The only one that is needed, without which all are that are about the series.
+    """
     path = write(folder, objectives)
     needed = yaml.safe_load(path.read_text())
-    needed["groups"] = [each for each in needed["groups"] if _is_about(each, series)]
+    needed["groups"] = [each for each in needed["groups"] if _is_needed(each, series, group)]
     path.write_text(yaml.safe_dump(needed))
     found: dict[str, Any] = {
         "rule_files": [str(path)],
@@ -107,7 +119,9 @@ def assert_samples(
     promtool("test", "rules", path)
 
 
-def _is_about(group: dict[str, Any], series: Series) -> bool:
+def _is_needed(group: dict[str, Any], series: Series, only: str) -> bool:
     """Return whether a group asks for any of the series: the others take long for nothing."""
+    if only:
+        return bool(group["name"] == only)
     text = str(group["rules"])
     return "alerts" in group["name"] or any(name.partition("{")[0] in text for name in series)

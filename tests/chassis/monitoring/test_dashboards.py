@@ -23,6 +23,7 @@ from chassis.flights import CONTRACT, PROJECT
 from chassis.retrainer.process import running_retrainer
 from ml_chassis import slo
 from ml_chassis.monitoring import files, metrics, panels, rules
+from ml_chassis.monitoring.rules import release
 from ml_chassis.monitoring.rules.rule import RUNBOOK
 from ml_chassis.observe.demo.quicker import quicker
 from ml_chassis.observe.site import HOURS, Site
@@ -33,7 +34,9 @@ from ml_chassis.training.config import RetrainingConfig
 from prometheus import Prometheus, running_prometheus
 from waiting import wait_for
 
-STATED = slo.read().model_copy(update={"job": "service"})
+STATED = slo.read().model_copy(
+    update={"job": "service", "release": slo.Release(least_requests=100)}
+)
 FASTER = 60
 """A minute of the rules is a second."""
 ROW = CONTRACT.example_row()
@@ -120,22 +123,37 @@ def retrained(folder: Path) -> Iterator[str]:
         yield running.url
 
 
+class Replicas(NamedTuple):
+    """The service, of both tracks, and how the canary ends."""
+
+    stable: str
+    canary: str
+    end: ExitStack
+
+
 @pytest.fixture(scope="module")
-def prometheus(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def replicas(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    """Run a stable service, which takes labels and asks for the weather, and a canary."""
+    folder = tmp_path_factory.mktemp("service")
+    with ExitStack() as stack:
+        weather = stack.enter_context(weather_service())
+        database = f"sqlite:///{folder}/x.db"
+        settings = {"WEATHER_URL": weather.url, "MODEL_SERVICE_FEEDBACK_URL": database}
+        stable = stack.enter_context(running_service(trained.models, folder, **settings))
+        end = stack.enter_context(ExitStack())
+        track = {"MODEL_SERVICE_TRACK": "canary"}
+        canary = end.enter_context(running_service(trained.models, folder, **track))
+        yield Replicas(stable, canary, end)
+
+
+@pytest.fixture(scope="module")
+def prometheus(
+    trained: Trained, replicas: Replicas, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
     """Watch a stable service, a canary, a stream and a retrainer, until each expression answers."""
     folder = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as stack:
-        weather = stack.enter_context(weather_service())
-        service = [
-            stack.enter_context(running_service(trained.models, folder, **environment))
-            for environment in (
-                {
-                    "WEATHER_URL": weather.url,
-                    "MODEL_SERVICE_FEEDBACK_URL": f"sqlite:///{folder}/x.db",
-                },
-                {"MODEL_SERVICE_TRACK": "canary"},
-            )
-        ]
+        service = [replicas.stable, replicas.canary]
         stream = stack.enter_context(running_stream(trained.models, folder))
         retrainer = stack.enter_context(retrained(folder))
         faster = quicker(yaml.safe_load(rules.text(STATED)), FASTER)
@@ -235,8 +253,26 @@ def test_every_rule_works_and_gives_the_labels_that_others_ask_for(prometheus: P
     found = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
 
     assert [(each["name"], each.get("lastError")) for each in found if each["health"] != "ok"] == []
-    for name in recorded():
+    for name in recorded().keys() - {release.PROBLEM}:  # of a good canary there is none
         assert prometheus.ask(f"last_over_time({name}[5m])"), f"nothing is recorded as {name}"
+
+
+@pytest.mark.slow
+def test_a_canary_that_is_as_good_is_told_from_one_that_has_ended(
+    prometheus: Prometheus, replicas: Replicas
+) -> None:
+    def verdict() -> list[float]:
+        for url in (replicas.stable, replicas.canary):
+            with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+                for _ in range(50):
+                    client.post("/predict", json={"rows": [ROW]}).raise_for_status()
+        return [each.value for each in prometheus.ask(release.VERDICT)]
+
+    wait_for(lambda: verdict() == [1], "the canary is as good")
+
+    replicas.end.close()
+    gone = f'{release.VERDICT} == -1 and on (job) {release.PROBLEM}{{reason="absent"}}'
+    wait_for(lambda: bool(prometheus.ask(gone)), "it is gone")
 
 
 def test_all_that_is_recorded_and_counted_is_used() -> None:

@@ -116,6 +116,36 @@ def test_a_challenger_keeps_the_bins_of_the_champion_while_they_tell_rows_apart(
 
 
 @pytest.mark.parametrize("rows", [1, MAX_GATHERED_ROWS + 1])
+def test_of_each_request_the_first_prediction_is_counted_in_the_bins_of_both_models(
+    rows: int,
+) -> None:
+    random, version = np.random.default_rng(0), f"of {rows}"
+    champion = Reference.fit(CONTRACT, *rows_of(random))
+    own = Reference.fit(CONTRACT, *rows_of(random, 2), champion)
+    assert len(own.of_predictions) == 2
+    assert own.of_predictions.keys() > champion.of_predictions.keys()
+    alike = Reference.fit(CONTRACT, *rows_of(random, 0.1), champion)
+    assert alike.of_predictions.keys() == champion.of_predictions.keys()
+
+    counts = DriftCounts(CONTRACT, version, own, rows)
+    counts.publish()
+    numeric, categorical, prediction = (
+        np.resize(each, (rows, *each.shape[1:])) for each in rows_of(random)
+    )
+    first = [0, *range(1, rows, 50)]
+    counts.add(numeric, categorical, prediction, first)
+    counts.flush()
+    counts.flush()
+
+    for fingerprint, bins in own.of_predictions.items():
+        expected = bins.count(prediction[first])  # type: ignore[arg-type]
+        for name, count in zip(bins.names, expected, strict=True):
+            labels = {"version": version, "bins": fingerprint, "bin": name}
+            found = REGISTRY.get_sample_value("model_service_prediction_bin_total", labels)
+            assert found == count
+
+
+@pytest.mark.parametrize("rows", [1, MAX_GATHERED_ROWS + 1])
 def test_what_was_answered_is_published(rows: int) -> None:
     numeric = np.ones((rows, len(NUMERIC)), np.float32)
     categorical = np.full((rows, len(CATEGORICAL)), "a", object)

@@ -92,6 +92,23 @@ class Drift(_Section):
     ] = []
 
 
+class Release(_Section):
+    """When a canary is as good as stable."""
+
+    window_minutes: Annotated[
+        int, Field(ge=5, le=1_440, description="Minutes over which canary and stable are compared.")
+    ] = 10
+    least_requests: Annotated[
+        int, Field(ge=100, description="Requests in them below which no canary is good.")
+    ] = 500
+    psi: Annotated[
+        Positive,
+        Field(
+            description="Population stability index of both predictions, above which it matters."
+        ),
+    ] = 0.25
+
+
 class Freshness(_Section):
     """From when on a model is old."""
 
@@ -112,6 +129,7 @@ class Slo(_Section):
     budget: Budget
     drift: Drift = Drift()
     freshness: Freshness = Freshness()
+    release: Release = Release()
 
 
 def read(path: Path = SLO) -> Slo:

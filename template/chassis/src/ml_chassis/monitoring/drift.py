@@ -6,10 +6,12 @@ of all replicas meet. Counting each row when it comes would cost more than the p
 are gathered and counted together in the background.
 """
 
+import hashlib
+import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Self
 
@@ -30,6 +32,7 @@ MAX_GATHERED_ROWS = 250  # more would stop the event loop for too long
 MAX_ROWS_PER_SECOND = 10_000  # in one process
 
 Values = npt.NDArray[np.float32]
+Counts = dict[str, npt.NDArray[np.int64]]
 
 
 KEPT = 0.9
@@ -124,6 +127,8 @@ class Reference(BaseModel):
     numeric: dict[str, NumericBins]
     categorical: dict[str, CategoricalBins]
     prediction: NumericBins | CategoricalBins
+    champion: NumericBins | CategoricalBins | None = None
+    """The bins of the champion's predictions: in them the two are compared during a release."""
 
     @classmethod
     def fit(
@@ -176,6 +181,7 @@ class Reference(BaseModel):
                 "numeric": {name: kept[name] for name in own.numeric},
                 "categorical": {name: kept[name] for name in own.categorical},
                 "prediction": kept[PREDICTION],
+                "champion": champion.prediction,
             }
         )
 
@@ -184,9 +190,18 @@ class Reference(BaseModel):
         """All of them, by the name of the feature, or `PREDICTION`."""
         return {**self.numeric, **self.categorical, PREDICTION: self.prediction}
 
+    @property
+    def of_predictions(self) -> dict[str, NumericBins | CategoricalBins]:
+        """The bins in which predictions are compared with those of other versions, by fingerprint.
+
+        There is one where the bins of the champion were kept.
+        """
+        found = [self.prediction, *([self.champion] if self.champion else [])]
+        return {_fingerprint(bins): bins for bins in found}
+
     def count(
         self, contract: Contract, numeric: Numeric, categorical: Categorical, prediction: Values
-    ) -> dict[str, npt.NDArray[np.int64]]:
+    ) -> Counts:
         """Return the number of rows per bin, by the same names."""
         numbers = {
             name: self.numeric[name].count(numeric[:, at])
@@ -196,12 +211,23 @@ class Reference(BaseModel):
             name: self.categorical[name].count(categorical[:, at].tolist())
             for at, name in enumerate(contract.categorical)
         }
-        if isinstance(self.prediction, CategoricalBins):
-            chosen = most_probable(contract.classes, prediction)
-            predicted = self.prediction.count(chosen.tolist())
-        else:
-            predicted = self.prediction.count(prediction)
+        predicted = _count(self.prediction, contract.classes, prediction)
         return {**numbers, **texts, PREDICTION: predicted}
+
+
+def _count(
+    bins: NumericBins | CategoricalBins, classes: Sequence[str], prediction: Values
+) -> npt.NDArray[np.int64]:
+    """Return the number of predictions per bin; of many classes the most probable one counts."""
+    if isinstance(bins, CategoricalBins):
+        return bins.count(most_probable(classes, prediction).tolist())
+    return bins.count(prediction)
+
+
+def _fingerprint(bins: NumericBins | CategoricalBins) -> str:
+    """Return what is equal of equal bins, whatever the shares in them."""
+    text = json.dumps(bins.model_dump(exclude={"share"}), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _better(
@@ -275,7 +301,9 @@ class DriftCounts:
         self._numbers = NumericTable([each for each in numbers if isinstance(each, NumericBins)])
         texts = ((name, self._bins[name]) for name in self._text_names)
         self._texts_bins = {name: each for name, each in texts if isinstance(each, CategoricalBins)}
-        self._counts = self._no_counts()
+        self._of_predictions = reference.of_predictions
+        self._first: list[Values] = []
+        self._counts, self._predicted = self._no_counts()
         # What is gathered, a feature in a row; the prediction is the last of its kind.
         self._values = np.empty((len(self._number_names), MAX_GATHERED_ROWS), np.float32)
         self._texts = np.empty((len(self._text_names), MAX_GATHERED_ROWS), np.object_)
@@ -289,14 +317,32 @@ class DriftCounts:
         for feature, bins in self._bins.items():
             for name, share in zip(bins.names, bins.share, strict=True):
                 metrics.publish_bin(self._version, feature, name, share)
+        for fingerprint, bins in self._of_predictions.items():
+            for name in bins.names:
+                metrics.publish_prediction_bin(self._version, fingerprint, name)
 
-    def add(self, numeric: Numeric, categorical: Categorical, prediction: Values) -> None:
-        """Gather the rows of a batch, and count them when there are enough to be quick at it."""
+    def add(
+        self,
+        numeric: Numeric,
+        categorical: Categorical,
+        prediction: Values,
+        first: Sequence[int] = (0,),
+    ) -> None:
+        """Gather the rows of a batch, and count them when there are enough to be quick at it.
+
+        Args:
+            numeric: Of the rows, shape (rows, numeric columns).
+            categorical: Of the rows, shape (rows, categorical columns).
+            prediction: Of the rows, shape (rows, *width).
+            first: Positions of the first row of each request. Rows of a request are often alike,
+                so that only one of each is compared with those of another track.
+        """
         with self._lock:
             self._offered += len(prediction)
             offered = max(self._offered, self._offered_before)
             if random.random() * offered > MAX_ROWS_PER_SECOND:  # noqa: S311 - no secret
                 return
+            self._first.append(prediction[list(first)])
             start = 0
             while start < len(prediction):
                 part = slice(start, start + MAX_GATHERED_ROWS - self._gathered)
@@ -308,14 +354,19 @@ class DriftCounts:
         with self._lock:
             self._count()
             self._offered_before, self._offered = self._offered, 0
-            counted, self._counts = self._counts, self._no_counts()
+            counted, predicted = self._counts, self._predicted
+            self._counts, self._predicted = self._no_counts()
         for feature, bins in self._bins.items():
             for name, count in zip(bins.names, counted[feature].tolist(), strict=True):
                 if count:
                     metrics.count_bin(self._version, feature, name, count)
+        for fingerprint, bins in self._of_predictions.items():
+            for name, count in zip(bins.names, predicted[fingerprint].tolist(), strict=True):
+                if count:
+                    metrics.count_prediction_bin(self._version, fingerprint, name, count)
 
-    def _no_counts(self) -> dict[str, npt.NDArray[np.int64]]:
-        return {name: np.zeros(len(bins.names), np.int64) for name, bins in self._bins.items()}
+    def _no_counts(self) -> tuple[Counts, Counts]:
+        return _zeros(self._bins), _zeros(self._of_predictions)
 
     def _gather(self, numeric: Numeric, categorical: Categorical, prediction: Values) -> None:
         place = slice(self._gathered, self._gathered + len(prediction))
@@ -337,6 +388,15 @@ class DriftCounts:
         gathered = self._texts[:, :rows].tolist()
         for name, texts in zip(self._text_names, gathered, strict=True):
             self._counts[name] += self._texts_bins[name].count(texts)
+        if self._first:
+            predicted = np.concatenate(self._first)
+            self._first.clear()
+            for fingerprint, bins in self._of_predictions.items():
+                self._predicted[fingerprint] += _count(bins, self._classes, predicted)
+
+
+def _zeros(bins: Mapping[str, NumericBins | CategoricalBins]) -> Counts:
+    return {name: np.zeros(len(each.names), np.int64) for name, each in bins.items()}
 
 
 def most_probable(classes: Sequence[str], prediction: Values) -> npt.NDArray[np.object_]:

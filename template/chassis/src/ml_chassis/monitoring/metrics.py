@@ -112,6 +112,11 @@ PREDICTIONS = Counter(
 DEGRADED = Counter(
     "model_service_degraded_predictions", "Rows answered by the fallback, by reason.", ["reason"]
 )
+SCORED = Counter(
+    "model_service_scored_requests",
+    "Requests answered with predictions, however many rows they had: predicted or degraded.",
+    ["outcome"],
+)
 PROBLEMS = Counter(
     "model_service_request_problems",
     "Problems of refused rows and requests, by field and reason.",
@@ -129,6 +134,11 @@ REFERENCE = Gauge(
     "Share of the training rows in the bin.",
     ["version", "feature", "bin"],
     multiprocess_mode="mostrecent",
+)
+PREDICTION_BINS = Counter(
+    "model_service_prediction_bin",
+    "Requests by the bin of their first prediction, of the version and of the champion before it.",
+    ["version", "bins", "bin"],
 )
 
 SOURCE_CALLS = Counter(
@@ -237,7 +247,10 @@ OF_LABELS = (
 """Shown where a database for labels is set."""
 PER_VERSION = (
     *PER_BIN,
-    *(each._name for each in (INFERENCE, WORKERS, CREATED, TRAINED_ROWS, *OF_LABELS)),
+    *(
+        each._name
+        for each in (INFERENCE, WORKERS, CREATED, TRAINED_ROWS, PREDICTION_BINS, *OF_LABELS)
+    ),
 )
 """Shown of the versions that were served or labelled last alone: each promotion adds series."""
 SHOWN_VERSIONS = 3
@@ -257,12 +270,13 @@ def _series(metric: MetricWrapperBase, *labels: str) -> Any:
 LABELS = {
     "bin": "of a number 10 intervals, with their upper ends, and `missing`; of a category its 20 "
     "most frequent values, `other` and `missing`",
+    "bins": "a fingerprint of the bins: versions with the same count alike; two for each version",
     "feature": "a feature, or `(prediction)`",
     "field": "a field of the schema, or `other`",
     "label": "`true` and `false`; of classes `right` and `wrong`; of a number whether it was "
     "`above` or `below` its prediction",
-    "outcome": "of a message `predicted`, `duplicate`, `dead_letter`; of a prediction `kept`, "
-    "`lost`; of a label `joined`, `known`, `changed`, `waiting`, `failed`; of a decision "
+    "outcome": "of a request `predicted`, `degraded`; of a message `predicted`, `duplicate`, "
+    "`dead_letter`; of a prediction `kept`, `lost`; of a label `joined`, `known`, `changed`, `waiting`, `failed`; of a decision "
     "`true_positive` and so on; of a retraining `promoted`, `nothing_new`, `refused`, `failed`, "
     "`killed`, `asked`, `not_asked`, `declined`",
     "reason": "of a degraded answer `no_model`, `error`, `not_finite`, `slow`; of a problem "
@@ -353,12 +367,15 @@ def count_predictions(version: str, degraded: str | None, rows: int) -> None:
         _series(DEGRADED, degraded).inc(rows)
     else:
         _series(PREDICTIONS, version).inc(rows)
+    _series(SCORED, "degraded" if degraded else "predicted").inc()
 
 
 def publish_reasons(reasons: Iterable[str]) -> None:
-    """Publish each reason for a degraded answer at zero: a series must begin before it grows."""
+    """Publish at zero what is degraded, and why: a series must begin before it grows."""
     for reason in reasons:
         _series(DEGRADED, reason)
+    for outcome in ("predicted", "degraded"):
+        _series(SCORED, outcome)
 
 
 def count_problem(field: str | None, reason: str, known: Container[str | None]) -> None:
@@ -386,6 +403,23 @@ def publish_bin(version: str, feature: str, name: str, share: float) -> None:
 def count_bin(version: str, feature: str, name: str, rows: int) -> None:
     """Count predicted rows whose value of a feature lies in a bin."""
     _series(BINS, version, feature, name).inc(rows)
+
+
+def publish_prediction_bin(version: str, bins: str, name: str) -> None:
+    """Publish a bin without predictions: a series must begin before it grows."""
+    _series(PREDICTION_BINS, version, bins, name)
+
+
+def count_prediction_bin(version: str, bins: str, name: str, requests: int) -> None:
+    """Count requests whose first prediction lies in a bin.
+
+    Args:
+        version: The version that predicted.
+        bins: The fingerprint of the bins.
+        name: Of the bin.
+        requests: How many.
+    """
+    _series(PREDICTION_BINS, version, bins, name).inc(requests)
 
 
 def count_kept(outcome: str, predictions: int) -> None:

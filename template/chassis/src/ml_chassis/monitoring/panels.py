@@ -12,7 +12,7 @@ from . import metrics
 from .drift import MISSING, OTHER, PREDICTION
 from .metrics import series_of
 from .quality import ALL
-from .rules import burn, drift, model, quality
+from .rules import burn, drift, model, quality, release
 
 Kind = Literal["lines", "number", "bars"]
 Unit = Literal["short", "reqps", "percentunit", "s", "bytes", "rowsps"]
@@ -182,7 +182,74 @@ def _service(slo: Slo) -> dict[str, tuple[Panel, ...]]:
             ),
             _by("Messages of a stream", "Of `make stream`.", metrics.MESSAGES, "outcome", "rowsps"),
         ),
+        "Release": _release(slo),
     }
+
+
+def _release(slo: Slo) -> tuple[Panel, ...]:
+    minutes = f"Of the last {slo.release.window_minutes} minutes"
+    of_job = 'job=~"$job"'
+    problem = f"{release.PROBLEM}{{{of_job}}} or on (job) 0 * {release.VERDICT}{{{of_job}}}"
+    both = f"and on (job, bins) {release.PSI}"
+    means = f"sum by (track, reason) ({release.MEAN}{{{of_job}}})"
+    return (
+        Panel(
+            "Verdict on the canary",
+            "1: it is as good as stable. -1: it has a problem. 0: not enough is known yet.",
+            (Query(f"{release.VERDICT}{{{of_job}}}", "canary"),),
+            kind="number",
+        ),
+        Panel(
+            "Requests of the canary",
+            f"{minutes}; with fewer than {slo.release.least_requests} it is never good.",
+            (Query(f"{release.REQUESTS}{{{of_job}}}", "canary"),),
+            kind="number",
+        ),
+        Panel(
+            "Problems of the canary",
+            "1 for each reason for which it fails.",
+            (Query(problem, "{{reason}}"),),
+            limit=1,
+        ),
+        Panel(
+            "Bad requests of both",
+            f"{minutes}: failed, slower than the objective, degraded.",
+            (Query(f"{release.SHARE}{{{of_job}}}", "{{reason}} {{track}}"),),
+            "percentunit",
+        ),
+        Panel(
+            "Difference in standard errors",
+            "By which the canary exceeds stable. A problem must also matter.",
+            (Query(f"{release.Z}{{{of_job}}}", "{{reason}}"),),
+            limit=release.NORMAL,
+        ),
+        Panel(
+            "Predictions of both",
+            f"{minutes}, in bins that both have; of each request the first.",
+            tuple(
+                Query(
+                    f'max by (bin) ({release.PREDICTIONS}{{{of_job},track="{track}"}} {both})',
+                    track,
+                )
+                for track in ("canary", "stable")
+            ),
+            "percentunit",
+            "bars",
+        ),
+        Panel(
+            "Index of the predictions and its limit",
+            "Population stability index of both tracks.",
+            (
+                Query(f"max({release.PSI}{{{of_job}}})", "index"),
+                Query(f"max({release.LIMIT}{{{of_job}}})", "limit"),
+            ),
+        ),
+        Panel(
+            "By labels that came",
+            f"{minutes}: mean loss, and mean value of a decision.",
+            (Query(means, "{{reason}} {{track}}"),),
+        ),
+    )
 
 
 def _model(slo: Slo) -> dict[str, tuple[Panel, ...]]:

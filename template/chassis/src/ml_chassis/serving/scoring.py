@@ -255,13 +255,13 @@ class Scorer:
             if len(batch) == 1:
                 return [_Failed(problem)]
             return [result for job in batch for result in self._run(model, [job])]
+        ends = [*accumulate(len(job.rows) for job in batch)]
         if model.drift:
             try:
-                model.drift.add(*inputs, predictions)
+                model.drift.add(*inputs, predictions, [0, *ends[:-1]])
             except Exception:  # the answer matters more
                 LOGGER.exception("rows were not counted for drift")
         values: list[Prediction] = predictions.tolist()
-        ends = accumulate(len(job.rows) for job in batch)
         return [values[end - len(job.rows) : end] for job, end in zip(batch, ends, strict=True)]
 
     def _serve_in_thread(

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ...slo import Slo
-from . import burn, drift, model, quality
+from . import burn, drift, model, quality, release
 from .rule import STEP
 
 SERIES = re.compile(r"\b(model_service(?:_\w+|:[\w:]+))(?:\{([^}]*)\})?")
@@ -32,6 +32,11 @@ def rules(slo: Slo) -> dict[str, Any]:
                 "name": "model_service_quality",
                 "interval": STEP,
                 "rules": [*quality.recorded(slo)],
+            },
+            {
+                "name": "model_service_release",
+                "interval": release.INTERVAL,
+                "rules": [*release.recorded(slo)],
             },
             {"name": "model_service_alerts", "rules": alerts},
         ]

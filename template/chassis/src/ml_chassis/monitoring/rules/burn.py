@@ -63,14 +63,13 @@ class Indicator(NamedTuple):
 
 def indicators(slo: Slo) -> Iterator[Indicator]:
     """Yield what the objectives are about."""
-    failed = "|".join(["5..", *(str(status) for status in metrics.FAILURES if status < 500)])
     requests, duration = metrics.series_of(metrics.REQUESTS), metrics.DURATION
     limit = floatToGoString(seconds(slo.objectives.latency_p99_ms))
     yield Indicator(
         "Failed requests",
         "request_errors:ratio",
         "ModelServiceErrors",
-        _rate(f'{requests}{{status=~"{failed}"}}'),
+        _rate(f'{requests}{{status=~"{failed_statuses()}"}}'),
         _rate(requests),
         slo.objectives.error_share,
         "of the requests fail",
@@ -93,6 +92,11 @@ def indicators(slo: Slo) -> Iterator[Indicator]:
         slo.objectives.degraded_share,
         "of the predictions are the fallback's",
     )
+
+
+def failed_statuses() -> str:
+    """Return the statuses of requests that the service failed, as a regular expression."""
+    return "|".join(["5..", *(str(status) for status in metrics.FAILURES if status < 500)])
 
 
 def answered(window: str) -> str:

@@ -13,9 +13,22 @@ from prometheus_client import Counter
 
 from ...slo import Slo
 from .. import metrics
-from ..drift import ADDED_ROWS, MISSING, OTHER, PREDICTION
+from ..drift import MISSING, OTHER, PREDICTION
 from .burn import LEAST_BAD, answered
-from .rule import STEP, TRACK, VERSION, Rule, alert, labels, per_step, record, served
+from .rule import (
+    STEP,
+    TRACK,
+    VERSION,
+    Rule,
+    alert,
+    chi_squared,
+    labels,
+    per_step,
+    record,
+    served,
+    smoothed,
+    to_one,
+)
 
 LEAST_ROWS = 500
 """Rows in the window below which no shift is told: chi-squared is true of many rows."""
@@ -53,7 +66,7 @@ def recorded(slo: Slo) -> Iterator[Rule]:
     yield from _recent()
     problems, wanted = _problems(), f"sum by (job, track, source) ({_rate(metrics.SOURCE_VALUES)})"
     rows = f"(sum by {labels(TRACK)} ({problems}) + {answered('1h')})"
-    yield record(REFUSED, f"{problems} / {_to_one(TRACK)} {rows}")
+    yield record(REFUSED, f"{problems} / {to_one(TRACK)} {rows}")
     lost = wanted.replace("[", '{state=~"missing|too_old"}[')
     yield record(STALE, f"({lost} or 0 * {wanted}) / {wanted}")
 
@@ -119,18 +132,17 @@ def _drift(slo: Slo) -> Iterator[Rule]:
     """
     rows = f"(max by {labels(VERSION)} ({metrics.series_of(metrics.TRAINED_ROWS)}) > 0)"
     share = f"max by {labels(BIN)} ({metrics.series_of(metrics.REFERENCE)})"
-    known = f"({share} * {_to_one(VERSION)} {rows})"
+    known = f"({share} * {to_one(VERSION)} {rows})"
     window = f"sum_over_time({NEW}[{slo.drift.window_days}d])"
     yield record(BIN_ROWS, f"{window} and on {labels(VERSION)} ({served()})")
     yield record(ROWS, f"sum by {labels(FEATURE)} ({BIN_ROWS}) > 0")
-    yield record(SHARE, _smoothed(BIN_ROWS, ROWS, FEATURE))
-    yield record(TRAINED, _smoothed(known, f"sum by {labels(FEATURE)} ({known})", FEATURE))
+    yield record(SHARE, smoothed(BIN_ROWS, ROWS, FEATURE))
+    yield record(TRAINED, smoothed(known, f"sum by {labels(FEATURE)} ({known})", FEATURE))
     yield record(PSI, f"sum by {labels(FEATURE)} ({_terms(SHARE, TRAINED)})")
     used = f"clamp_min(count by {labels(FEATURE)} ({BIN_ROWS} + {known} > 0) - 1, 1)"
-    # Wilson and Hilferty (1931): of one degree of freedom 3 % too high, of more less.
-    quantile = f"{used} * (1 - 2 / (9 * {used}) + {NORMAL} * sqrt(2 / (9 * {used}))) ^ 3"
+    quantile = chi_squared(used, NORMAL)
     # The index over 1 / rows + 1 / rows of training is distributed as chi-squared.
-    chance = f"{quantile} * (1 / {ROWS} + {_to_one(VERSION)} 1 / {rows})"
+    chance = f"{quantile} * (1 / {ROWS} + {to_one(VERSION)} 1 / {rows})"
     yield record(LIMIT, f"clamp_min({chance}, {slo.drift.psi})")
 
 
@@ -153,22 +165,16 @@ def _recent() -> Iterator[Rule]:
     place = (*TRACK, "feature")
     rows = f"sum by {labels((*place, 'bin'))} (sum_over_time({NEW}[1h]))"
     enough = f"sum by {labels(place)} ({rows}) >= {LEAST_RECENT_ROWS}"
-    yield record(RECENT_SHARE, _smoothed(rows, f"({enough})", place))
+    yield record(RECENT_SHARE, smoothed(rows, f"({enough})", place))
     own = f'{RECENT_SHARE}{{track!="stable"}}'
-    stable = f'{_to_one(("job", "feature", "bin"))} {RECENT_SHARE}{{track="stable"}}'
+    stable = f'{to_one(("job", "feature", "bin"))} {RECENT_SHARE}{{track="stable"}}'
     alike = [
         f"count by {labels(place)} ({own})",
         f"count by {labels(place)} ({own} * {stable})",
-        f'{_to_one(("job", "feature"))} count by (job, feature) ({RECENT_SHARE}{{track="stable"}})',
+        f'{to_one(("job", "feature"))} count by (job, feature) ({RECENT_SHARE}{{track="stable"}})',
     ]
     index = f"sum by {labels(place)} ({_terms(own, stable)})"
     yield record(TO_STABLE, f"{index}\nand {alike[0]} == {alike[1]}\nand {alike[0]} == {alike[2]}")
-
-
-def _smoothed(rows: str, all_rows: str, place: tuple[str, ...]) -> str:
-    """Return the share of the rows in each bin."""
-    bins = f"{ADDED_ROWS} * count by {labels(place)} ({rows})"
-    return f"({rows} + {ADDED_ROWS}) / {_to_one(place)} ({all_rows} + {bins})"
 
 
 def _terms(now: str, before: str) -> str:
@@ -183,8 +189,3 @@ def _problems(function: str = "rate") -> str:
 
 def _rate(metric: Counter) -> str:
     return f"rate({metrics.series_of(metric)}[1h])"
-
-
-def _to_one(names: tuple[str, ...]) -> str:
-    """Return how many samples are matched with the one that has these labels."""
-    return f"on {labels(names)} group_left ()"

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 from prometheus_client import Counter
 
 from .. import metrics
+from ..drift import ADDED_ROWS
 
 RUNBOOK = "docs/runbook.md"
 
@@ -31,6 +32,25 @@ def served() -> str:
     return f"sum by {labels(VERSION)} ({metrics.series_of(metrics.WORKERS)}) > 0"
 
 
+def to_one(names: tuple[str, ...]) -> str:
+    """Return how many samples are matched with the one that has these labels."""
+    return f"on {labels(names)} group_left ()"
+
+
+def smoothed(rows: str, all_rows: str, place: tuple[str, ...]) -> str:
+    """Return the share of the rows in each bin, with `ADDED_ROWS` in each."""
+    bins = f"{ADDED_ROWS} * count by {labels(place)} ({rows})"
+    return f"({rows} + {ADDED_ROWS}) / {to_one(place)} ({all_rows} + {bins})"
+
+
+def chi_squared(freedom: str, normal: float) -> str:
+    """Return a quantile of chi-squared, from that of the normal distribution.
+
+    By Wilson and Hilferty (1931): of one degree of freedom 3 % too high, of more less.
+    """
+    return f"{freedom} * (1 - 2 / (9 * {freedom}) + {normal} * sqrt(2 / (9 * {freedom}))) ^ 3"
+
+
 def per_step(metric: Counter, names: tuple[str, ...]) -> str:
     """Return how much a metric grew in a step, over all replicas.
 
@@ -40,9 +60,9 @@ def per_step(metric: Counter, names: tuple[str, ...]) -> str:
     return f"sum by {labels(names)} (increase({metrics.series_of(metric)}[{THREE_STEPS}])) / 3"
 
 
-def record(name: str, expr: str) -> Rule:
-    """Return a recording rule."""
-    return {"record": name, "expr": expr}
+def record(name: str, expr: str, **labels: str) -> Rule:
+    """Return a recording rule, whose samples have these labels, too."""
+    return {"record": name, "expr": expr, **({"labels": labels} if labels else {})}
 
 
 def alert(

@@ -1,0 +1,241 @@
+"""Release: whether a canary is as good as stable, as series that controllers and people read.
+
+Both tracks are compared over the same minutes. A difference is a problem when it matters and is
+more than chance, for somebody who looks at each evaluation of a whole release: `NORMAL` and
+`LEAST_BAD` are chosen by simulation, whose rates stand in docs/release.md. What is not known is
+never good: where a series is missing there is no sample of what is made from it, and the verdict
+is 0.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from prometheus_client.utils import floatToGoString
+
+from ...slo import Slo, seconds
+from .. import metrics
+from ..quality import ALL
+from .burn import MEMORY_SHARE, failed_statuses
+from .rule import TRACK, Rule, chi_squared, labels, record, smoothed
+
+Reason = Literal[
+    "errors", "latency", "degraded", "predictions", "value", "quality", "memory", "absent"
+]
+
+INTERVAL = "30s"
+NORMAL = 4.5
+"""Standard errors that a difference must exceed, and the same quantile of chi-squared. It is not
+that of one look at many events: there are tens of looks, and few events at first."""
+LEAST_BAD = 5
+"""Bad requests of the canary from which on their share is judged."""
+LEAST_LABELS = 100
+"""Of each track, below which nothing is said of them: few losses are not distributed normally."""
+SLOW_MATTERS = 0.025
+"""Of the requests: the objective allows 1 % of them."""
+LABELS_MATTER = 0.05
+"""Part of stable's loss, or value, by which the canary must be worse."""
+RESTARTS = 2
+"""In the window, from which on a canary is taken for one that crashes again and again."""
+
+COMPARED = (*TRACK, "reason")
+PREDICTED = (*TRACK, "bins")
+CANARY, STABLE, BOTH = 'track="canary"', 'track="stable"', 'track=~"canary|stable"'
+
+EVENTS = "model_service:release_events:window"
+BAD = "model_service:release_bad_events:window"
+SHARE = "model_service:release_bad_share:window"
+MEAN = "model_service:release_mean:window"
+ERROR = "model_service:release_standard_error:window"
+Z = "model_service:canary_difference_z:window"
+COUNTED = "model_service:release_predictions:window"
+PREDICTIONS = "model_service:release_prediction_share:window"
+PSI = "model_service:canary_prediction_psi:window"
+LIMIT = "model_service:canary_prediction_psi_limit:window"
+REQUESTS = "model_service:canary_requests:window"
+PROBLEM = "model_service:canary_problem:window"
+VERDICT = "model_service:canary_verdict:window"
+
+
+def recorded(slo: Slo) -> Iterator[Rule]:
+    """Yield what is recorded, each from what stands before it."""
+    window = f"{slo.release.window_minutes}m"
+    yield from _events(slo, window)
+    yield record(SHARE, f"{BAD} / ({EVENTS} > 0)")
+    yield record(Z, _difference_of_shares())
+    yield from _labelled(window)
+    yield from _predictions(slo, window)
+    yield record(REQUESTS, f'sum by (job) ({EVENTS}{{{CANARY},reason="errors"}})')
+    for reason, expr in _problems(slo, window):
+        yield record(PROBLEM, f"0 * ({expr}) + 1", reason=reason)
+    yield record(VERDICT, _verdict(slo.release.least_requests))
+
+
+def _events(slo: Slo, window: str) -> Iterator[Rule]:
+    """Yield the requests of each track, and those that are bad.
+
+    All is by requests and not by rows: those of a request are often alike, so that of a hundred no
+    more is learnt than of one.
+    """
+    requests, duration = metrics.series_of(metrics.REQUESTS), metrics.DURATION
+    limit = floatToGoString(seconds(slo.objectives.latency_p99_ms))
+    within = _grown(f'{duration}_bucket{{{BOTH},le="{limit}"}}', window)
+    timed = _grown(f"{duration}_count{{{BOTH}}}", window)
+    scored = metrics.series_of(metrics.SCORED)
+    degraded = f'{scored}{{{BOTH},outcome="degraded"}}'
+    failed = f'{requests}{{{BOTH},status=~"{failed_statuses()}"}}'
+    found: dict[Reason, tuple[str, str]] = {
+        "errors": (_grown(f"{requests}{{{BOTH}}}", window), _grown(failed, window)),
+        "latency": (timed, f"{timed} - {within}"),
+        "degraded": (_grown(f"{scored}{{{BOTH}}}", window), _grown(degraded, window)),
+    }
+    for reason, (events, bad) in found.items():
+        yield record(EVENTS, events, reason=reason)
+        yield record(BAD, bad, reason=reason)
+
+
+def _grown(series: str, window: str, *by: str) -> str:
+    """Return how much counters of the replicas that are there now grew.
+
+    A canary before this one may have ended within the window, and has nothing to do with it.
+    """
+    seen = f"on (job, track, instance) {metrics.series_of(metrics.START)}"
+    return f"sum by {labels((*TRACK, *by))} (increase({series}[{window}]) and {seen})"
+
+
+def _difference_of_shares() -> str:
+    """Return the z of two proportions, with their pooled variance."""
+    events, bad = (f"sum by (job, reason) ({each})" for each in (EVENTS, BAD))
+    spread = f"clamp_min({bad} / {events} * (1 - {bad} / {events}), 1e-12)"  # of none bad it is 0
+    sizes = f"(1 / {_of(EVENTS, CANARY)} + on (job, reason) 1 / {_of(EVENTS, STABLE)})"
+    return f"({_apart(SHARE)}) / on (job, reason) sqrt({spread} * on (job, reason) {sizes})"
+
+
+def _apart(series: str, matcher: str = "") -> str:
+    """Return by how much the canary exceeds stable."""
+    canary, stable = (_of(series, each, matcher) for each in (CANARY, STABLE))
+    return f"{canary} - on (job, reason) {stable}"
+
+
+def _of(series: str, *matchers: str) -> str:
+    return f"{series}{{{','.join(filter(None, matchers))}}}"
+
+
+def _labelled(window: str) -> Iterator[Rule]:
+    """Yield the mean loss of each track and the mean value of its decisions, and how they differ.
+
+    A label may come to another replica than the one that predicted.
+    """
+    there = f"on {labels(TRACK)} {metrics.series_of(metrics.START)}"
+
+    def grown(series: str, by: tuple[str, ...] = TRACK) -> str:
+        return f"sum by {labels(by)} (increase({series}[{window}]) and {there})"
+
+    rows, loss, squares = (
+        grown(f'{metrics.series_of(each)}{{{BOTH},slice="{ALL}"}}')
+        for each in (metrics.LABELLED, metrics.LOSS, metrics.SQUARED_LOSS)
+    )
+    by_outcome = grown(f"{metrics.series_of(metrics.DECISIONS)}{{{BOTH}}}", (*TRACK, "outcome"))
+    worth = f"max by (job, outcome) ({metrics.series_of(metrics.DECISION_VALUE)})"
+    times = "* on (job, outcome) group_left ()"
+    value, squared_value = (
+        f"sum by {labels(TRACK)} ({by_outcome} {times} {each})" for each in (worth, f"{worth} ^ 2")
+    )
+    decisions = f"sum by {labels(TRACK)} ({by_outcome})"
+    sums: dict[Reason, tuple[str, str, str]] = {
+        "quality": (rows, loss, squares),
+        "value": (decisions, value, squared_value),
+    }
+    for reason, (count, total, squared) in sums.items():
+        enough = f"({count} >= {LEAST_LABELS})"
+        mean = f'{MEAN}{{reason="{reason}"}}'
+        yield record(MEAN, f"{total} / {enough}", reason=reason)
+        spread = f"clamp_min({squared} / {enough} - on {labels(TRACK)} {mean} ^ 2, 1e-12)"
+        yield record(ERROR, f"sqrt({spread} / {enough})", reason=reason)
+    both = f"{_of(ERROR, CANARY)} ^ 2 + on (job, reason) {_of(ERROR, STABLE)} ^ 2"
+    yield record(Z, f"({_apart(MEAN)}) / on (job, reason) sqrt({both})")
+
+
+def _predictions(slo: Slo, window: str) -> Iterator[Rule]:
+    """Yield how far the predictions of both lie apart, and how far by chance.
+
+    A version counts in its own bins and in those of the champion that it is to replace, so there
+    are bins that both have, also where a retrained model would have chosen others.
+    """
+    series = f"{metrics.series_of(metrics.PREDICTION_BINS)}{{{BOTH}}}"
+    yield record(COUNTED, _grown(series, window, "bins", "bin"))
+    rows = f"(sum by {labels(PREDICTED)} ({COUNTED}) > 0)"
+    yield record(PREDICTIONS, smoothed(COUNTED, rows, PREDICTED))
+    now, before = _of(PREDICTIONS, CANARY), _of(PREDICTIONS, STABLE)
+    same = "on (job, bins, bin)"
+    terms = f"({now} - {same} {before}) * {same} ln({now} / {same} {before})"
+    yield record(PSI, f"sum by (job, bins) ({terms})")
+    used = f"clamp_min(count by (job, bins) (sum by (job, bins, bin) ({COUNTED}) > 0) - 1, 1)"
+    each = [f"sum by (job, bins) ({_of(COUNTED, track)})" for track in (CANARY, STABLE)]
+    chance = f"(1 / {each[0]} + 1 / {each[1]})"
+    limit = f"clamp_min({chi_squared(used, NORMAL)} * {chance}, {slo.release.psi:g})"
+    yield record(LIMIT, f"{limit} and on (job, bins) {PSI}")
+
+
+def _problems(slo: Slo, window: str) -> Iterator[tuple[Reason, str]]:
+    """Yield for each reason an expression that has a sample where the canary fails because of it.
+
+    What a cold start or one pause explains is judged from enough requests on alone.
+    """
+    enough = f"and on (job) {REQUESTS} >= {slo.release.least_requests}"
+    matters: dict[Reason, tuple[float, str]] = {
+        "errors": (slo.objectives.error_share, ""),
+        "latency": (SLOW_MATTERS, enough),
+        "degraded": (slo.objectives.degraded_share, enough),
+    }
+    for reason, (share, and_enough) in matters.items():
+        about = f'reason="{reason}"'
+        worse = f"sum by (job) ({_apart(SHARE, about)}) > {share:g}"
+        many = f"sum by (job) ({_of(BAD, CANARY, about)}) >= {LEAST_BAD}"
+        yield reason, f"{_certain(Z, about)} and on (job) {worse} and on (job) {many} {and_enough}"
+    yield "predictions", f"max by (job) ({PSI} > {LIMIT}) {enough}"
+    labelled: dict[Reason, str] = {"quality": "", "value": "-1 * "}
+    for reason, sign in labelled.items():
+        about = f'reason="{reason}"'
+        scale = f"{LABELS_MATTER} * abs(sum by (job) ({_of(MEAN, STABLE, about)}))"
+        worse = f"sum by (job) ({sign}({_apart(MEAN, about)})) > on (job) {scale}"
+        yield reason, f"{_certain(Z, about, sign)} and on (job) {worse}"
+    memory = MEMORY_SHARE * slo.budget.memory_mib * 2**20
+    full = [
+        f"max by (job) ({metrics.MEMORY}{{{track}}}) > {memory:.0f}" for track in (CANARY, STABLE)
+    ]
+    yield "memory", f"{full[0]} unless on (job) {full[1]}"
+    yield "absent", _absent(window)
+
+
+def _certain(z: str, about: str, sign: str = "") -> str:
+    return f"sum by (job) ({sign}{z}{{{about}}}) > {NORMAL}"
+
+
+def _absent(window: str) -> str:
+    """Return where a canary is gone, or ends again and again, and stable is seen.
+
+    Where that is not seen either, it is Prometheus that sees nothing.
+    """
+    start = metrics.series_of(metrics.START)
+    canary = f"{start}{{{CANARY}}}"
+    gone = f"max by (job) (max_over_time({canary}[{window}])) unless on (job) {canary}"
+    again = f"max by (job) (changes({canary}[{window}])) >= {RESTARTS}"
+    return f"({gone} or {again}) and on (job) {start}{{{STABLE}}}"
+
+
+def _verdict(least: int) -> str:
+    """Return 1 where all is known and nothing is a problem, -1 where something is, 0 otherwise."""
+    judged = '"errors|latency|degraded"'
+    known = [
+        f"{REQUESTS} >= {least}",
+        f'{EVENTS}{{{STABLE},reason="errors"}} >= {least}',
+        f"count by (job) ({Z}{{reason=~{judged}}}) == 3",
+        f"{PSI} >= 0",
+    ]
+    good = "\nand on (job) ".join(known)
+    there = f"{metrics.series_of(metrics.START)}{{{CANARY}}}"
+    return (
+        f"0 * count by (job) ({PROBLEM}) - 1\n"
+        f"or on (job) 0 * ({good}) + 1\n"
+        f"or on (job) 0 * count by (job) ({there})"
+    )
