@@ -66,8 +66,7 @@ def counted(
             counter("requests_total", failed * each, route="/predict", status="503"),
             counter(f"{duration}_count", requests, route="/predict"),
             counter(f"{duration}_bucket", requests - slow * each, route="/predict", le="0.05"),
-            counter("scored_requests_total", requests - degraded * each, outcome="predicted"),
-            counter("scored_requests_total", degraded * each, outcome="degraded"),
+            counter("degraded_requests_total", degraded * each, reason="error"),
             *(
                 counter("prediction_bin_total", rows * each, version="v1", bins=bins, bin=str(at))
                 for at, rows in enumerate(predicted)
@@ -160,7 +159,7 @@ def test_a_difference_that_is_certain_must_also_matter(tmp_path: Path) -> None:
     "missing",
     [
         *("requests_total", "request_duration_seconds_count", "request_duration_seconds_bucket"),
-        *("scored_requests_total", "prediction_bin_total"),
+        *("degraded_requests_total", "prediction_bin_total"),
     ],
 )
 @pytest.mark.parametrize("track", ["stable", "canary"])

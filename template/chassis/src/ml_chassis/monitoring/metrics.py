@@ -112,10 +112,8 @@ PREDICTIONS = Counter(
 DEGRADED = Counter(
     "model_service_degraded_predictions", "Rows answered by the fallback, by reason.", ["reason"]
 )
-SCORED = Counter(
-    "model_service_scored_requests",
-    "Requests answered with predictions, however many rows they had: predicted or degraded.",
-    ["outcome"],
+DEGRADED_REQUESTS = Counter(
+    "model_service_degraded_requests", "Requests answered by the fallback, by reason.", ["reason"]
 )
 PROBLEMS = Counter(
     "model_service_request_problems",
@@ -275,8 +273,9 @@ LABELS = {
     "field": "a field of the schema, or `other`",
     "label": "`true` and `false`; of classes `right` and `wrong`; of a number whether it was "
     "`above` or `below` its prediction",
-    "outcome": "of a request `predicted`, `degraded`; of a message `predicted`, `duplicate`, "
-    "`dead_letter`; of a prediction `kept`, `lost`; of a label `joined`, `known`, `changed`, `waiting`, `failed`; of a decision "
+    "outcome": "of a message `predicted`, `duplicate`, "
+    "`dead_letter`; of a prediction `kept`, `lost`; of a label `joined`, `known`, `changed`, "
+    "`waiting`, `failed`; of a decision "
     "`true_positive` and so on; of a retraining `promoted`, `nothing_new`, `refused`, `failed`, "
     "`killed`, `asked`, `not_asked`, `declined`",
     "reason": "of a degraded answer `no_model`, `error`, `not_finite`, `slow`; of a problem "
@@ -365,17 +364,16 @@ def count_predictions(version: str, degraded: str | None, rows: int) -> None:
     """Count predicted rows, by the version that answered, or by why it did not."""
     if degraded:
         _series(DEGRADED, degraded).inc(rows)
+        _series(DEGRADED_REQUESTS, degraded).inc()
     else:
         _series(PREDICTIONS, version).inc(rows)
-    _series(SCORED, "degraded" if degraded else "predicted").inc()
 
 
 def publish_reasons(reasons: Iterable[str]) -> None:
-    """Publish at zero what is degraded, and why: a series must begin before it grows."""
+    """Publish each reason for a degraded answer at zero: a series must begin before it grows."""
     for reason in reasons:
         _series(DEGRADED, reason)
-    for outcome in ("predicted", "degraded"):
-        _series(SCORED, outcome)
+        _series(DEGRADED_REQUESTS, reason)
 
 
 def count_problem(field: str | None, reason: str, known: Container[str | None]) -> None:

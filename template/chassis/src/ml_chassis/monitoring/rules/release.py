@@ -80,13 +80,13 @@ def _events(slo: Slo, window: str) -> Iterator[Rule]:
     limit = floatToGoString(seconds(slo.objectives.latency_p99_ms))
     within = _grown(f'{duration}_bucket{{{BOTH},le="{limit}"}}', window)
     timed = _grown(f"{duration}_count{{{BOTH}}}", window)
-    scored = metrics.series_of(metrics.SCORED)
-    degraded = f'{scored}{{{BOTH},outcome="degraded"}}'
+    degraded = f"{metrics.series_of(metrics.DEGRADED_REQUESTS)}{{{BOTH}}}"
     failed = f'{requests}{{{BOTH},status=~"{failed_statuses()}"}}'
+    all_requests = _grown(f"{requests}{{{BOTH}}}", window)
     found: dict[Reason, tuple[str, str]] = {
-        "errors": (_grown(f"{requests}{{{BOTH}}}", window), _grown(failed, window)),
+        "errors": (all_requests, _grown(failed, window)),
         "latency": (timed, f"{timed} - {within}"),
-        "degraded": (_grown(f"{scored}{{{BOTH}}}", window), _grown(degraded, window)),
+        "degraded": (all_requests, _grown(degraded, window)),
     }
     for reason, (events, bad) in found.items():
         yield record(EVENTS, events, reason=reason)
