@@ -33,6 +33,7 @@ def counted(
     slow: float = 1,
     degraded: float = 0,
     predicted: tuple[float, ...] = SAME,
+    refused: float = 0,
     bins: str = "a1",
     minutes: int = MINUTES,
     memory: float = 2e8,
@@ -47,6 +48,7 @@ def counted(
         slow: Of 100.
         degraded: Of 100.
         predicted: Of 100, in each bin.
+        refused: Of 100, which are asked beside the others.
         bins: The fingerprint of the bins.
         minutes: After them it is gone.
         memory: In bytes.
@@ -66,6 +68,7 @@ def counted(
             counter("requests_total", failed * each, route="/predict", status="503"),
             counter(f"{duration}_count", requests, route="/predict"),
             counter(f"{duration}_bucket", requests - slow * each, route="/predict", le="0.05"),
+            counter("requests_total", refused * each, route="/predict", status="422"),
             counter("degraded_requests_total", degraded * each, reason="error"),
             *(
                 counter("prediction_bin_total", rows * each, version="v1", bins=bins, bin=str(at))
@@ -114,6 +117,8 @@ def assert_judged(
         (canary(slow=3), 1, []),
         (canary(degraded=5), -1, ["degraded"]),
         (canary(degraded=0.5), 1, []),
+        (canary(refused=50), -1, ["refused"]),
+        (canary(refused=0.5), 1, []),
         (canary(predicted=OTHER), -1, ["predictions"]),
         (canary(predicted=(11, 21, 29, 39)), 1, []),
         (canary(failed=30, slow=40), -1, ["errors", "latency"]),
@@ -126,7 +131,8 @@ def assert_judged(
     ],
     ids=[
         *("as good", "more fail", "four fail", "more are slow", "some more are slow"),
-        *("more are degraded", "few are degraded", "predicts otherwise", "predicts nearly alike"),
+        *("more are degraded", "few are degraded", "more are refused", "few are refused"),
+        *("predicts otherwise", "predicts nearly alike"),
         *("two problems", "few requests", "few requests, all wrong", "few requests, many fail"),
         *("memory is near its limit", "memory is within", "there is none"),
     ],
@@ -245,6 +251,10 @@ GONE = canary(minutes=10)
 def test_a_canary_that_is_gone_has_a_problem(tmp_path: Path) -> None:
     assert_judged(tmp_path, stable() | GONE, -1, "absent")
     assert_judged(tmp_path, stable() | canary(minutes=3), None)  # before the window
+
+
+def test_a_canary_that_is_not_seen_for_a_minute_is_not_gone(tmp_path: Path) -> None:
+    assert_judged(tmp_path, stable() | canary(minutes=14), None)
 
 
 def test_where_nothing_is_seen_the_canary_is_not_to_blame(tmp_path: Path) -> None:

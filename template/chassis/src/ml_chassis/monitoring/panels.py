@@ -213,7 +213,7 @@ def _release(slo: Slo) -> tuple[Panel, ...]:
         ),
         Panel(
             "Bad requests of both",
-            f"{minutes}: failed, slower than the objective, degraded.",
+            f"{minutes}: failed, slower than the objective, degraded, refused.",
             (Query(f"{release.SHARE}{{{of_job}}}", "{{reason}} {{track}}"),),
             "percentunit",
         ),

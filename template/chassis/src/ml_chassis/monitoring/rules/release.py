@@ -1,10 +1,10 @@
 """Release: whether a canary is as good as stable, as series that controllers and people read.
 
-Both tracks are compared over the same minutes. A difference is a problem when it matters and is
-more than chance, for somebody who looks at each evaluation of a whole release: `NORMAL` and
-`LEAST_BAD` are chosen by simulation, whose rates stand in docs/release.md. What is not known is
-never good: where a series is missing there is no sample of what is made from it, and the verdict
-is 0.
+Both tracks are compared over the same window, in which stable may have been alone at first. A
+difference is a problem when it matters and is more than chance, for somebody who looks at each
+evaluation of a whole release: `NORMAL` and `LEAST_BAD` are chosen by simulation, whose rates stand
+in docs/release.md. What is not known is never good: where a series is missing there is no sample of
+what is made from it, and the verdict is 0.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,15 @@ from .burn import MEMORY_SHARE, failed_statuses
 from .rule import TRACK, Rule, chi_squared, labels, record, smoothed
 
 Reason = Literal[
-    "errors", "latency", "degraded", "predictions", "value", "quality", "memory", "absent"
+    "errors",
+    "latency",
+    "degraded",
+    "refused",
+    "predictions",
+    "value",
+    "quality",
+    "memory",
+    "absent",
 ]
 
 INTERVAL = "30s"
@@ -32,8 +40,12 @@ LEAST_LABELS = 100
 """Of each track, below which nothing is said of them: few losses are not distributed normally."""
 SLOW_MATTERS = 0.025
 """Of the requests: the objective allows 1 % of them."""
+REFUSED_MATTERS = 0.01
+"""Of the requests: a stricter schema is an error of the release, whoever is right."""
 LABELS_MATTER = 0.05
 """Part of stable's loss, or value, by which the canary must be worse."""
+UNSEEN = "2m"
+"""For which a canary may not be seen: one scrape is missed, a pod moves to another node."""
 RESTARTS = 2
 """In the window, from which on a canary is taken for one that crashes again and again."""
 
@@ -82,11 +94,14 @@ def _events(slo: Slo, window: str) -> Iterator[Rule]:
     timed = _grown(f"{duration}_count{{{BOTH}}}", window)
     degraded = f"{metrics.series_of(metrics.DEGRADED_REQUESTS)}{{{BOTH}}}"
     failed = f'{requests}{{{BOTH},status=~"{failed_statuses()}"}}'
+    refused = f'{requests}{{{BOTH},status=~"4..",status!~"{failed_statuses()}"}}'
     all_requests = _grown(f"{requests}{{{BOTH}}}", window)
     found: dict[Reason, tuple[str, str]] = {
         "errors": (all_requests, _grown(failed, window)),
         "latency": (timed, f"{timed} - {within}"),
         "degraded": (all_requests, _grown(degraded, window)),
+        # A status that no request had has no series.
+        "refused": (all_requests, f"({_grown(refused, window)} or 0 * {all_requests})"),
     }
     for reason, (events, bad) in found.items():
         yield record(EVENTS, events, reason=reason)
@@ -186,6 +201,7 @@ def _problems(slo: Slo, window: str) -> Iterator[tuple[Reason, str]]:
         "errors": (slo.objectives.error_share, ""),
         "latency": (SLOW_MATTERS, enough),
         "degraded": (slo.objectives.degraded_share, enough),
+        "refused": (REFUSED_MATTERS, enough),
     }
     for reason, (share, and_enough) in matters.items():
         about = f'reason="{reason}"'
@@ -218,18 +234,18 @@ def _absent(window: str) -> str:
     """
     start = metrics.series_of(metrics.START)
     canary = f"{start}{{{CANARY}}}"
-    gone = f"max by (job) (max_over_time({canary}[{window}])) unless on (job) {canary}"
+    gone, lately = (f"max by (job) (max_over_time({canary}[{each}]))" for each in (window, UNSEEN))
     again = f"max by (job) (changes({canary}[{window}])) >= {RESTARTS}"
-    return f"({gone} or {again}) and on (job) {start}{{{STABLE}}}"
+    return f"(({gone} unless on (job) {lately}) or {again}) and on (job) {start}{{{STABLE}}}"
 
 
 def _verdict(least: int) -> str:
     """Return 1 where all is known and nothing is a problem, -1 where something is, 0 otherwise."""
-    judged = '"errors|latency|degraded"'
+    judged = '"errors|latency|degraded|refused"'
     known = [
         f"{REQUESTS} >= {least}",
         f'{EVENTS}{{{STABLE},reason="errors"}} >= {least}',
-        f"count by (job) ({Z}{{reason=~{judged}}}) == 3",
+        f"count by (job) ({Z}{{reason=~{judged}}}) == 4",
         f"{PSI} >= 0",
     ]
     good = "\nand on (job) ".join(known)
