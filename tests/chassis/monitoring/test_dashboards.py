@@ -54,13 +54,13 @@ class Asked(NamedTuple):
 
 
 def recorded() -> dict[str, str]:
-    """Return what is recorded, by name."""
-    return {
-        rule["record"]: rule["expr"]
-        for group in rules.rules(STATED)["groups"]
-        for rule in group["rules"]
-        if "record" in rule
-    }
+    """Return what is recorded, by name; several rules may record it with other labels."""
+    found: dict[str, str] = {}
+    for group in rules.rules(STATED)["groups"]:
+        for rule in group["rules"]:
+            if name := rule.get("record"):
+                found[name] = f"{found.get(name, '')}\n{rule['expr']}"
+    return found
 
 
 def alerts() -> list[Asked]:
