@@ -1,5 +1,7 @@
 """Databases of earlier versions are opened, with their rows; columns that came later are added."""
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
@@ -112,3 +114,29 @@ def test_a_column_that_rows_cannot_have_is_an_error(old: str) -> None:
 
     with pytest.raises(DataError, match="cannot be opened"):
         open_database(old, tables, private=False)
+
+
+def test_another_process_may_make_the_tables_at_the_same_moment(
+    database_url: str,
+) -> None:
+    tables = sa.MetaData()
+    for name in ("made_at_once_1", "made_at_once_2"):
+        sa.Table(name, tables, sa.Column("id", sa.Text, primary_key=True))
+    create_all = tables.create_all
+
+    @sa.event.listens_for(tables.tables["made_at_once_1"], "before_create", once=True)
+    def be_quicker(*_: Any, **__: Any) -> None:
+        other = sa.create_engine(database_url)
+        create_all(other)
+        other.dispose()
+
+    with open_database(database_url, tables, private=False).begin() as connection:
+        for table in tables.sorted_tables:
+            assert connection.execute(sa.select(table)).all() == []
+
+
+def test_what_keeps_the_tables_from_being_made_is_told(database_url: str) -> None:
+    tables = sa.MetaData()
+    sa.Table("x", tables, sa.Column("id", sa.Text, server_default=sa.text("(")))
+    with pytest.raises(DataError, match="cannot be opened"):
+        open_database(database_url, tables, private=False)

@@ -47,13 +47,28 @@ def open_database(
         if parsed.database and parsed.get_backend_name() == "sqlite":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = engine_of(parsed) if seconds is None else _impatient(parsed, seconds, writes)
-        tables.create_all(engine)
+        _create(engine, tables)
         _add_columns(engine, tables)
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         raise DataError(
             f"{hide_password(url)}: cannot be opened: {why_failed(error, url, private)}"
         ) from error
     return engine
+
+
+def _create(engine: sa.Engine, tables: sa.MetaData) -> None:
+    """Make the tables that are not there; another process that does so may be quicker with one."""
+    while True:
+        there = _tables(engine, tables)
+        try:
+            return tables.create_all(engine)
+        except sa.exc.SQLAlchemyError:
+            if _tables(engine, tables) == there:
+                raise
+
+
+def _tables(engine: sa.Engine, tables: sa.MetaData) -> set[str]:
+    return tables.tables.keys() & {*sa.inspect(engine).get_table_names()}
 
 
 def _add_columns(engine: sa.Engine, tables: sa.MetaData) -> None:
