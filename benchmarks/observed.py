@@ -54,7 +54,7 @@ def main() -> int:
         print("wrk makes the load and is not installed: apt-get install wrk", file=sys.stderr)
         return 1
     generate()
-    lines, both = [], 0.0
+    lines, lost = [], 0.0
     with running_collector() as address:
         for name, settings in OBSERVED.items():
             seconds = [
@@ -63,11 +63,11 @@ def main() -> int:
                 for each in measure(settings, swapped, asked.seconds, address)
             ]
             lines.append(row(name, seconds))
-            both = cost(seconds)
+            lost = cost(seconds)
             print(lines[-1], flush=True)
     RESULTS.write_text(text(lines, asked.seconds))
-    print(f"All of them cost {both:.1%} of the requests a second; the limit is {LIMIT:.0%}.")
-    return 0 if both <= LIMIT else 1
+    print(f"All of them cost {lost:.1%} of the requests a second; the limit is {LIMIT:.0%}.")
+    return 0 if lost <= LIMIT else 1
 
 
 def cost(seconds: Sequence[Second]) -> float:

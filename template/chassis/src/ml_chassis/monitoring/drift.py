@@ -342,7 +342,9 @@ class DriftCounts:
             offered = max(self._offered, self._offered_before)
             if random.random() * offered > MAX_ROWS_PER_SECOND:  # noqa: S311 - no secret
                 return
-            self._first.append(prediction[list(first)])
+            # Mostly each request has one row, and there is nothing to pick.
+            alone = len(first) == len(prediction)
+            self._first.append(prediction if alone else prediction[list(first)])
             start = 0
             while start < len(prediction):
                 part = slice(start, start + MAX_GATHERED_ROWS - self._gathered)

@@ -49,7 +49,7 @@ UNSEEN = "2m"
 RESTARTS = 2
 """In the window, from which on a canary is taken for one that crashes again and again."""
 
-COMPARED = (*TRACK, "reason")
+REPLICA = (*TRACK, "instance")
 PREDICTED = (*TRACK, "bins")
 CANARY, STABLE, BOTH = 'track="canary"', 'track="stable"', 'track=~"canary|stable"'
 
@@ -108,13 +108,13 @@ def _events(slo: Slo, window: str) -> Iterator[Rule]:
         yield record(BAD, bad, reason=reason)
 
 
-def _grown(series: str, window: str, *by: str) -> str:
-    """Return how much counters of the replicas that are there now grew.
+def _grown(series: str, window: str, *by: str, seen: tuple[str, ...] = REPLICA) -> str:
+    """Return how much counters grew, of what is there now: replicas, or whatever `seen` names.
 
     A canary before this one may have ended within the window, and has nothing to do with it.
     """
-    seen = f"on (job, track, instance) {metrics.series_of(metrics.START)}"
-    return f"sum by {labels((*TRACK, *by))} (increase({series}[{window}]) and {seen})"
+    there = f"on {labels(seen)} {metrics.series_of(metrics.START)}"
+    return f"sum by {labels((*TRACK, *by))} (increase({series}[{window}]) and {there})"
 
 
 def _difference_of_shares() -> str:
@@ -140,16 +140,12 @@ def _labelled(window: str) -> Iterator[Rule]:
 
     A label may come to another replica than the one that predicted.
     """
-    there = f"on {labels(TRACK)} {metrics.series_of(metrics.START)}"
-
-    def grown(series: str, by: tuple[str, ...] = TRACK) -> str:
-        return f"sum by {labels(by)} (increase({series}[{window}]) and {there})"
-
     rows, loss, squares = (
-        grown(f'{metrics.series_of(each)}{{{BOTH},slice="{ALL}"}}')
+        _grown(f'{metrics.series_of(each)}{{{BOTH},slice="{ALL}"}}', window, seen=TRACK)
         for each in (metrics.LABELLED, metrics.LOSS, metrics.SQUARED_LOSS)
     )
-    by_outcome = grown(f"{metrics.series_of(metrics.DECISIONS)}{{{BOTH}}}", (*TRACK, "outcome"))
+    decided = f"{metrics.series_of(metrics.DECISIONS)}{{{BOTH}}}"
+    by_outcome = _grown(decided, window, "outcome", seen=TRACK)
     worth = f"max by (job, outcome) ({metrics.series_of(metrics.DECISION_VALUE)})"
     times = "* on (job, outcome) group_left ()"
     value, squared_value = (
