@@ -17,7 +17,7 @@ WINDOW = STATED.release.window_minutes
 SAME = (10.0, 20.0, 30.0, 40.0)
 """Predictions in each bin, of 100."""
 OTHER = (40.0, 30.0, 20.0, 10.0)
-MEMORY = "model_service_memory_bytes"
+MEMORY, ENDED = "model_service_memory_bytes", "model_service_workers_ended_total"
 VERDICT, PROBLEM = release.VERDICT, release.PROBLEM
 
 
@@ -38,6 +38,7 @@ def counted(
     minutes: int = MINUTES,
     memory: float = 2e8,
     start: str = "",
+    ended: str = "",
     **labels: str,
 ) -> Series:
     """Return what a replica shows.
@@ -53,6 +54,7 @@ def counted(
         minutes: After them it is gone.
         memory: In bytes.
         start: Its start, where that is not the same all the time.
+        ended: How many of its workers have ended, where one has.
         labels: Its track, and others than usual.
     """
     place = {"instance": "1", **labels}
@@ -77,8 +79,12 @@ def counted(
         ]
     )
     begun = labelled("model_service_start_time_seconds", **place)
-    gauges = {begun: start or f"1000x{minutes - 1}", labelled(MEMORY, **place): f"{memory}x99"}
-    return {name: f"{values} stale" for name, values in (shown | gauges).items()}
+    others = {
+        begun: start or f"1000x{minutes - 1}",
+        labelled(MEMORY, **place): f"{memory}x{minutes - 1}",
+        labelled(ENDED, **place): ended or f"0x{minutes - 1}",
+    }
+    return {name: f"{values} stale" for name, values in (shown | others).items()}
 
 
 def canary(**changed: Any) -> Series:
@@ -206,10 +212,10 @@ def test_a_counter_that_begins_anew_has_not_shrunk(tmp_path: Path) -> None:
         for name, values in canary(minutes=6).items()
         if "_total" in name or "_duration_" in name
     }
-    gauges = {name: values for name, values in canary().items() if name not in reset}
-    assert len(gauges) == 2
+    others = {name: values for name, values in canary().items() if name not in reset}
+    assert len(others) == 2
 
-    assert_judged(tmp_path, stable() | reset | gauges, 1)
+    assert_judged(tmp_path, stable() | reset | others, 1)
 
 
 def test_services_are_judged_apart(tmp_path: Path) -> None:
@@ -261,14 +267,61 @@ def test_where_nothing_is_seen_the_canary_is_not_to_blame(tmp_path: Path) -> Non
     assert_judged(tmp_path, stable(minutes=10) | GONE, None)
 
 
-def test_a_canary_that_crashes_again_and_again_has_a_problem(tmp_path: Path) -> None:
-    once, twice = "1000x9 1600x5", "1000x7 1500x3 1800x3"
-    assert_judged(tmp_path, stable() | canary(start=once), 1)
-    assert_judged(tmp_path, stable() | canary(start=twice), -1, "absent")
+STARTED_ONCE, STARTED_TWICE = "1000x9 1600x5", "1000x7 1500x3 1800x3"
+ENDED_ONCE, ENDED_TWICE = "0x8 1x6", "0x6 1x2 2x5"
+
+
+@pytest.mark.parametrize(
+    ("beside", "crashes"),
+    [
+        (canary(start=STARTED_ONCE), False),
+        (canary(start=STARTED_TWICE), True),
+        (canary(ended=ENDED_ONCE), False),
+        (canary(ended=ENDED_TWICE), True),
+        (canary(ended="0x8 2x6"), True),
+        (canary(ended="0x2 1 2x11"), False),
+        (canary(ended="7x6 8x2 9x5"), True),
+        (canary(ended="7x6 8x2 0x5"), False),
+        (canary(ended="7x6 0x2 2x5"), True),
+        (canary(start=STARTED_ONCE) | canary(start=STARTED_ONCE, instance="3"), False),
+        (canary(start=STARTED_TWICE) | canary(instance="3"), True),
+        (canary(ended=ENDED_ONCE) | canary(ended=ENDED_ONCE, instance="3"), False),
+        (canary(start=STARTED_ONCE, ended="1x9 0x2 1x2"), True),
+    ],
+    ids=[
+        *("started once", "started twice", "a worker ended", "two ended", "two at once"),
+        *("two before the window", "two more", "all before the start", "two since the start"),
+        *("two replicas started", "one of two started twice", "a worker of two replicas each"),
+        "started once, and a worker ended",
+    ],
+)
+def test_a_canary_that_crashes_again_and_again_has_a_problem(
+    beside: Series, crashes: bool, tmp_path: Path
+) -> None:
+    assert_judged(tmp_path, stable() | beside, -1 if crashes else 1, *["crashes"] * crashes)
+
+
+@pytest.mark.parametrize(
+    "often", [{"start": STARTED_TWICE}, {"ended": ENDED_TWICE}], ids=["started", "ended"]
+)
+def test_an_outage_that_hits_stable_as_often_is_no_problem_of_the_canary(
+    often: dict[str, Any], tmp_path: Path
+) -> None:
+    hit, spared = stable(**often), stable(instance="9")
+    assert_judged(tmp_path, hit | canary(**often), 1)
+    assert_judged(tmp_path, hit | spared | canary(**often), -1, "crashes")
+    assert_judged(tmp_path, hit | spared | canary(**often) | canary(instance="3"), 1)
+
+
+def test_a_stable_that_does_not_count_its_workers_is_no_excuse(tmp_path: Path) -> None:
+    older = {name: values for name, values in stable().items() if ENDED not in name}
+    assert_judged(tmp_path, older | canary(ended=ENDED_TWICE), -1, "crashes")
+    assert_judged(tmp_path, older | canary(ended=ENDED_ONCE), 1)
 
 
 def test_the_canary_before_is_not_held_against_this_one(tmp_path: Path) -> None:
-    before = canary(requests=1_000, failed=50, slow=50, minutes=8, instance="9")
+    bad = {"requests": 1_000, "failed": 50, "slow": 50, "minutes": 8, "ended": "0x3 5x3"}
+    before = canary(**bad, start="1000x3 1300 1400x2", instance="9")
     assert_judged(tmp_path, stable() | before | canary(), 1)
 
 

@@ -128,6 +128,31 @@ def test_a_service_that_is_not_seen_wakes_somebody(tmp_path: Path) -> None:
     assert_fires(tmp_path, STATED, started, 50, {("ModelServiceAbsent", PAGE)}, alive=False)
 
 
+@pytest.mark.parametrize(
+    ("values", "fired"),
+    [
+        ([grows((0, 190), (1, 10))], True),
+        ([grows((1, 150), (0, 50))], False),
+        (["5x190 6x3 7x6"], False),
+        (["_x194 3 5x4"], False),
+        (["0x190 3x9"] * 2, True),
+        (["0x190 1x9"] * 3, False),
+        (["9x190 1x3 2x6"], False),
+    ],
+    ids=[
+        *("one a minute", "one a minute until a while ago", "two", "two soon after it was seen"),
+        *("three of each replica", "one of each of three replicas", "two since the start"),
+    ],
+)
+def test_workers_that_end_again_and_again_are_told(
+    values: list[str], fired: bool, tmp_path: Path
+) -> None:
+    name = "model_service_workers_ended_total"
+    series = {labelled(name, instance=str(at)): each for at, each in enumerate(values)}
+    told = {("ModelServiceWorkersCrash", TICKET)} if fired else set()
+    assert_fires(tmp_path, STATED, series, 199, told)
+
+
 def test_tracks_are_judged_apart(tmp_path: Path) -> None:
     good = requests(grows((6_000, 200)), grows((0, 200)))
     bad = requests(grows((6, 200)), grows((0, 150), (6, 50)))

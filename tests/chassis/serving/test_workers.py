@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.mmap_dict import MmapedDict
 
 from chassis.flights import CONTRACT
 from ml_chassis.testing import Service, Trained, is_ready, start_service
@@ -41,18 +42,28 @@ def start_two(trained: Trained, home: Path) -> Service:
     return service
 
 
-def count_files(service: Service) -> set[str]:
-    """Return whose files are in the folder of the counts."""
+def count_folder(service: Service) -> Path:
+    """Return the folder of the counts."""
     mapped = Path(f"/proc/{service.process.pid}/maps").read_text().splitlines()
     (folder,) = {Path(line.split()[-1]).parent for line in mapped if line.endswith(".db")}
-    return {path.stem.rpartition("_")[2] for path in folder.glob("*.db")}
+    return folder
 
 
-def count_answers(service: Service) -> float:
-    """Return how many answers to POST /predict all workers together have counted."""
+def count_files(service: Service) -> set[str]:
+    """Return whose files are in the folder of the counts."""
+    return {path.stem.rpartition("_")[2] for path in count_folder(service).glob("*.db")}
+
+
+ANSWERS = 'model_service_requests_total{route="/predict",status="200",track="stable"}'
+"""To POST /predict."""
+ENDED = 'model_service_workers_ended_total{track="stable"}'
+
+
+def counted(service: Service, series: str) -> float:
+    """Return what all processes together have counted."""
     lines = httpx.get(f"{service.url}/metrics").text.splitlines()
-    found = 'model_service_requests_total{route="/predict",status="200",track="stable"}'
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(found))
+    (value,) = [float(line.split()[-1]) for line in lines if line.startswith(series)]
+    return value
 
 
 def test_clients_with_one_retry_see_nothing_of_killed_workers(
@@ -90,25 +101,63 @@ def test_clients_with_one_retry_see_nothing_of_killed_workers(
         client.join()
     expected = {*map(str, [service.process.pid, *workers(service)]), "ended"}
     wait_for(lambda: count_files(service) == expected)  # a new worker makes its file when it counts
-    counted = count_answers(service)
+    answers, ended = counted(service, ANSWERS), counted(service, ENDED)
     service.process.terminate()
 
     assert failures == []
     assert set(answered) == {200}
     assert len(answered) > 100
-    assert counted >= len(answered)
+    assert answers >= len(answered)
+    assert ended == 3
     assert service.process.wait(timeout=30) == 0
 
 
 def test_a_worker_that_hangs_is_replaced(trained: Trained, tmp_path: Path) -> None:
     service = start_service(trained.models, tmp_path, MODEL_SERVICE_HUNG_SECONDS="2")
     (hung,) = workers(service)
+    before = counted(service, ENDED)
 
     os.kill(hung, signal.SIGSTOP)
     wait_for(lambda: hung not in workers(service) and is_ready(service))
 
+    assert (before, counted(service, ENDED)) == (0, 1)
     service.process.terminate()
     assert service.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_a_worker_that_ends_while_the_service_goes_on_is_counted_and_told(
+    trained: Trained, tmp_path: Path, name: str
+) -> None:
+    log = tmp_path / "log"
+    service = start_service(trained.models, tmp_path, log=log)
+    (ended,) = workers(service)
+
+    os.kill(ended, getattr(signal, name))
+    wait_for(lambda: ended not in workers(service) and is_ready(service))
+
+    httpx.post(f"{service.url}/predict", json=BODY).raise_for_status()
+    assert counted(service, ENDED) == 1
+    assert f"worker {ended} ended and is replaced" in log.read_text()
+    service.process.terminate()
+    assert service.process.wait(timeout=30) == 0
+
+
+def test_workers_that_end_with_their_service_are_not_counted(
+    trained: Trained, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    service = start_service(trained.models, tmp_path, log=log, MODEL_SERVICE_WORKERS="2")
+    wait_for(lambda: len(workers(service)) == 2)
+    file = count_folder(service) / f"counter_{service.process.pid}.db"
+
+    with file.open("rb") as kept:  # its name is gone when the service is
+        for pid in (*workers(service), service.process.pid):  # as systemd tells all
+            os.kill(pid, signal.SIGTERM)
+        assert service.process.wait(timeout=30) == 0
+        values = MmapedDict.read_all_values_from_file(f"/proc/self/fd/{kept.fileno()}")
+        assert [value for key, value, *_ in values if "workers_ended" in key] == [0]
+    assert "ended and is replaced" not in log.read_text()
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2", "SIGWINCH"])
@@ -148,7 +197,8 @@ def test_the_supervisor_alone_can_be_told_to_end_at_once(
     service.process.send_signal(getattr(signal, name))
 
     assert service.process.wait(timeout=20) == 0  # far less than the 40 after which it kills
-    assert "memory" not in log.read_text()
+    assert "memory" not in (said := log.read_text())
+    assert "ended and is replaced" not in said
 
 
 def test_a_closed_terminal_ends_it(

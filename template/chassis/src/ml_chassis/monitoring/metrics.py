@@ -105,6 +105,7 @@ START = Gauge(
     multiprocess_mode="max",  # of a process in which it is not published it is 0
 )
 _started = time.time()
+WORKERS_ENDED = Counter("model_service_workers_ended", "Workers that ended without being told to.")
 
 PREDICTIONS = Counter(
     "model_service_predictions", "Rows answered by the model, by its version.", ["version"]
@@ -322,6 +323,11 @@ def use_objectives(seconds: Iterable[float]) -> None:
 def publish_start() -> None:
     """Publish when this process was started, or the supervisor of which it is a copy."""
     START.set(_started)
+
+
+def count_ended_worker() -> None:
+    """Count a worker that ended without being told to; the supervisor does, which lives on."""
+    WORKERS_ENDED.inc()
 
 
 def publish_route(route: str) -> None:
@@ -569,10 +575,15 @@ class _Shown(CollectorRegistry):
 def _memory() -> Metric:
     """Return the proportional set size of all processes; without a sample where it is not known."""
     words = "Memory of all processes of the service; what they share counts once."
-    metric = GaugeMetricFamily(MEMORY, words, value=_measured(int(time.time() / MEMORY_SECONDS)))
+    metric = GaugeMetricFamily(MEMORY, words, value=memory_bytes())
     if not metric.samples[0].value:
         metric.samples.clear()
     return metric
+
+
+def memory_bytes() -> int:
+    """Return the proportional set size of all processes; 0 where it is not known."""
+    return _measured(int(time.time() / MEMORY_SECONDS))
 
 
 @lru_cache(1)

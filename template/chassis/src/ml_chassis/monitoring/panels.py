@@ -13,6 +13,7 @@ from .drift import MISSING, OTHER, PREDICTION
 from .metrics import series_of
 from .quality import ALL
 from .rules import burn, drift, model, quality, release
+from .rules.rule import workers_ended
 
 Kind = Literal["lines", "number", "bars"]
 Unit = Literal["short", "reqps", "percentunit", "s", "bytes", "rowsps"]
@@ -179,6 +180,12 @@ def _service(slo: Slo) -> dict[str, tuple[Panel, ...]]:
                 "A replica that begins again and again is killed or crashes.",
                 (Query(f"time() - {series_of(metrics.START)}{{{CHOSEN}}}", "{{instance}}"),),
                 "s",
+            ),
+            Panel(
+                "Workers that ended",
+                "Within 10 minutes, of each replica: killed, crashed, or replaced as they hung.",
+                (Query(workers_ended(burn.CRASHES_WINDOW, CHOSEN), "{{instance}}"),),
+                limit=burn.CRASHES,
             ),
             _by("Messages of a stream", "Of `make stream`.", metrics.MESSAGES, "outcome", "rowsps"),
         ),

@@ -41,13 +41,40 @@ def number_worker(supervisor: Any, worker: Any) -> None:
     bentoml.server_context.worker_index = 1 + supervisor.LISTENERS.index(own)
 
 
+def note_end(supervisor: Any, worker: Any) -> None:
+    """Count a worker that ended, unless the service stops, and keep what it has counted.
+
+    Nothing but the end of the service tells a worker to end: one that died, or hung and was killed,
+    has lost what it was answering. Gunicorn's own lines are about most ways to end, but not all.
+    """
+    if not supervisor.is_stopping:
+        metrics.count_ended_worker()
+        LOGGER.warning(
+            "worker %d ended and is replaced; where no line before this one says how, it was "
+            "SIGTERM, or exit code 0",
+            worker.pid,
+        )
+    metrics.add_up_ended(worker.pid)
+
+
 class Supervisor(Arbiter):  # type: ignore[misc]
-    """Gunicorn's, for a number of workers that is fixed, as each has a socket of its own."""
+    """Gunicorn's, for a number of workers that is fixed, as each has a socket of its own.
+
+    Attributes:
+        is_stopping: Whether it ends its workers, as the service is to stop.
+    """
+
+    is_stopping = False
 
     def __init__(self, app: BaseApplication) -> None:
         """Note whether a terminal started it, as one that is closed cannot be asked."""
         self._in_terminal = sys.stdin is not None and sys.stdin.isatty()
         super().__init__(app)
+
+    def stop(self, graceful: bool = True) -> None:
+        """End all workers; that they end is no news then."""
+        self.is_stopping = True
+        super().stop(graceful)
 
     def handle_hup(self) -> None:
         """Stop when the terminal is closed; else there is nothing to read anew."""
@@ -111,7 +138,7 @@ class Production(BaseApplication):  # type: ignore[misc]
             "when_ready": lambda _: self._announce(),
             "pre_fork": give_socket,
             "post_fork": number_worker,
-            "child_exit": lambda _, worker: metrics.add_up_ended(worker.pid),
+            "child_exit": note_end,
         }
         for name, value in options.items():
             self.cfg.set(name, value)

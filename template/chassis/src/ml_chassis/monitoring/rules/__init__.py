@@ -34,7 +34,7 @@ def rules(slo: Slo) -> dict[str, Any]:
                 "rules": [*quality.recorded(slo)],
             },
             {
-                "name": "model_service_release",
+                "name": release.GROUP,
                 "interval": release.INTERVAL,
                 "rules": [*release.recorded(slo)],
             },

@@ -12,7 +12,7 @@ from prometheus_client.utils import floatToGoString
 
 from ...slo import Slo, seconds
 from .. import metrics
-from .rule import SEVERITIES, Rule, Severity, alert, record
+from .rule import SEVERITIES, Rule, Severity, alert, record, workers_ended
 
 LEAST_BAD = 10
 """Bad events in the long window below which nobody is told: of few requests no share is known."""
@@ -36,6 +36,8 @@ BURNS = (
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 MEMORY_SHARE = 0.9
 """Of the limit, from which on somebody should look."""
+CRASHES, CRASHES_WINDOW = 3, "10m"
+"""Workers of a replica that end in the window, from which on somebody should look."""
 BY = "by (job, track)"
 
 
@@ -163,4 +165,11 @@ def _others(slo: Slo) -> Iterator[Rule]:
         "A replica uses {{ $value | humanize1024 }}B of memory; "
         f"at {slo.budget.memory_mib} MiB it is killed.",
         wait="15m",
+    )
+    yield alert(
+        "ModelServiceWorkersCrash",
+        f"{workers_ended(CRASHES_WINDOW)} >= {CRASHES}",
+        "ticket",
+        "{{ $value }} workers of a replica ended within 10 minutes without being told to; "
+        "what they were answering is lost.",
     )

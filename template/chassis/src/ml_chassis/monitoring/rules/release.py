@@ -16,7 +16,7 @@ from ...slo import Slo, seconds
 from .. import metrics
 from ..quality import ALL
 from .burn import MEMORY_SHARE, failed_statuses
-from .rule import TRACK, Rule, chi_squared, labels, record, smoothed
+from .rule import TRACK, Rule, chi_squared, labels, record, smoothed, workers_ended
 
 Reason = Literal[
     "errors",
@@ -27,10 +27,11 @@ Reason = Literal[
     "value",
     "quality",
     "memory",
+    "crashes",
     "absent",
 ]
 
-INTERVAL = "30s"
+GROUP, INTERVAL = "model_service_release", "30s"
 NORMAL = 4.5
 """Standard errors that a difference must exceed, and the same quantile of chi-squared. It is not
 that of one look at many events: there are tens of looks, and few events at first."""
@@ -46,8 +47,8 @@ LABELS_MATTER = 0.05
 """Part of stable's loss, or value, by which the canary must be worse."""
 UNSEEN = "2m"
 """For which a canary may not be seen: one scrape is missed, a pod moves to another node."""
-RESTARTS = 2
-"""In the window, from which on a canary is taken for one that crashes again and again."""
+CRASHES = 2
+"""Of a replica in the window, from which on it is taken for one that crashes again and again."""
 
 REPLICA = (*TRACK, "instance")
 PREDICTED = (*TRACK, "bins")
@@ -63,6 +64,7 @@ COUNTED = "model_service:release_predictions:window"
 PREDICTIONS = "model_service:release_prediction_share:window"
 PSI = "model_service:canary_prediction_psi:window"
 LIMIT = "model_service:canary_prediction_psi_limit:window"
+CRASHED = "model_service:release_crashes:window"
 REQUESTS = "model_service:canary_requests:window"
 PROBLEM = "model_service:canary_problem:window"
 VERDICT = "model_service:canary_verdict:window"
@@ -76,6 +78,9 @@ def recorded(slo: Slo) -> Iterator[Rule]:
     yield record(Z, _difference_of_shares())
     yield from _labelled(window)
     yield from _predictions(slo, window)
+    # Of each replica: how often it was started anew, and how many of its workers ended.
+    started = f"changes({metrics.series_of(metrics.START)}{{{BOTH}}}[{window}])"
+    yield record(CRASHED, f"{started} + {workers_ended(window, BOTH)}")
     yield record(REQUESTS, f'sum by (job) ({EVENTS}{{{CANARY},reason="errors"}})')
     for reason, expr in _problems(slo, window):
         yield record(PROBLEM, f"0 * ({expr}) + 1", reason=reason)
@@ -187,20 +192,29 @@ def _predictions(slo: Slo, window: str) -> Iterator[Rule]:
     yield record(LIMIT, f"{limit} and on (job, bins) {PSI}")
 
 
+def matters(slo: Slo) -> dict[Reason, float]:
+    """Return by how much the canary's share of bad requests must exceed stable's, by reason."""
+    return {
+        "errors": slo.objectives.error_share,
+        "latency": SLOW_MATTERS,
+        "degraded": slo.objectives.degraded_share,
+        "refused": REFUSED_MATTERS,
+    }
+
+
+def memory_limit(slo: Slo) -> float:
+    """Return the bytes that no replica of the canary may exceed, unless one of stable does."""
+    return MEMORY_SHARE * slo.budget.memory_mib * 2**20
+
+
 def _problems(slo: Slo, window: str) -> Iterator[tuple[Reason, str]]:
     """Yield for each reason an expression that has a sample where the canary fails because of it.
 
     What a cold start or one pause explains is judged from enough requests on alone.
     """
     enough = f"and on (job) {REQUESTS} >= {slo.release.least_requests}"
-    matters: dict[Reason, tuple[float, str]] = {
-        "errors": (slo.objectives.error_share, ""),
-        "latency": (SLOW_MATTERS, enough),
-        "degraded": (slo.objectives.degraded_share, enough),
-        "refused": (REFUSED_MATTERS, enough),
-    }
-    for reason, (share, and_enough) in matters.items():
-        about = f'reason="{reason}"'
+    for reason, share in matters(slo).items():
+        about, and_enough = f'reason="{reason}"', "" if reason == "errors" else enough
         worse = f"sum by (job) ({_apart(SHARE, about)}) > {share:g}"
         many = f"sum by (job) ({_of(BAD, CANARY, about)}) >= {LEAST_BAD}"
         yield reason, f"{_certain(Z, about)} and on (job) {worse} and on (job) {many} {and_enough}"
@@ -211,11 +225,12 @@ def _problems(slo: Slo, window: str) -> Iterator[tuple[Reason, str]]:
         scale = f"{LABELS_MATTER} * abs(sum by (job) ({_of(MEAN, STABLE, about)}))"
         worse = f"sum by (job) ({sign}({_apart(MEAN, about)})) > on (job) {scale}"
         yield reason, f"{_certain(Z, about, sign)} and on (job) {worse}"
-    memory = MEMORY_SHARE * slo.budget.memory_mib * 2**20
     full = [
-        f"max by (job) ({metrics.MEMORY}{{{track}}}) > {memory:.0f}" for track in (CANARY, STABLE)
+        f"max by (job) ({metrics.MEMORY}{{{track}}}) > {memory_limit(slo):.0f}"
+        for track in (CANARY, STABLE)
     ]
     yield "memory", f"{full[0]} unless on (job) {full[1]}"
+    yield "crashes", _crashed()
     yield "absent", _absent(window)
 
 
@@ -223,16 +238,29 @@ def _certain(z: str, about: str, sign: str = "") -> str:
     return f"sum by (job) ({sign}{z}{{{about}}}) > {NORMAL}"
 
 
+def _crashed() -> str:
+    """Return where a replica of the canary crashed several times, and stable is seen.
+
+    An outage that hits stable's replicas as often is no reason.
+    """
+    canary, stable = (_of(CRASHED, each) for each in (CANARY, STABLE))
+    several = f"max by (job) ({canary}) >= {CRASHES}"
+    no_more = f"avg by (job) ({canary}) <= on (job) avg by (job) ({stable})"
+    return f"{several} unless on (job) {no_more} and on (job) {_seen(STABLE)}"
+
+
 def _absent(window: str) -> str:
-    """Return where a canary is gone, or ends again and again, and stable is seen.
+    """Return where a canary is gone, and stable is seen.
 
     Where that is not seen either, it is Prometheus that sees nothing.
     """
-    start = metrics.series_of(metrics.START)
-    canary = f"{start}{{{CANARY}}}"
+    canary = _seen(CANARY)
     gone, lately = (f"max by (job) (max_over_time({canary}[{each}]))" for each in (window, UNSEEN))
-    again = f"max by (job) (changes({canary}[{window}])) >= {RESTARTS}"
-    return f"(({gone} unless on (job) {lately}) or {again}) and on (job) {start}{{{STABLE}}}"
+    return f"({gone} unless on (job) {lately}) and on (job) {_seen(STABLE)}"
+
+
+def _seen(track: str) -> str:
+    return f"{metrics.series_of(metrics.START)}{{{track}}}"
 
 
 def _verdict(least: int) -> str:
@@ -245,9 +273,8 @@ def _verdict(least: int) -> str:
         f"{PSI} >= 0",
     ]
     good = "\nand on (job) ".join(known)
-    there = f"{metrics.series_of(metrics.START)}{{{CANARY}}}"
     return (
         f"0 * count by (job) ({PROBLEM}) - 1\n"
         f"or on (job) 0 * ({good}) + 1\n"
-        f"or on (job) 0 * count by (job) ({there})"
+        f"or on (job) 0 * count by (job) ({_seen(CANARY)})"
     )

@@ -60,6 +60,16 @@ def per_step(metric: Counter, names: tuple[str, ...]) -> str:
     return f"sum by {labels(names)} (increase({metrics.series_of(metric)}[{THREE_STEPS}])) / 3"
 
 
+def workers_ended(window: str, matchers: str = "") -> str:
+    """Return how many workers of each replica ended in a window without being told to.
+
+    They are counted since the last start, if that was in the window. Of so few an increase would
+    not do: it extrapolates, and soon after the start of a replica makes two of one.
+    """
+    ended = metrics.series_of(metrics.WORKERS_ENDED) + (f"{{{matchers}}}" if matchers else "")
+    return f"({ended} - min_over_time({ended}[{window}]))"
+
+
 def record(name: str, expr: str, **labels: str) -> Rule:
     """Return a recording rule, whose samples have these labels, too."""
     return {"record": name, "expr": expr, **({"labels": labels} if labels else {})}
