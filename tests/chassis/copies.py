@@ -20,6 +20,12 @@ min_samples_leaf = 40
 l2_regularization = 1.0
 """
 """A training that is quick, and asks nothing of the model."""
+GATES = """
+[gates.gain_over_champion]
+minimum = -0.01
+reason = "so few rows prove little"
+"""
+"""What is asked of a model where something must be."""
 COMMANDS = """
 import json, sys
 from ml_chassis import cli

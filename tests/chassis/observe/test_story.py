@@ -35,10 +35,7 @@ true_positive = 20
 false_positive = -5
 false_negative = 0
 true_negative = 0
-[gates.gain_over_champion]
-minimum = -0.01
-reason = "so few rows prove little"
-"""
+{copies.GATES}"""
 PARTS = re.compile(r"^\[(\d)/6\] (.*)", re.MULTILINE)
 TOLD = re.compile(r"^ +\d+:\d\d  (\w+): (\w+)(?: (\w+))? (fires|has ended)", re.MULTILINE)
 PHONE = 360

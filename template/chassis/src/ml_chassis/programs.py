@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import secrets
 import shlex
@@ -9,20 +10,24 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import httpx
 
 from .errors import UserError, why
 
 LOCAL = "127.0.0.1"
+EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - it is looked for, not listened on
 PORTS = range(20_000, 32_000)
 """Below those that the system gives to clients, so that none of them gets one before its server."""
 START_SECONDS, STOP_SECONDS = 120, 60
 POLL_SECONDS = 0.1
+LOOK_SECONDS = 5
 LAST_LINES = 20
 PR_SET_PDEATHSIG = 1
 # Looked up before a process is copied, in which other threads may have held its locks.
@@ -45,6 +50,12 @@ def free_port() -> int:
                     raise
             else:
                 return port
+
+
+def address(host: str, port: int) -> str:
+    """Return how this machine asks what listens on an address."""
+    known = LOCAL if host in EVERYWHERE else host
+    return f"http://[{known}]:{port}" if ":" in known else f"http://{known}:{port}"
 
 
 def answers(url: str) -> bool:
@@ -101,6 +112,43 @@ def end_with_parent() -> None:
     """Let the system end this process with the thread that started it, where it can: on Linux."""
     if PRCTL:
         PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def wait_until_told(look: Callable[[], None]) -> None:
+    """Wait until this process is told to end.
+
+    Args:
+        look: Is called now and then; what it raises ends the waiting.
+    """
+    told = threading.Event()
+
+    def stop(_: int, __: FrameType | None) -> None:
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    while not told.wait(LOOK_SECONDS):
+        look()
+
+
+@contextmanager
+def only_one(lock: Path, what: str) -> Iterator[None]:
+    """Keep other processes away until the block ends, or this process does.
+
+    Args:
+        lock: A file that is made for it.
+        what: What a person who starts a second one is told, a sentence.
+
+    Raises:
+        UserError: another one is there.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(what) from None
+        yield
 
 
 @contextmanager

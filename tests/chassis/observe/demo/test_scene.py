@@ -16,8 +16,9 @@ from chassis.flights import CONTRACT, PROJECT
 from ml_chassis import registry
 from ml_chassis.contract import Contract
 from ml_chassis.errors import UserError
-from ml_chassis.observe.demo import scene
-from ml_chassis.observe.demo.scene import Row, Scene
+from ml_chassis.observe.demo import copied, scene
+from ml_chassis.observe.demo.copied import Row
+from ml_chassis.observe.demo.scene import Scene
 from ml_chassis.serving.feedback import label_of
 from ml_chassis.serving.messages import Messages
 from ml_chassis.serving.predictor import Predictor
@@ -65,7 +66,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 @pytest.fixture(scope="module")
 def asked(made: Made) -> list[Row]:
     """Return the rows of training."""
-    return scene.rows(made.scene)
+    return copied.rows(made.scene.copy)
 
 
 def listed(folder: Path) -> set[str]:
@@ -76,7 +77,7 @@ def listed(folder: Path) -> set[str]:
 
 def test_all_happens_in_a_copy_of_what_the_project_consists_of(made: Made) -> None:
     copy = made.folder / "build/demo"
-    assert made.scene.folder == copy
+    assert made.scene.copy.folder == copy
     assert listed(made.folder) == made.files
 
     assert (copy / "training.toml").read_text() == TRAINING
@@ -93,9 +94,9 @@ def test_all_happens_in_a_copy_of_what_the_project_consists_of(made: Made) -> No
 def test_the_rows_are_those_of_training_as_the_service_takes_them(
     made: Made, asked: list[Row]
 ) -> None:
-    _, manifest = registry.load(made.scene.folder / "models")
+    _, manifest = registry.load(made.scene.copy.folder / "models")
     assert len(asked) == manifest.rows["train"] < ROWS
-    assert asked == scene.rows(made.scene)
+    assert asked == copied.rows(made.scene.copy)
 
     sent = json.loads(json.dumps(asked))
     Messages(CONTRACT).parse([features for features, _ in sent], len(sent))
@@ -118,20 +119,22 @@ def test_what_drifts_is_a_value_that_training_hardly_knew(made: Made, asked: lis
 
 
 def test_what_comes_is_learnt_and_the_drift_ends(made: Made, asked: list[Row]) -> None:
-    models, drifted = made.scene.folder / "models", scene.drifted(made.scene, asked)
+    models, drifted = made.scene.copy.folder / "models", scene.drifted(made.scene, asked)
     (first,) = registry.history(models)
     assert shifted(models, first, asked) == set()
     assert shifted(models, first, drifted) == {"carrier"}
 
     scene.let_come(made.scene)
-    said = copies.run(made.scene.folder, "-m", "ml_chassis", "retrain", **made.scene.environment)
+    said = copies.run(
+        made.scene.copy.folder, "-m", "ml_chassis", "retrain", **made.scene.copy.environment
+    )
 
     assert said.returncode == 0, said.stdout + said.stderr
-    told = json.loads((made.scene.folder / "build/retraining/result.json").read_text())
+    told = json.loads((made.scene.copy.folder / "build/retraining/result.json").read_text())
     assert told["outcome"] == "promoted", told["reason"]
     assert told["new_rows"] > ROWS * 0.9
     assert set(told["read"]) == {
-        f"{made.scene.folder}/raw/{name}/later.parquet" for name in ("flights", "weather")
+        f"{made.scene.copy.folder}/raw/{name}/later.parquet" for name in ("flights", "weather")
     }
     second, _ = registry.history(models)
     assert shifted(models, second, drifted) == set()
@@ -176,9 +179,9 @@ def test_processes_of_the_story_reach_nothing_else(
 ) -> None:
     monkeypatch.setenv("MODEL_SERVICE_MLFLOW_URL", "https://mlflow.example.com")
     code = "from ml_chassis.settings import read; print(read().model_dump_json())"
-    said = copies.run(made.scene.folder, "-c", code, **made.scene.environment)
+    said = copies.run(made.scene.copy.folder, "-c", code, **made.scene.copy.environment)
     found = json.loads(said.stdout)
 
     assert found["mlflow_url"] == found["retrain_url"] == ""
-    assert found["models_dir"] == f"{made.scene.folder}/models"
+    assert found["models_dir"] == f"{made.scene.copy.folder}/models"
     assert found["sources"].keys() == {"flights", "weather", "planes"}

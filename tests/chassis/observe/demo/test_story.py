@@ -36,7 +36,7 @@ def test_a_challenger_that_is_refused_ends_it_with_the_reason(
 
 
 def test_what_does_not_come_is_named_and_where_to_look() -> None:
-    scene = type("Scene", (), {"folder": Path("there")})
+    scene = type("Scene", (), {"copy": type("Copy", (), {"folder": Path("there")})})
     here = a_world(None)._replace(scene=cast(Any, scene))
     with pytest.raises(NotSoError, match=r"not yet: rain; .* is in there/\*.log"):
         here.wait_until(lambda: False, "rain")

@@ -9,7 +9,7 @@ import pytest
 
 from chassis.flights import CONTRACT
 from ml_chassis.observe.demo import traffic
-from ml_chassis.observe.demo.scene import Row
+from ml_chassis.observe.demo.copied import Row
 from ml_chassis.observe.demo.traffic import BAD_EVERY, BATCH, UNKNOWN_FIELD, Traffic
 from ml_chassis.programs import free_port
 from ml_chassis.serving.messages import Messages, RefusedError

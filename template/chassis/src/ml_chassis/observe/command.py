@@ -1,13 +1,8 @@
 """Show on a page what Prometheus sees of a service: `make observe`."""
 
-import fcntl
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 
 from pydantic import HttpUrl, ValidationError
 
@@ -15,7 +10,7 @@ from .. import settings, slo
 from ..errors import UserError
 from ..monitoring import panels
 from ..monitoring.files import RULES
-from ..programs import LOCAL, answers
+from ..programs import address, answers, only_one, wait_until_told
 from ..project import Project
 from ..serving.command import claim
 from ..settings import PREFIX, Settings
@@ -26,8 +21,6 @@ from .site import Site, create_app, running_site
 
 FOLDER = Path("build/observe")
 SCRAPE_SECONDS = 5
-LOOK_SECONDS = 5
-EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - it is looked for, not listened on
 
 
 def run(project: Project, url: str, demo: bool) -> int:
@@ -42,7 +35,11 @@ def run(project: Project, url: str, demo: bool) -> int:
         configured, stated = settings.read(), slo.read()
         service = _address(url) if url else _local(configured)
         name = f"{PREFIX}OBSERVE_PORT"
-        with closing(claim(configured.host, configured.observe_port, name)), _only_one():
+        used = f"Another `make observe` uses {FOLDER}."
+        with (
+            closing(claim(configured.host, configured.observe_port, name)),
+            only_one(FOLDER / ".lock", used),
+        ):
             if demo:
                 from .demo import story
 
@@ -59,48 +56,24 @@ def _show(project: Project, configured: Settings, stated: Slo, service: str) -> 
     if not RULES.exists():
         raise UserError(f"There is no {RULES}: make rules.")
     job = stated.job or project.name
-    targets = {job: [service, f"http://{_host(configured)}:{configured.retrainer_port}"]}
+    targets = {job: [service, address(configured.host, configured.retrainer_port)]}
     key = next(iter(configured.keys), "")
     with running_prometheus(FOLDER, targets, RULES, seconds=SCRAPE_SECONDS, key=key) as found:
         shown = panels.dashboards(stated)
         site = Site(Prometheus(found), project.name, job, shown, SCRAPE_SECONDS)
         with running_site(create_app(site), configured.host, configured.observe_port):
             print(f"{_page(configured)} shows {service}, as {found} sees it; stop: Ctrl-C")
-            _wait(found)
+            wait_until_told(lambda: _require(found))
 
 
-def _wait(prometheus: str) -> None:
-    """Wait until this process is told to end.
-
-    Raises:
-        UserError: Prometheus has ended.
-    """
-    told = threading.Event()
-
-    def stop(_: int, __: FrameType | None) -> None:
-        told.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    while not told.wait(LOOK_SECONDS):
-        if not answers(f"{prometheus}{READY}"):
-            raise UserError(f"Prometheus does not answer any more; see {FOLDER}/prometheus.log.")
-
-
-@contextmanager
-def _only_one() -> Iterator[None]:
-    """Keep others away from the folder; when this process ends, it is free.
+def _require(prometheus: str) -> None:
+    """See that Prometheus is there.
 
     Raises:
-        UserError: another one runs.
+        UserError: it has ended.
     """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"Another `make observe` uses {FOLDER}.") from None
-        yield
+    if not answers(f"{prometheus}{READY}"):
+        raise UserError(f"Prometheus does not answer any more; see {FOLDER}/prometheus.log.")
 
 
 def _address(url: str) -> str:
@@ -120,13 +93,8 @@ def _address(url: str) -> str:
 
 def _page(configured: Settings) -> str:
     """Return the address of the page, as a browser on this machine opens it."""
-    return f"http://{_host(configured)}:{configured.observe_port}"
+    return address(configured.host, configured.observe_port)
 
 
 def _local(configured: Settings) -> str:
-    return f"http://{_host(configured)}:{configured.metrics_port or configured.port}"
-
-
-def _host(configured: Settings) -> str:
-    host = LOCAL if configured.host in EVERYWHERE else configured.host
-    return f"[{host}]" if ":" in host else host
+    return address(configured.host, configured.metrics_port or configured.port)

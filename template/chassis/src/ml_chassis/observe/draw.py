@@ -88,7 +88,7 @@ def lines(
     ]
     encoding = {"x": _across(start, end), **_up(panel, rows), **_colour(names)}
     parts = {
-        "mark": {"type": "line", "strokeWidth": 1.8},
+        "mark": {"type": "line", "strokeWidth": 1.8, "strokeCap": "round"},  # a dot is seen, too
         "encoding": {**encoding, "detail": {"field": "part"}},
     }
     return figure(panel, names, _svg(rows, [parts, *_limit(panel)])) if rows else None

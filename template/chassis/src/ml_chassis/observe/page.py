@@ -1,10 +1,12 @@
 """The pages: what fires, the panels of a dashboard, the drift of each feature."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -44,14 +46,14 @@ class View(NamedTuple):
     scrape_seconds: int
 
     @property
-    def step(self) -> float:
+    def step(self) -> int:
         """Seconds between two values of a line."""
-        return max((self.end - self.start) / POINTS, self.scrape_seconds)
+        return max(math.ceil((self.end - self.start) / POINTS), self.scrape_seconds)
 
     def choose(self, expr: str) -> str:
         """Return an expression about this."""
         # As Grafana's: four scrapes at least, and no value between two points is left out.
-        rate = max(4 * self.scrape_seconds, round(self.step))
+        rate = max(4 * self.scrape_seconds, self.step)
         return choose(expr, self.job, self.feature, f"{rate}s")
 
 
@@ -77,8 +79,19 @@ def runbook(path: Path = Path(RUNBOOK)) -> dict[str, str]:
     return {name: said.strip() for name, said in SECTION.findall(written)}
 
 
-def dashboard(server: Prometheus, shown: Dashboard, view: View) -> Iterator[Markup]:
+def dashboard(
+    server: Prometheus,
+    shown: Dashboard,
+    view: View,
+    before: Mapping[str, Sequence[Markup]] = MappingProxyType({}),
+) -> Iterator[Markup]:
     """Yield the panels of a dashboard, by sections; at last those that have no data.
+
+    Args:
+        server: Prometheus.
+        shown: The dashboard.
+        view: What is looked at.
+        before: Charts that stand before the others of a section, by its title.
 
     Raises:
         PrometheusError: there is no answer.
@@ -87,7 +100,8 @@ def dashboard(server: Prometheus, shown: Dashboard, view: View) -> Iterator[Mark
     for name, panels in shown.sections.items():
         drawn = [(panel, _panel(server, panel, view)) for panel in panels]
         empty += [panel for panel, figure in drawn if figure is None]
-        if found := [figure for _, figure in drawn if figure is not None]:
+        figures = (figure for _, figure in drawn if figure is not None)
+        if found := [*before.get(name, ()), *figures]:
             yield heading(name)
             yield charts(found)
     if empty:

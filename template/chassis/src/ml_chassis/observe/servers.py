@@ -24,7 +24,7 @@ GET = (
 @contextmanager
 def running_prometheus(
     folder: Path,
-    targets: Mapping[str, Sequence[str]],
+    targets: Mapping[str, Sequence[str] | Path],
     rules: Path,
     *,
     seconds: int,
@@ -35,7 +35,8 @@ def running_prometheus(
 
     Args:
         folder: Takes its files; what it knew stays there.
-        targets: Addresses that it scrapes, by the name of their job.
+        targets: Addresses that it scrapes, by the name of their job; or the whole path of a JSON
+            file with what `target` returns, which it reads again when that is replaced.
         rules: What it evaluates.
         seconds: Between two scrapes.
         key: What the targets want to be given, if any.
@@ -56,8 +57,8 @@ def running_prometheus(
         "global": {"scrape_interval": f"{seconds}s", "evaluation_interval": f"{seconds}s"},
         "rule_files": [str(rules.absolute())],
         "scrape_configs": [
-            {"job_name": job, "static_configs": [_at(url) for url in urls], **scraped}
-            for job, urls in targets.items()
+            {"job_name": job, **_discovered(found, seconds), **scraped}
+            for job, found in targets.items()
         ],
     }
     if alertmanager:
@@ -104,8 +105,12 @@ def _running(
         yield url
 
 
-def find(programs: Sequence[str]) -> str:
+def find(programs: Sequence[str], get: str = GET) -> str:
     """Return where the first of some programs is that is installed.
+
+    Args:
+        programs: Names of the same one.
+        get: How to get it.
 
     Raises:
         UserError: none is.
@@ -113,11 +118,22 @@ def find(programs: Sequence[str]) -> str:
     for program in programs:
         if found := shutil.which(program):
             return found
-    raise UserError(f"{programs[0]} is not installed. {GET}.")
+    raise UserError(f"{programs[0]} is not installed. {get}.")
 
 
-def _at(url: str) -> dict[str, Any]:
-    """Return where something is, as Prometheus reads it."""
+def target(url: str, path: str = "/metrics") -> dict[str, Any]:
+    """Return where something is, as Prometheus reads it.
+
+    Args:
+        url: Its address.
+        path: Of its metrics, below that.
+    """
     parts = urlsplit(url)
-    path = {"__metrics_path__": f"{parts.path.rstrip('/')}/metrics"}
-    return {"targets": [parts.netloc], "labels": {"__scheme__": parts.scheme, **path}}
+    labels = {"__scheme__": parts.scheme, "__metrics_path__": f"{parts.path.rstrip('/')}{path}"}
+    return {"targets": [parts.netloc], "labels": labels}
+
+
+def _discovered(found: Sequence[str] | Path, seconds: int) -> dict[str, Any]:
+    if isinstance(found, Path):
+        return {"file_sd_configs": [{"files": [str(found)], "refresh_interval": f"{seconds}s"}]}
+    return {"static_configs": [target(url) for url in found]}

@@ -47,7 +47,7 @@ def write(world: World, stated: Slo, parts: Sequence[Part], asked: str, failed: 
         PrometheusError: there is no answer.
     """
     told, begun, end = [*world.people.told], parts[0].at, time.time()
-    name = world.scene.project.name
+    name = world.scene.copy.project.name
     feature = world.scene.change.feature
     view = View(stated.job or name, parts[1].at, end, feature, SCRAPE_SECONDS)
     content = [
@@ -71,7 +71,7 @@ def write(world: World, stated: Slo, parts: Sequence[Part], asked: str, failed: 
 
 def _promoted(world: World) -> Iterator[float]:
     """Yield the last moment of the first champion, when there is another one."""
-    promotion, *before = changes(world.scene.models)
+    promotion, *before = changes(world.scene.copy.models)
     if before:
         yield promotion.when.timestamp() - SCRAPE_SECONDS
 

@@ -11,22 +11,22 @@ import httpx
 from ...programs import LOCAL, ProgramError, answers, end, free_port, start
 from ...registry import MODEL_FILE, history, read_manifest
 from ...settings import PREFIX
-from .scene import Scene
+from .copied import Copy
 
 
 class Program:
     """A command of the chassis that runs in the copy of the project."""
 
-    def __init__(self, scene: Scene, command: str, port: str) -> None:
+    def __init__(self, copied: Copy, command: str, port: str) -> None:
         """Choose an address.
 
         Args:
-            scene: Where it runs.
+            copied: Where it runs.
             command: Which one.
             port: The setting that is told the port.
         """
         self.url = f"http://{LOCAL}:{free_port()}"
-        self._scene, self._command, self._port = scene, command, port
+        self._copy, self._command, self._port = copied, command, port
         self._running: Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -35,7 +35,7 @@ class Program:
         Raises:
             ProgramError: it does not become ready.
         """
-        number, folder = self.url.rpartition(":")[2], self._scene.folder
+        number, folder = self.url.rpartition(":")[2], self._copy.folder
         given = {
             f"{PREFIX}{self._port}": number,
             f"{PREFIX}DRAIN_SECONDS": "0",
@@ -46,7 +46,7 @@ class Program:
             lambda: answers(f"{self.url}/readyz"),
             log=folder / f"{self._command}-{number}.log",
             folder=folder,
-            environment={**self._scene.environment, **given},
+            environment={**self._copy.environment, **given},
         )
 
     def end(self) -> None:
@@ -59,10 +59,10 @@ class Program:
 class Service:
     """The service: one replica, and for a moment another one that replaces it."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, copied: Copy) -> None:
         """Choose the addresses of both."""
-        self._models = scene.models
-        self._replicas = [Program(scene, "serve", "PORT") for _ in range(2)]
+        self._models = copied.models
+        self._replicas = [Program(copied, "serve", "PORT") for _ in range(2)]
 
     @property
     def url(self) -> str:
@@ -130,9 +130,9 @@ class Service:
 class Retrainer(Program):
     """The retrainer."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, copied: Copy) -> None:
         """Choose its address."""
-        super().__init__(scene, "retrainer", "RETRAINER_PORT")
+        super().__init__(copied, "retrainer", "RETRAINER_PORT")
 
     def last(self) -> dict[str, Any]:
         """Return what came of the last retraining, or {} while that is not known."""

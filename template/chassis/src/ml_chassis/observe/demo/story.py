@@ -12,8 +12,9 @@ from ...settings import Settings
 from ...slo import Slo
 from ...training.train import step
 from . import ending
+from .copied import rows
 from .people import People, Told
-from .scene import drifted, let_come, make, rows
+from .scene import drifted, let_come, make
 from .traffic import Traffic
 from .world import (
     PATIENCE_SECONDS,
@@ -58,7 +59,7 @@ def play(project: Project, configured: Settings, stated: Slo, folder: Path, show
         patience = max(PATIENCE_SECONDS, 10 * (time.time() - begun))
         with (
             running_world(scene, people, configured, stated, patience) as world,
-            Traffic(lambda: world.service.url, rows(scene)) as traffic,
+            Traffic(lambda: world.service.url, rows(scene.copy)) as traffic,
         ):
             print(f"      {shown} shows it while it goes on.", flush=True)
             failed = ""

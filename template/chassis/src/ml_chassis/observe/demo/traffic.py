@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import httpx
 
-from .scene import Row
+from .copied import Row
 
 BATCH = 20
 """Rows in a request."""
@@ -37,6 +37,11 @@ class Counts(NamedTuple):
     degraded: int = 0
     refused: int = 0
     failed: int = 0
+
+    def plus(self, outcome: Outcome) -> "Counts":
+        """Return them with one request more."""
+        so_far: int = getattr(self, outcome)
+        return self._replace(**{outcome: so_far + 1})
 
     @property
     def sentence(self) -> str:
@@ -91,8 +96,7 @@ class Traffic:
         with httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False) as client:
             for number in count(1):
                 outcome = self._send(client, list(islice(self._turn, BATCH)), number)
-                so_far: int = getattr(self.counts, outcome)
-                self.counts = self.counts._replace(**{outcome: so_far + 1})
+                self.counts = self.counts.plus(outcome)
                 if self._ended.wait(PAUSE_SECONDS):
                     return
 

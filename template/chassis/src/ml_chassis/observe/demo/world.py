@@ -82,7 +82,7 @@ class World(NamedTuple):
         give_up = time.monotonic() + self.patience_seconds
         while not condition():
             if time.monotonic() > give_up:
-                logs = f"what the programs said is in {self.scene.folder}/*.log"
+                logs = f"what the programs said is in {self.scene.copy.folder}/*.log"
                 raise NotSoError(f"After {self.patience_seconds:g} seconds not yet: {what}; {logs}")
             time.sleep(POLL_SECONDS)
 
@@ -118,8 +118,8 @@ def running_world(
     Raises:
         UserError: a program does not start.
     """
-    folder, name = scene.folder, scene.project.name
-    job, service, retrainer = stated.job or name, Service(scene), Retrainer(scene)
+    folder, name = scene.copy.folder, scene.copy.project.name
+    job, service, retrainer = stated.job or name, Service(scene.copy), Retrainer(scene.copy)
     told, alertmanager = free_port(), free_port()
     with ExitStack() as stack:
         stack.callback(retrainer.end)
