@@ -28,6 +28,8 @@ STATED = slo.read()
         ("requests_per_second: .*", "requests_per_second: 0", "traffic.requests_per_second"),
         ("window_minutes: .*", "window_minutes: 2", "release.window_minutes"),
         ("least_requests: .*", "least_requests: 10", "release.least_requests"),
+        ("weights: .*", "weights: [50, 10]", "release: weights must rise"),
+        ("weights: .*", "weights: [5, 100]", "release.weights.1"),
         ("least_requests: .*", "fewest_requests: 500", "release.fewest_requests: Extra inputs"),
         ("traffic:", "traffic: [", "slo.yaml"),
         ("latency_p50_ms: 10", "latency_p50_ms: 2013-99-99", "slo.yaml"),

@@ -16,6 +16,8 @@ from delivery import cluster, wiring
 from delivery.cluster import FOLDER, OVERLAYS, Manifest, Manifests, find, invalid, with_retraining
 from delivery.tools import kubectl
 from delivery.wiring import Facts
+from ml_chassis.delivery.progress import Pace
+from ml_chassis.slo import Slo
 
 Render = Callable[..., Path]
 
@@ -54,6 +56,10 @@ class Rendered(NamedTuple):
 
     manifests: Manifests
     known: Facts
+
+
+CONSECUTIVE_ERRORS = 5
+"""That Argo Rollouts takes for a failure, more than its default `consecutiveErrorLimit` of 4."""
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +273,20 @@ def test_what_is_not_known_of_a_canary_neither_passes_nor_fails(
     assert phase == ("Failed" if failed else "Successful" if passed else "Inconclusive")
     assert metric["failureLimit"] == 0
     assert metric["inconclusiveLimit"] > 0
+
+
+def test_one_host_releases_as_argo_rollouts_does(whole: Rendered) -> None:
+    canary = find(whole.manifests, "Rollout")["spec"]["strategy"]["canary"]
+    weights = [each["setWeight"] for each in canary["steps"] if "setWeight" in each]
+    assert weights == Slo.model_fields["release"].default.weights
+    (metric,) = find(whole.manifests, "AnalysisTemplate")["spec"]["metrics"]
+    assert (metric["initialDelay"], metric["interval"]) == ("2m", "1m")
+    pace = Pace()
+    assert (pace.delay, pace.interval) == (120, 60)
+    looks = (metric["consecutiveSuccessLimit"], metric["inconclusiveLimit"])
+    assert looks == (pace.good, pace.unknown)
+    assert metric["failureLimit"] == 0
+    assert pace.silent == CONSECUTIVE_ERRORS
 
 
 def test_kustomizations_leave_no_file_out(render: Render) -> None:

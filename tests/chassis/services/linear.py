@@ -1,5 +1,7 @@
 """A linear model of any of the services, as a graph and as a formula."""
 
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,10 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ml_chassis import registry
 from ml_chassis.contract import CATEGORICAL_INPUT, NUMERIC_INPUT, Contract
+from ml_chassis.fallback import Fallback
+from ml_chassis.monitoring.drift import Reference
 
 Scores = npt.NDArray[np.float64]
 
@@ -73,6 +78,31 @@ def answers(contract: Contract, rows: list[dict[str, Any]]) -> Scores:
     if contract.task == "multiclass":
         scores = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     return scores.reshape(-1, *contract.width)
+
+
+def promote(contract: Contract, root: Path, rows: list[dict[str, Any]]) -> str:
+    """Register the model, make it the champion, and return its version."""
+    numeric, categorical = contract.to_arrays([contract.to_row(row) for row in rows])
+    predictions = answers(contract, rows).astype(np.float32)
+    manifest = registry.register(
+        root,
+        graph(contract),
+        schema_sha256=contract.fingerprint,
+        data_sha256="d",
+        config_sha256="c",
+        code_version="unknown",
+        test_from=date(2026, 1, 1),
+        data_until=datetime(2026, 1, 31, tzinfo=UTC),
+        estimator="linear",
+        parameters={},
+        rows={},
+        metrics={},
+        packages={},
+        fallback=Fallback.fit(contract, categorical, predictions, "kind"),
+        reference=Reference.fit(contract, numeric, categorical, predictions),
+    )
+    registry.promote(contract, root, manifest.version, "it is the first", "Jo")
+    return manifest.version
 
 
 def _codes(contract: Contract) -> dict[str, float]:

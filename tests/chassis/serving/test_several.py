@@ -7,24 +7,20 @@ import asyncio
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-import numpy as np
 import polars as pl
 import pytest
 
 from chassis.rows import flat
 from chassis.services import apples, flats, linear, pumps
-from ml_chassis import registry
 from ml_chassis.contract import Contract
-from ml_chassis.fallback import Fallback
 from ml_chassis.loading import payloads
 from ml_chassis.monitoring import metrics
-from ml_chassis.monitoring.drift import PREDICTION, Reference
+from ml_chassis.monitoring.drift import PREDICTION
 from ml_chassis.registry import RegistryError
 from ml_chassis.serving.api import create_app, endpoints
 from ml_chassis.serving.arrow_reader import ARROW
@@ -81,7 +77,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("several")
     models = {name: folder / name for name in NAMES}
     for name, contract in CONTRACTS.items():
-        promote(contract, models[name], ROWS[name])
+        linear.promote(contract, models[name], ROWS[name])
     runtimes = {
         name: Runtime(contract, Settings(models_dir=models[name], model_name=name))
         for name, contract in CONTRACTS.items()
@@ -91,30 +87,6 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         runtime.scorer.use(load(CONTRACTS[name], models[name], "champion"))
     with asyncio.Runner() as runner:
         yield Services(runtimes, models, lambda *each: runner.run(send(clients, each)))
-
-
-def promote(contract: Contract, root: Path, rows: Rows) -> None:
-    """Register a linear model, and make it the champion."""
-    numeric, categorical = contract.to_arrays([contract.to_row(row) for row in rows])
-    predictions = linear.answers(contract, [*rows]).astype(np.float32)
-    manifest = registry.register(
-        root,
-        linear.graph(contract),
-        schema_sha256=contract.fingerprint,
-        data_sha256="d",
-        config_sha256="c",
-        code_version="unknown",
-        test_from=date(2026, 1, 1),
-        data_until=datetime(2026, 1, 31, tzinfo=UTC),
-        estimator="linear",
-        parameters={},
-        rows={},
-        metrics={},
-        packages={},
-        fallback=Fallback.fit(contract, categorical, predictions, "kind"),
-        reference=Reference.fit(contract, numeric, categorical, predictions),
-    )
-    registry.promote(contract, root, manifest.version, "it is the first", "Jo")
 
 
 def connect(runtime: Runtime) -> httpx.AsyncClient:

@@ -26,6 +26,7 @@ GROUPS = {
         *("adopt", "data", "train", "retrain", "retrainer", "tune", "optimise", "runs"),
     ),
     "Serving": ("serve", "predict", "stream", "score", "feedback", "observe", "load"),
+    "Releases": ("gateway", "canary"),
     "Models": ("models", "promote", "rollback", "export"),
     "Checks": ("docs", "rules", "contract"),
 }
@@ -41,6 +42,7 @@ EXTRAS = {
     "onnxscript": "neural-network",
     "polars": "training",
     "psutil": "checks",
+    "rich": "checks",
     "skl2onnx": "gradient-boosting",
     "sklearn": "training",
     "sqlalchemy": "training",
@@ -316,6 +318,34 @@ def load(seconds: float, url: str, image: str, slo: Path, report: Path) -> int:
     from .loading.command import Options, run
 
     return run(_project(), Options(seconds, url, image, slo, report))
+
+
+# ---- releases
+
+
+@main.command()
+def gateway() -> int:
+    """Answer HTTP requests through Envoy until stopped."""
+    from .delivery.command import run_gateway
+
+    return run_gateway(_project())
+
+
+@main.command()
+@click.argument("version", default="")
+@click.option("--do", "wanted", default="", help="Tell it to hold, resume, promote or abort.")
+def canary(version: str, wanted: str) -> int:
+    """Release VERSION behind the gateway; play releases without one.
+
+    It is promoted or rolled back by what Prometheus has recorded.
+    """
+    if version and wanted:
+        raise click.UsageError("Give VERSION or --do, not both.")
+    from .delivery import command
+
+    if wanted:
+        return command.wish(wanted)
+    return command.release(_project(), version) if version else command.play(_project())
 
 
 # ---- models

@@ -93,8 +93,12 @@ class Drift(_Section):
 
 
 class Release(_Section):
-    """When a canary is as good as stable."""
+    """How a release goes on, and when a canary is as good as stable."""
 
+    weights: Annotated[
+        list[Annotated[int, Field(ge=1, le=99)]],
+        Field(min_length=1, description="Percent of the requests that a canary gets, by steps."),
+    ] = [5, 10, 25, 50]
     window_minutes: Annotated[
         int, Field(ge=5, le=1_440, description="Minutes over which canary and stable are compared.")
     ] = 10
@@ -107,6 +111,12 @@ class Release(_Section):
             description="Population stability index of both predictions, above which it matters."
         ),
     ] = 0.25
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.weights != sorted(set(self.weights)):
+            raise ValueError("weights must rise from step to step")
+        return self
 
 
 class Freshness(_Section):

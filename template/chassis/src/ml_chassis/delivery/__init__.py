@@ -1,0 +1,1 @@
+"""Delivery: releases that are judged by evidence, and undone by themselves."""

@@ -1,0 +1,72 @@
+"""The canary of a release on this host: a replica that serves one version until it is ended."""
+
+import time
+from pathlib import Path
+from subprocess import Popen
+from typing import Self
+
+from ..programs import LOCAL, end, free_port
+from .envoy import CANARY
+from .gateway import Gateway, Place, serve
+
+LOG = "canary.log"
+LEAVE_SECONDS = 0.5
+"""That Envoy may take until it has read where the canary is not any more."""
+
+
+class Candidate:
+    """It has another address each time it starts, so that its counts are its own."""
+
+    def __init__(self, gateway: Gateway, place: Place, version: str) -> None:
+        """Take what it is.
+
+        Args:
+            gateway: In front of it.
+            place: Where it runs.
+            version: Of the model that it serves.
+        """
+        self._gateway, self._place, self._version = gateway, place, version
+        self._url = ""
+        self._running: Popen[bytes] | None = None
+
+    @property
+    def instance(self) -> str:
+        """How Prometheus calls it: host and port."""
+        return self._url.removeprefix("http://")
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self._gateway.folder / LOG
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._running is not None and self._running.poll() is None
+
+    def start(self) -> None:
+        """Start it, and let requests reach it.
+
+        Raises:
+            ProgramError: it does not become ready.
+        """
+        self._url = f"http://{LOCAL}:{free_port()}"
+        self._running = serve(self._place, self._url, CANARY, self.log, ALIAS=self._version)
+        self._gateway.place(self._url)
+
+    def end(self) -> None:
+        """Take all requests from it, and end it once those under way are answered."""
+        self._gateway.route(0)
+        if self._running:
+            time.sleep(LEAVE_SECONDS)
+            end(self._running)
+            self._running = None
+        self._gateway.place("")
+
+    def __enter__(self) -> Self:
+        """Return it; it is not started yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self.end()

@@ -1,0 +1,199 @@
+"""Releases on one host: `make gateway`, and `make canary VERSION=...` in front of it."""
+
+import sys
+import time
+from contextlib import closing
+from subprocess import Popen
+
+from .. import registry, settings, slo
+from ..errors import UserError
+from ..monitoring import metrics
+from ..monitoring.files import RULES
+from ..observe.page import matching
+from ..observe.prometheus import Prometheus, PrometheusError
+from ..programs import address, only_one, wait_until_told
+from ..project import Project
+from ..registry import CHAMPION
+from ..serving.command import claim
+from ..settings import PREFIX, Settings
+from ..slo import Slo
+from . import gateway, progress, record, report
+from .candidate import Candidate
+from .controller import Controller, NotFollowedError
+from .display import Display
+from .envoy import STABLE
+from .gateway import FOLDER, Gateway, Place, Watched, running_gateway
+from .progress import Pace
+from .record import WISHES, Release, Wish
+
+SCRAPE_SECONDS = 5
+LOCK = ".release.lock"
+PAGE = "release.html"
+
+
+PACE = Pace()
+HERE = Place()
+
+
+class NobodyError(UserError):
+    """There is a release, and no controller of it."""
+
+
+def run_gateway(project: Project) -> int:
+    """Serve through Envoy until stopped; return the exit code."""
+    try:
+        configured, stated = settings.read(), slo.read()
+        if not RULES.exists():
+            raise UserError(f"There is no {RULES}: make rules.")
+        watched = Watched(stated.job or project.name, RULES, SCRAPE_SECONDS)
+        used = f"Another `make gateway` uses {FOLDER}."
+        with (
+            closing(claim(configured.host, configured.port, "PORT")),
+            only_one(FOLDER / ".gateway.lock", used),
+            running_gateway(FOLDER, configured, watched, HERE) as (found, service),
+        ):
+            url = address(configured.host, configured.port)
+            print(
+                f"{url} answers through Envoy. Release another model: make canary VERSION=...; "
+                "stop: Ctrl-C",
+                flush=True,
+            )
+            wait_until_told(lambda: _require(found, service))
+    except UserError as error:
+        print(f"Nothing is served. {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _require(found: Gateway, service: Popen[bytes]) -> None:
+    if service.poll() is not None:
+        raise UserError(f"The service has ended; see {found.folder}/stable.log.")
+    found.require_all()
+
+
+def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE) -> int:
+    """Release a version of the model beside stable; return the exit code.
+
+    Args:
+        project: Of the working folder.
+        name: The version, or an alias of it.
+        pace: How it goes on.
+        place: Where the canary runs.
+    """
+    try:
+        configured, stated = settings.read(), slo.read()
+        job = stated.job or project.name
+        with only_one(FOLDER / LOCK, "A release is under way; see it there, or end it there."):
+            found = gateway.find(FOLDER, configured, job)
+            begun = _release(project, configured, stated, name)
+            server = Prometheus(found.addresses.prometheus)
+            with Display(project.name, begun, pace, stated.release.least_requests) as display:
+                controller = Controller(
+                    found,
+                    Candidate(found, place, begun.version),
+                    lambda ended: _promote(project, configured, ended),
+                    lambda version: serves(server, job, version),
+                    pace,
+                    display.show,
+                )
+                ended = controller.run(begun)
+            page = report.write(FOLDER / PAGE, server, stated, job, ended, project.name)
+    except NotFollowedError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except UserError as error:
+        print(f"Nothing was released. {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStable answers all requests. The same command goes on where this one was.")
+        raise
+    print(f"{report.outcome(ended)}. What happened, and the plots: {page}")
+    return 0 if ended.phase == "promoted" else 1
+
+
+def serves(server: Prometheus, job: str, version: str) -> bool:
+    """Return whether stable serves a version, and no other."""
+    about = matching({"job": job, "track": STABLE})
+    try:
+        found = server.ask(f"{metrics.series_of(metrics.WORKERS)}{about} > 0")
+    except PrometheusError:
+        return False
+    return {each.labels["version"] for each in found} == {version}
+
+
+def play(project: Project) -> int:
+    """Play a good release and bad ones; return the exit code."""
+    from .demo.play import play
+
+    try:
+        return play(project, slo.read())
+    except UserError as error:
+        print(f"The releases were not played to their end. {error}", file=sys.stderr)
+        return 1
+
+
+def wish(wanted: str) -> int:
+    """Tell the release that is under way what a person wants; return the exit code."""
+    try:
+        found = next((each for each in WISHES if each == wanted), None)
+        if found is None:
+            raise UserError(f"DO: give one of {', '.join(WISHES)}.")
+        print(_wish(found))
+    except UserError as error:
+        print(f"Nothing was changed. {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _wish(wanted: Wish) -> str:
+    """Tell a controller; what nobody goes on with is ended here.
+
+    Raises:
+        UserError: there is no release, or nobody who could do it.
+    """
+    known = record.read(FOLDER)
+    if known is None or known.ended:
+        raise UserError("No release is under way.")
+    try:
+        with only_one(FOLDER / LOCK, ""):
+            if wanted != "abort":
+                again = f"make canary VERSION={known.version}"
+                raise NobodyError(f"Nobody goes on with {known.version}. First: {again}")
+            record.write(FOLDER, progress.obey(known, wanted, time.time()))
+            return f"{known.version} is rolled back; stable answered all requests already."
+    except NobodyError:
+        raise
+    except UserError:
+        record.wish(FOLDER, wanted)
+        return f"{known.version}: {wanted} is told."
+
+
+def _release(project: Project, configured: Settings, stated: Slo, name: str) -> Release:
+    """Return the release that begins, or the one that goes on.
+
+    Raises:
+        UserError: another one is under way, or this version cannot be released.
+    """
+    root, known = configured.models_dir, record.read(FOLDER)
+    version = registry.history(root, name)[0]
+    if known and not known.ended:
+        if known.version != version:
+            raise UserError(
+                f"The release of {known.version} has not ended. Go on with it: make canary "
+                f"VERSION={known.version}; or end it: make canary DO=abort."
+            )
+        return known
+    if configured.alias != CHAMPION:
+        raise UserError(f"{PREFIX}ALIAS: a release makes a version the {CHAMPION}: serve that.")
+    champion = registry.history(root)[0]
+    if version == champion:
+        raise UserError(f"{version} is the {CHAMPION} already. Others: make models.")
+    registry.require_schema(project.contract, registry.load(root, version)[1])
+    record.take_wish(FOLDER)  # of a release before
+    return record.began(version, champion, stated.release.weights)
+
+
+def _promote(project: Project, configured: Settings, ended: Release) -> None:
+    if registry.history(configured.models_dir)[0] != ended.version:
+        why = f"Released as a canary beside {ended.stable}: {ended.events[-1].text}"
+        registry.promote(project.contract, configured.models_dir, ended.version, why)

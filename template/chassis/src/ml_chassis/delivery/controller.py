@@ -1,0 +1,129 @@
+"""The controller: starts the canary, moves its weight, promotes it or takes it back.
+
+It writes down what it is about to do before it does so. Killed at any moment and started anew, it
+does the same again, which changes nothing, or goes on where it was.
+"""
+
+import time
+from collections.abc import Callable
+
+from ..errors import UserError
+from ..observe.prometheus import Prometheus
+from ..programs import ProgramError
+from . import progress, record
+from .candidate import Candidate
+from .gateway import Gateway
+from .progress import Look, Pace
+from .record import Release
+
+TICK_SECONDS = 0.2
+"""Between two looks at what a person wants, and at whether the canary runs."""
+PATIENCE_SECONDS = 120
+"""For stable to serve what was promoted: it looks every two seconds, or of a registry at a URL
+every `MODEL_SERVICE_POLL_SECONDS`."""
+
+Show = Callable[[Release, Look], None]
+"""Shows people where a release is, several times a second."""
+
+
+class NotFollowedError(UserError):
+    """Stable does not serve what was promoted."""
+
+
+class Controller:
+    """It brings one release to its end."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        candidate: Candidate,
+        promote: Callable[[Release], None],
+        serves: Callable[[str], bool],
+        pace: Pace,
+        show: Show,
+    ) -> None:
+        """Take what it needs.
+
+        Args:
+            gateway: Which shares the requests.
+            candidate: The canary.
+            promote: Makes what was released the champion; where it is already, changes nothing.
+            serves: Says whether stable serves a version, and no other.
+            pace: How a release goes on.
+            show: Shows where it is.
+        """
+        self._gateway, self._candidate = gateway, candidate
+        self._promote, self._serves = promote, serves
+        self._pace, self._show = pace, show
+        self._server = Prometheus(gateway.addresses.prometheus)
+
+    def run(self, release: Release) -> Release:
+        """Bring a release to its end, and return it as it is then.
+
+        Whatever becomes of it, stable answers all requests afterwards.
+
+        Raises:
+            NotFollowedError: stable does not serve what was promoted.
+        """
+        with self._candidate:
+            if release.phase in {"starting", "stepping"}:
+                release = self._start(release)
+            if release.phase == "stepping":
+                release = self._step(release)
+            if release.phase == "promoting":
+                release = self._follow(release)
+            self._show(release, Look())
+        return release
+
+    def _start(self, release: Release) -> Release:
+        self._show(release, Look())
+        try:
+            self._candidate.start()
+        except ProgramError as error:
+            said = _last_line(str(error))
+            return self._keep(progress.rolled_back(release, time.time(), ("start", said)))
+        return self._keep(progress.started(release, time.time()))
+
+    def _step(self, release: Release) -> Release:
+        seen, next_look = Look(), 0.0
+        while release.phase == "stepping":
+            now = time.time()
+            if wanted := record.take_wish(self._gateway.folder):
+                release = self._keep(progress.obey(release, wanted, now))
+            elif not self._candidate.runs:
+                release = self._keep(progress.rolled_back(release, now, ("ended",)))
+            elif time.monotonic() >= next_look:
+                seen = self._look()
+                release = self._keep(progress.advance(release, seen, self._pace, now))
+                next_look = time.monotonic() + self._pace.interval
+            self._show(release, seen)
+            time.sleep(TICK_SECONDS)
+        return release
+
+    def _look(self) -> Look:
+        return progress.look(self._server, self._gateway.job, self._candidate.instance)
+
+    def _follow(self, release: Release) -> Release:
+        """Promote; the canary goes on until stable serves what it does."""
+        self._promote(release)
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while not self._serves(release.version):
+            if time.monotonic() > give_up:
+                raise NotFollowedError(
+                    f"{release.version} is the champion now, but stable does not serve it; see "
+                    f"{self._gateway.folder}/stable.log, and release it again."
+                )
+            self._show(release, Look())
+            time.sleep(TICK_SECONDS)
+        text = "Promoted: stable serves it."
+        return self._keep(release.with_event(time.time(), text, phase="promoted"))
+
+    def _keep(self, release: Release) -> Release:
+        """Write down what is to be so, then make it so."""
+        record.write(self._gateway.folder, release)
+        self._gateway.route(release.weight)
+        return release
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]

@@ -1,0 +1,1 @@
+"""Releases that are played on one machine: good and bad candidates, with real traffic."""

@@ -1,0 +1,265 @@
+"""Envoy in front of stable and canary: its configuration, and the program.
+
+A request that the canary fails is asked again of stable, and one that it does not answer in time,
+too, so that no client sees a failure of the canary alone. That is safe for predictions, which
+change nothing; of routes of a team's own nobody knows, so there only what was not sent is asked
+again.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..observe.servers import find
+from ..programs import LOCAL, answers, free_port, running
+from ..serving.guard import OWN
+from ..settings import Settings
+from .record import replace
+
+ENVOY = ("envoy",)
+GET = (
+    "Debian and Ubuntu: https://apt.envoyproxy.io. macOS: brew install envoy. With Docker: "
+    "docker run --rm --entrypoint cat envoyproxy/envoy:v1.40.0 /usr/local/bin/envoy > envoy, "
+    "then chmod +x envoy, and put it on the PATH"
+)
+STABLE, CANARY = "stable", "canary"
+ROUTES, ENDPOINTS = "routes.json", "endpoints.json"
+DISCOVERED = "discovered"
+"""Folder of the files that Envoy reads again when they are replaced."""
+ANSWER_SECONDS = 12
+"""More than BentoML takes until it gives up."""
+HEALTH_SECONDS = 1
+IDLE_SECONDS = 60
+"""Less than the service keeps a connection."""
+MOST_THREADS = 4
+MOST_CONNECTIONS = 10_000
+HEADERS_BYTES = 65_536
+UNBOUNDED = 1_000_000
+NOT_SENT = "connect-failure,refused-stream,reset-before-request"
+FAILED = "5xx,reset,connect-failure,refused-stream,retriable-status-codes"
+BUSY = 429
+HTTP = "type.googleapis.com/envoy.extensions.filters"
+UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+PREVIOUS = "envoy.retry_priorities.previous_priorities"
+
+
+@contextmanager
+def running_envoy(folder: Path, configured: Settings, stable: str) -> Iterator[str]:
+    """Run Envoy until the block ends, at first with all requests for stable.
+
+    Args:
+        folder: Takes its files.
+        configured: Where it listens, and how large a request may be.
+        stable: Address of the service.
+
+    Yields:
+        The address of its administration, for this machine alone.
+
+    Raises:
+        ProgramError: it does not start.
+        UserError: it is not installed.
+    """
+    program, port = find(ENVOY, GET), free_port()
+    (folder / DISCOVERED).mkdir(parents=True, exist_ok=True)
+    write_endpoints(folder, stable, "")
+    write_routes(folder, 0, configured)
+    path = folder / "envoy.json"
+    path.write_text(json.dumps(bootstrap(folder.absolute(), configured, stable, port), indent=1))
+    admin = f"http://{LOCAL}:{port}"
+    command = [
+        *(program, "--config-path", str(path), "--disable-hot-restart", "--log-level", "warning"),
+        *("--concurrency", str(min(os.cpu_count() or 1, MOST_THREADS))),
+    ]
+    with running(command, lambda: answers(f"{admin}/ready"), log=folder / "envoy.log"):
+        yield admin
+
+
+def write_routes(folder: Path, weight: int, configured: Settings) -> None:
+    """Give the canary so many percent of the requests; those under way are not touched."""
+    _write(folder / DISCOVERED / ROUTES, "route.v3.RouteConfiguration", routes(weight, configured))
+
+
+def write_endpoints(folder: Path, stable: str, canary: str) -> None:
+    """Say where the canary is; "" is nowhere, and stable answers in its place."""
+    places = [[_endpoint(each)] for each in (canary, stable) if each]
+    found = {
+        "cluster_name": CANARY,
+        "policy": {"overprovisioning_factor": 100},
+        "endpoints": [
+            {"priority": number, "lb_endpoints": each} for number, each in enumerate(places)
+        ],
+    }
+    _write(folder / DISCOVERED / ENDPOINTS, "endpoint.v3.ClusterLoadAssignment", found)
+
+
+def routes(weight: int, configured: Settings) -> dict[str, Any]:
+    """Return who answers what.
+
+    Predictions, labels and a team's own routes are shared between the tracks; whatever else is
+    asked, as probes and metrics, is about the service that is there to stay.
+    """
+    own, posted = {"prefix": OWN}, {"prefix": "/", "headers": [_exactly(":method", "POST")]}
+    fraction = {"default_value": {"numerator": weight, "denominator": "HUNDRED"}}
+    canary = {"cluster": CANARY, "timeout": f"{ANSWER_SECONDS}s"}
+    stable = {"cluster": STABLE, "timeout": f"{ANSWER_SECONDS}s"}
+    careful, again = {"retry_on": NOT_SENT, "num_retries": 1}, _again(configured)
+    shared = [
+        {
+            "match": {**own, "runtime_fraction": fraction},
+            "route": {**canary, "retry_policy": careful},
+        },
+        {"match": own, "route": {**stable, "retry_policy": careful}},
+        {
+            "match": {**posted, "runtime_fraction": fraction},
+            "route": {**canary, "retry_policy": again},
+        },
+    ]
+    rest = {"match": {"prefix": "/"}, "route": {**stable, "retry_policy": careful}}
+    host = {"name": "service", "domains": ["*"], "routes": [*(shared if weight else []), rest]}
+    return {"name": "routes", "virtual_hosts": [host]}
+
+
+def _again(configured: Settings) -> dict[str, Any]:
+    """Return how a request is asked again: of the other priority, which is stable."""
+    kind = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+    other = {"@type": f"type.googleapis.com/{kind}", "update_frequency": 1}
+    return {
+        "retry_on": FAILED,
+        "retriable_status_codes": [BUSY],
+        "num_retries": 1,
+        # The model is given up after its own time, and the fallback answers.
+        "per_try_timeout": f"{configured.model_seconds + 2:g}s",
+        "retry_priority": {"name": PREVIOUS, "typed_config": other},
+    }
+
+
+def bootstrap(folder: Path, configured: Settings, stable: str, admin_port: int) -> dict[str, Any]:
+    """Return what Envoy is started with.
+
+    Args:
+        folder: Where its files are, as a whole path.
+        configured: Where it listens, and how large a request may be.
+        stable: Address of the service.
+        admin_port: Of its administration.
+    """
+    clusters = [_stable(stable), _canary(folder)]
+    most = "downstream_connections.v3.DownstreamConnectionsConfig"
+    bound = {
+        "@type": f"type.googleapis.com/envoy.extensions.resource_monitors.{most}",
+        "max_active_downstream_connections": MOST_CONNECTIONS,
+    }
+    monitor = {"name": "envoy.resource_monitors.global_downstream_max_connections"}
+    return {
+        "node": {"id": "gateway", "cluster": "gateway"},
+        "overload_manager": {"resource_monitors": [{**monitor, "typed_config": bound}]},
+        "admin": _address(LOCAL, admin_port),
+        "static_resources": {"listeners": [_listener(folder, configured)], "clusters": clusters},
+    }
+
+
+def _listener(folder: Path, configured: Settings) -> dict[str, Any]:
+    connections = {
+        "@type": f"{HTTP}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "use_remote_address": True,
+        # The service makes one where a client gives none.
+        "generate_request_id": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "request_headers_timeout": "10s",
+        "request_timeout": "60s",
+        "common_http_protocol_options": {"idle_timeout": f"{configured.keep_alive_seconds}s"},
+        "rds": {"route_config_name": "routes", "config_source": _read_again(folder, ROUTES)},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": f"{HTTP}.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
+            }
+        ],
+    }
+    manager = "envoy.filters.network.http_connection_manager"
+    return {
+        "name": "gateway",
+        **_address(configured.host, configured.port),
+        # Else another process could listen there, too, and answer in turn.
+        "enable_reuse_port": False,
+        # What is to be asked again must be kept until it is answered.
+        "per_connection_buffer_limit_bytes": configured.max_body_bytes + HEADERS_BYTES,
+        "filter_chains": [{"filters": [{"name": manager, "typed_config": connections}]}],
+    }
+
+
+def _stable(url: str) -> dict[str, Any]:
+    there = [{"lb_endpoints": [_endpoint(url)]}]
+    return {
+        **_cluster(STABLE),
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": STABLE, "endpoints": there},
+    }
+
+
+def _canary(folder: Path) -> dict[str, Any]:
+    check = {
+        "timeout": f"{HEALTH_SECONDS}s",
+        "interval": f"{HEALTH_SECONDS}s",
+        "no_traffic_interval": f"{HEALTH_SECONDS}s",
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+        "http_health_check": {"path": "/readyz"},
+    }
+    return {
+        **_cluster(CANARY),
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": _read_again(folder, ENDPOINTS)},
+        "health_checks": [check],
+        # Else a canary that is taken away would get requests until a check has failed.
+        "ignore_health_on_host_removal": True,
+        # Requests that a canary which hangs has taken are asked again at once.
+        "close_connections_on_host_health_failure": True,
+    }
+
+
+def _cluster(name: str) -> dict[str, Any]:
+    options = {
+        "@type": f"type.googleapis.com/{UPSTREAM}",
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"},
+        "explicit_http_config": {"http_protocol_options": {}},
+    }
+    # The service bounds what waits; of three retries at once, as is the default, clients would see.
+    bounds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {
+        "name": name,
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {UPSTREAM: options},
+        "circuit_breakers": {"thresholds": [dict.fromkeys(bounds, UNBOUNDED)]},
+    }
+
+
+def _read_again(folder: Path, name: str) -> dict[str, Any]:
+    found = folder / DISCOVERED
+    watched = {"path": str(found / name), "watched_directory": {"path": str(found)}}
+    return {"resource_api_version": "V3", "path_config_source": watched}
+
+
+def _endpoint(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    return {"endpoint": _address(str(parts.hostname), parts.port or 80)}
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"address": {"socket_address": {"address": host, "port_value": port}}}
+
+
+def _exactly(header: str, value: str) -> dict[str, Any]:
+    return {"name": header, "string_match": {"exact": value}}
+
+
+def _write(path: Path, kind: str, resource: dict[str, Any]) -> None:
+    typed = {"@type": f"type.googleapis.com/envoy.config.{kind}", **resource}
+    replace(path, json.dumps({"resources": [typed]}, indent=1))

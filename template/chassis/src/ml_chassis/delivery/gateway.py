@@ -1,0 +1,224 @@
+"""What runs on one host so that releases can be made: the service behind Envoy, and Prometheus."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from subprocess import Popen
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import UserError, describe
+from ..observe.servers import READY, running_prometheus, target
+from ..programs import LOCAL, answers, end, free_port, start
+from ..settings import PREFIX, Settings
+from . import envoy
+from .record import replace
+
+FOLDER = Path("build/gateway")
+ADDRESSES = "gateway.json"
+SERVE = (sys.executable, "-m", "ml_chassis", "serve")
+TARGETS = "targets"
+"""Folder of the files that say what Prometheus scrapes."""
+EDGE = "gateway"
+"""How Prometheus calls Envoy."""
+
+
+class Addresses(BaseModel):
+    """Where the parts of a gateway are.
+
+    Attributes:
+        service: Whom clients ask.
+        stable: What answers them.
+        envoy: What shares their requests: its administration.
+        prometheus: What scrapes both tracks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    service: str
+    stable: str
+    envoy: str
+    prometheus: str
+
+
+class Place(NamedTuple):
+    """Where a replica of the service runs.
+
+    Attributes:
+        folder: Working folder, the root of a project.
+        environment: More variables.
+        command: What serves there.
+    """
+
+    folder: Path = Path()
+    environment: Mapping[str, str] = {}
+    command: Sequence[str] = SERVE
+
+
+class Watched(NamedTuple):
+    """How a gateway is watched.
+
+    Attributes:
+        job: How Prometheus calls the service.
+        rules: What it evaluates.
+        scrape_seconds: Between two scrapes.
+    """
+
+    job: str
+    rules: Path
+    scrape_seconds: int
+
+
+class Gateway:
+    """A gateway of this host, as one who makes a release sees it."""
+
+    def __init__(self, folder: Path, addresses: Addresses, configured: Settings, job: str) -> None:
+        """Take where it is.
+
+        Args:
+            folder: Of its files.
+            addresses: Where its parts are.
+            configured: As it was started.
+            job: How Prometheus calls the service.
+        """
+        self.folder, self.addresses, self.job = folder, addresses, job
+        self._configured = configured
+
+    def route(self, weight: int) -> None:
+        """Give the canary so many percent of the requests."""
+        if self._is_there:
+            envoy.write_routes(self.folder, weight, self._configured)
+
+    def place(self, canary: str) -> None:
+        """Say to Envoy and Prometheus where the canary is; "" is nowhere."""
+        if self._is_there:
+            envoy.write_endpoints(self.folder, self.addresses.stable, canary)
+            urls = filter(None, (self.addresses.stable, canary))
+            _write_targets(self.folder, self.job, [target(each) for each in urls])
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether it has not ended; another one may run in its place, of which nothing is known."""
+        try:
+            return _read(self.folder) == self.addresses
+        except FileNotFoundError:
+            return False
+
+    def require_all(self) -> None:
+        """See that it still shares requests, and watches.
+
+        Raises:
+            UserError: a part does not answer.
+        """
+        parts = {"envoy": f"{self.addresses.envoy}/ready"}
+        parts["prometheus"] = f"{self.addresses.prometheus}{READY}"
+        for name, url in parts.items():
+            if not answers(url):
+                raise UserError(f"{name} does not answer any more; see {self.folder}/{name}.log.")
+
+
+def find(folder: Path, configured: Settings, job: str) -> Gateway:
+    """Return the gateway of a folder, which somebody runs.
+
+    Raises:
+        UserError: nobody does.
+    """
+    try:
+        found = Gateway(folder, _read(folder), configured, job)
+    except FileNotFoundError:
+        raise UserError("There is no gateway that could share requests: make gateway.") from None
+    found.require_all()
+    return found
+
+
+def _read(folder: Path) -> Addresses:
+    path = folder / ADDRESSES
+    try:
+        return Addresses.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path}: {describe(error)}. Start it anew: make gateway.") from None
+
+
+def serve(place: Place, url: str, track: str, log: Path, **settings: str) -> Popen[bytes]:
+    """Start a replica on this machine, and wait until it is ready.
+
+    Args:
+        place: Where it runs.
+        url: Where it answers.
+        track: Which one it is of.
+        log: Takes what it says.
+        settings: More of its settings, by their names.
+
+    Raises:
+        ProgramError: it does not become ready.
+    """
+    return start(
+        place.command,
+        lambda: answers(f"{url}/readyz"),
+        log=log,
+        folder=place.folder,
+        environment=_environment(place, url, track, settings),
+    )
+
+
+@contextmanager
+def running_gateway(
+    folder: Path, configured: Settings, watched: Watched, place: Place
+) -> Iterator[tuple[Gateway, Popen[bytes]]]:
+    """Run all of it until the block ends.
+
+    Args:
+        folder: Takes the files.
+        configured: Where it answers clients, and how.
+        watched: How it is watched.
+        place: Where the service runs.
+
+    Yields:
+        The gateway, and the process of stable.
+
+    Raises:
+        ProgramError: a part does not start.
+        UserError: a program is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stable = f"http://{LOCAL}:{free_port()}"
+    with ExitStack() as stack:
+        admin = stack.enter_context(envoy.running_envoy(folder, configured, stable))
+        service = serve(place, stable, envoy.STABLE, folder / "stable.log")
+        stack.callback(end, service)
+        jobs = {watched.job: [target(stable)], EDGE: [target(admin, "/stats/prometheus")]}
+        for job, targets in jobs.items():
+            _write_targets(folder, job, targets)
+        prometheus = running_prometheus(
+            folder,
+            {job: folder.absolute() / TARGETS / f"{job}.json" for job in jobs},
+            watched.rules,
+            seconds=watched.scrape_seconds,
+            key=next(iter(configured.keys), ""),
+        )
+        found = Addresses(
+            service=f"http://{configured.host}:{configured.port}",
+            stable=stable,
+            envoy=admin,
+            prometheus=stack.enter_context(prometheus),
+        )
+        replace(folder / ADDRESSES, found.model_dump_json(indent=2) + "\n")
+        stack.callback((folder / ADDRESSES).unlink, missing_ok=True)
+        yield Gateway(folder, found, configured, watched.job), service
+
+
+def _environment(place: Place, url: str, track: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a replica, whose address is that of no other."""
+    host, port = url.removeprefix("http://").split(":")
+    given = {"HOST": host, "PORT": port, "METRICS_PORT": "0", "TRACK": track, **settings}
+    home = place.folder.absolute() / ".bentoml" / port
+    named = {f"{PREFIX}{name}": value for name, value in given.items()}
+    return {**place.environment, **named, "BENTOML_HOME": str(home)}
+
+
+def _write_targets(folder: Path, job: str, targets: Sequence[object]) -> None:
+    (folder / TARGETS).mkdir(exist_ok=True)
+    replace(folder / TARGETS / f"{job}.json", json.dumps(targets, indent=1))
