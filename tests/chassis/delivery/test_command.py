@@ -173,6 +173,33 @@ def test_a_person_promotes(host: Host) -> None:
     assert host.champion == host.stage.challenger
 
 
+def test_a_champion_that_others_name_meanwhile_stays(host: Host) -> None:
+    contract, models = host.stage.copy.project.contract, host.stage.copy.models
+    begun = record.began(host.stage.challenger, "20200101T000000Z-00000000", [50])
+    record.write(host.gateway.folder, begun.model_copy(update={"phase": "promoting"}))
+    said, _ = (controller := host.release()).communicate()
+    assert controller.returncode == 1, said
+    assert "the champion was changed meanwhile" in said
+    assert host.champion == host.stage.champion
+
+    made = begun.model_copy(update={"phase": "promoting", "made": True})
+    record.write(host.gateway.folder, made)
+    registry.promote(contract, models, host.stage.champion, "somebody rolled it back")
+    said, _ = (controller := host.release()).communicate()
+    assert controller.returncode == 1, said
+    assert host.champion == host.stage.champion
+
+
+def test_what_was_decided_can_be_aborted_where_nobody_does_it(host: Host) -> None:
+    begun = record.began(host.stage.challenger, host.stage.champion, [50])
+    record.write(host.gateway.folder, begun.model_copy(update={"phase": "promoting"}))
+    code, said = host.chassis("canary", "--do", "abort")
+    assert (code, "is rolled back" in said) == (0, True), said
+    known = record.read(host.gateway.folder)
+    assert known is not None
+    assert known.reasons == ["aborted"]
+
+
 def test_an_interrupted_release_waits_for_the_same_command(host: Host) -> None:
     controller = host.release()
     host.wait(lambda known: known.phase == "stepping", "the canary is ready")

@@ -32,7 +32,8 @@ class Replica:
         """Answer well."""
         self.name, self.status, self.hangs = name, 200, frozenset[str]()
         self.asked = Counter[str]()
-        self.url = f"http://{LOCAL}:{free_port()}"
+        self.port = free_port()
+        self.url = f"http://{LOCAL}:{self.port}"
         methods = ["GET", "POST"]
         self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=methods)])
 
@@ -54,6 +55,7 @@ class Edge(NamedTuple):
     admin: str
     stable: Replica
     canary: Replica
+    canary_runs: ExitStack
 
     def release(self, weight: int) -> None:
         """Give the canary a share of the requests, and wait until it gets some."""
@@ -76,16 +78,18 @@ class Edge(NamedTuple):
 
 
 @pytest.fixture
-def edge(tmp_path: Path) -> Iterator[Edge]:
+def edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edge]:
     """Run Envoy in front of both; the canary gets all that may go to it but one in a hundred."""
+    monkeypatch.setattr(envoy, "TRY_SECONDS", 1)
     stable, canary = Replica("stable"), Replica("canary")
-    configured = Settings(host=LOCAL, port=free_port(), model_seconds=0.1)
+    configured = Settings(host="localhost", port=free_port(), model_seconds=0.1)
     with ExitStack() as stack:
-        for each in (stable, canary):
-            port = int(each.url.rpartition(":")[2])
-            stack.enter_context(running_site(each.app, LOCAL, port))
+        stack.enter_context(running_site(stable.app, LOCAL, stable.port))
+        canary_runs = stack.enter_context(ExitStack())
+        canary_runs.enter_context(running_site(canary.app, LOCAL, canary.port))
         running = envoy.running_envoy(tmp_path, configured, stable.url)
-        yield Edge(tmp_path, configured, stack.enter_context(running), stable, canary)
+        admin, _ = stack.enter_context(running)
+        yield Edge(tmp_path, configured, admin, stable, canary, canary_runs)
 
 
 def answers(times: int, ask: Callable[[], httpx.Response]) -> Counter[str]:
@@ -140,8 +144,15 @@ def test_a_route_of_the_team_is_never_asked_twice(edge: Edge) -> None:
     edge.release(99)
     edge.canary.status = 500
     found = [edge.ask("/api/orders").status_code for _ in range(50)]
-    assert sum(edge.stable.asked.values()) + edge.canary.asked["/api/orders"] == 50
+    assert edge.stable.asked["/api/orders"] + edge.canary.asked["/api/orders"] == 50
     assert found.count(500) == edge.canary.asked["/api/orders"] > 30
+
+
+@pytest.mark.parametrize("path", ["/predict", "/api/orders"])
+def test_what_cannot_be_sent_to_the_canary_is_sent_to_stable(edge: Edge, path: str) -> None:
+    edge.release(99)
+    edge.canary_runs.close()
+    assert answers(20, lambda: edge.ask(path)) == {"stable": 20}
 
 
 def test_a_request_that_hangs_is_asked_again(edge: Edge) -> None:

@@ -83,6 +83,15 @@ def test_what_was_recorded_of_a_canary_before_this_one_says_nothing(release: Rel
     assert progress.advance(again, BAD, PACE, seen + PACE.delay).phase == "rolled back"
 
 
+def test_a_canary_that_prometheus_never_sees_waits_for_a_person_once(release: Release) -> None:
+    unseen = progress.started(release, LATER)
+    for _ in range(PACE.unknown + 3):
+        unseen = progress.advance(unseen, Look(scraped=False), PACE, LATER)
+    assert unseen.held
+    asked = [each.text for each in unseen.events if "waits for a person" in each.text]
+    assert asked == ["Prometheus does not see the canary; it waits for a person."]
+
+
 def test_who_knows_too_little_asks_a_person(release: Release) -> None:
     assert not after(release, *[UNKNOWN] * 3).held
     held = after(release, *[UNKNOWN] * 4)

@@ -74,6 +74,7 @@ def start(
     log: Path | None = None,
     folder: Path | None = None,
     environment: Mapping[str, str] = {},
+    apart: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program, and wait until it is ready; one that does not become so is ended.
 
@@ -84,12 +85,13 @@ def start(
         log: Takes what it says; without one, that goes where this process writes.
         folder: In which it runs; without one, in that of this process.
         environment: More variables.
+        apart: Whether what a terminal tells this process, as Ctrl-C, is not told to it.
 
     Raises:
         ProgramError: it cannot be started, ended, or is not ready in time; with a log, the message
             shows the last lines of it.
     """
-    process = _begin(command, log, folder, environment)
+    process = _begin(command, log, folder, environment, apart)
     try:
         _wait(process, command, is_ready, seconds, log)
     except BaseException:  # an interrupt must not leave it behind either
@@ -172,7 +174,11 @@ def running(
 
 
 def _begin(
-    command: Sequence[str], log: Path | None, folder: Path | None, environment: Mapping[str, str]
+    command: Sequence[str],
+    log: Path | None,
+    folder: Path | None,
+    environment: Mapping[str, str],
+    apart: bool,
 ) -> subprocess.Popen[bytes]:
     variables = {**os.environ, **environment}
     with log.open("wb") if log else nullcontext() as said:
@@ -184,6 +190,7 @@ def _begin(
                 stdout=said,
                 stderr=said,
                 preexec_fn=end_with_parent,
+                start_new_session=apart,
             )
         except OSError as error:
             raise ProgramError(f"{shlex.join(command)} cannot be started: {why(error)}") from None

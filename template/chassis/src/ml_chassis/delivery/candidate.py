@@ -57,11 +57,12 @@ class Candidate:
     def end(self) -> None:
         """Take all requests from it, and end it once those under way are answered."""
         self._gateway.route(0)
+        # Before it says that it is not ready any more, at which Envoy would close its connections.
+        self._gateway.place("")
         if self._running:
             time.sleep(LEAVE_SECONDS)
             end(self._running)
             self._running = None
-        self._gateway.place("")
 
     def __enter__(self) -> Self:
         """Return it; it is not started yet."""

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from subprocess import Popen
 
 from .. import registry, settings, slo
@@ -19,10 +20,10 @@ from ..settings import PREFIX, Settings
 from ..slo import Slo
 from . import gateway, progress, record, report
 from .candidate import Candidate
-from .controller import Controller, NotFollowedError
+from .controller import PATIENCE_SECONDS, Controller, UnfinishedError
 from .display import Display
 from .envoy import STABLE
-from .gateway import FOLDER, Gateway, Place, Watched, running_gateway
+from .gateway import FOLDER, Place, Watched, running_gateway
 from .progress import Pace
 from .record import WISHES, Release, Wish
 
@@ -50,7 +51,7 @@ def run_gateway(project: Project) -> int:
         with (
             closing(claim(configured.host, configured.port, "PORT")),
             only_one(FOLDER / ".gateway.lock", used),
-            running_gateway(FOLDER, configured, watched, HERE) as (found, service),
+            running_gateway(FOLDER, configured, watched, HERE) as (_, programs),
         ):
             url = address(configured.host, configured.port)
             print(
@@ -58,17 +59,18 @@ def run_gateway(project: Project) -> int:
                 "stop: Ctrl-C",
                 flush=True,
             )
-            wait_until_told(lambda: _require(found, service))
+            wait_until_told(lambda: _require(programs))
     except UserError as error:
         print(f"Nothing is served. {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _require(found: Gateway, service: Popen[bytes]) -> None:
-    if service.poll() is not None:
-        raise UserError(f"The service has ended; see {found.folder}/stable.log.")
-    found.require_all()
+def _require(programs: Mapping[str, Popen[bytes]]) -> None:
+    """See that clients are answered. Without Prometheus they are, and a release is rolled back."""
+    for name, process in programs.items():
+        if process.poll() is not None:
+            raise UserError(f"{name} has ended; see {FOLDER}/{name}.log.")
 
 
 def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE) -> int:
@@ -92,13 +94,15 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
                     found,
                     Candidate(found, place, begun.version),
                     lambda ended: _promote(project, configured, ended),
+                    lambda: registry.history(configured.models_dir)[0],
                     lambda version: serves(server, job, version),
                     pace,
                     display.show,
+                    PATIENCE_SECONDS + configured.poll_seconds,
                 )
                 ended = controller.run(begun)
             page = report.write(FOLDER / PAGE, server, stated, job, ended, project.name)
-    except NotFollowedError as error:
+    except UnfinishedError as error:
         print(error, file=sys.stderr)
         return 1
     except UserError as error:
@@ -123,10 +127,12 @@ def serves(server: Prometheus, job: str, version: str) -> bool:
 
 def play(project: Project) -> int:
     """Play a good release and bad ones; return the exit code."""
+    from .demo.play import FOLDER as PLAYED
     from .demo.play import play
 
     try:
-        return play(project, slo.read())
+        with only_one(PLAYED / ".lock", f"Another `make canary` plays in {PLAYED}."):
+            return play(project, slo.read())
     except UserError as error:
         print(f"The releases were not played to their end. {error}", file=sys.stderr)
         return 1
@@ -159,13 +165,24 @@ def _wish(wanted: Wish) -> str:
             if wanted != "abort":
                 again = f"make canary VERSION={known.version}"
                 raise NobodyError(f"Nobody goes on with {known.version}. First: {again}")
-            record.write(FOLDER, progress.obey(known, wanted, time.time()))
-            return f"{known.version} is rolled back; stable answered all requests already."
+            return _abort(known)
     except NobodyError:
         raise
     except UserError:
         record.wish(FOLDER, wanted)
         return f"{known.version}: {wanted} is told."
+
+
+def _abort(known: Release) -> str:
+    """End a release that nobody goes on with."""
+    record.write(FOLDER, progress.rolled_back(known, time.time(), ("aborted",)))
+    with suppress(UserError):  # where there is no gateway, it shares nothing
+        found = gateway.find(FOLDER, settings.read(), "")
+        found.route(0)
+        found.place("")
+    if known.made:
+        return f'{known.version} is the {CHAMPION} already. Undo that: make rollback WHY="..."'
+    return f"{known.version} is rolled back; stable answers all requests."
 
 
 def _release(project: Project, configured: Settings, stated: Slo, name: str) -> Release:
@@ -194,6 +211,6 @@ def _release(project: Project, configured: Settings, stated: Slo, name: str) -> 
 
 
 def _promote(project: Project, configured: Settings, ended: Release) -> None:
-    if registry.history(configured.models_dir)[0] != ended.version:
+    if registry.history(configured.models_dir)[0] != ended.version:  # else it was done already
         why = f"Released as a canary beside {ended.stable}: {ended.events[-1].text}"
         registry.promote(project.contract, configured.models_dir, ended.version, why)

@@ -22,12 +22,14 @@ PATIENCE_SECONDS = 120
 """For stable to serve what was promoted: it looks every two seconds, or of a registry at a URL
 every `MODEL_SERVICE_POLL_SECONDS`."""
 
+OTHER_CHAMPION = ("the champion was changed meanwhile",)
+
 Show = Callable[[Release, Look], None]
 """Shows people where a release is, several times a second."""
 
 
-class NotFollowedError(UserError):
-    """Stable does not serve what was promoted."""
+class UnfinishedError(UserError):
+    """What was decided is not done yet; the next controller goes on with it."""
 
 
 class Controller:
@@ -38,23 +40,27 @@ class Controller:
         gateway: Gateway,
         candidate: Candidate,
         promote: Callable[[Release], None],
+        champion: Callable[[], str],
         serves: Callable[[str], bool],
         pace: Pace,
         show: Show,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         """Take what it needs.
 
         Args:
             gateway: Which shares the requests.
             candidate: The canary.
-            promote: Makes what was released the champion; where it is already, changes nothing.
+            promote: Makes what was released the champion.
+            champion: Returns the version that is it.
             serves: Says whether stable serves a version, and no other.
             pace: How a release goes on.
             show: Shows where it is.
+            patience: Seconds in which stable must serve what was promoted.
         """
         self._gateway, self._candidate = gateway, candidate
-        self._promote, self._serves = promote, serves
-        self._pace, self._show = pace, show
+        self._promote, self._champion, self._serves = promote, champion, serves
+        self._pace, self._show, self._patience = pace, show, patience
         self._server = Prometheus(gateway.addresses.prometheus)
 
     def run(self, release: Release) -> Release:
@@ -63,9 +69,10 @@ class Controller:
         Whatever becomes of it, stable answers all requests afterwards.
 
         Raises:
-            NotFollowedError: stable does not serve what was promoted.
+            UnfinishedError: it is to be promoted, and that cannot be done.
         """
         with self._candidate:
+            self._gateway.route(0)
             if release.phase in {"starting", "stepping"}:
                 release = self._start(release)
             if release.phase == "stepping":
@@ -76,13 +83,17 @@ class Controller:
         return release
 
     def _start(self, release: Release) -> Release:
+        record.write(self._gateway.folder, release)
         self._show(release, Look())
         try:
             self._candidate.start()
         except ProgramError as error:
             said = _last_line(str(error))
             return self._keep(progress.rolled_back(release, time.time(), ("start", said)))
-        return self._keep(progress.started(release, time.time()))
+        release = progress.started(release, time.time())
+        if wanted := record.take_wish(self._gateway.folder):
+            release = progress.obey(release, wanted, time.time())
+        return self._keep(release)
 
     def _step(self, release: Release) -> Release:
         seen, next_look = Look(), 0.0
@@ -94,7 +105,10 @@ class Controller:
                 release = self._keep(progress.rolled_back(release, now, ("ended",)))
             elif time.monotonic() >= next_look:
                 seen = self._look()
-                release = self._keep(progress.advance(release, seen, self._pace, now))
+                if self._is_other(release.stable, release.version):
+                    release = self._keep(progress.rolled_back(release, now, OTHER_CHAMPION))
+                else:
+                    release = self._keep(progress.advance(release, seen, self._pace, now))
                 next_look = time.monotonic() + self._pace.interval
             self._show(release, seen)
             time.sleep(TICK_SECONDS)
@@ -105,18 +119,40 @@ class Controller:
 
     def _follow(self, release: Release) -> Release:
         """Promote; the canary goes on until stable serves what it does."""
-        self._promote(release)
-        give_up = time.monotonic() + PATIENCE_SECONDS
+        if not release.made:
+            if self._is_other(release.stable, release.version):
+                return self._keep(progress.rolled_back(release, time.time(), OTHER_CHAMPION))
+            release = self._make(release)
+        give_up = time.monotonic() + self._patience
         while not self._serves(release.version):
+            if self._is_other(release.version):
+                return self._keep(progress.rolled_back(release, time.time(), OTHER_CHAMPION))
             if time.monotonic() > give_up:
-                raise NotFollowedError(
+                raise UnfinishedError(
                     f"{release.version} is the champion now, but stable does not serve it; see "
-                    f"{self._gateway.folder}/stable.log, and release it again."
+                    f"{self._gateway.folder}/stable.log. The same command waits for it again."
                 )
             self._show(release, Look())
             time.sleep(TICK_SECONDS)
         text = "Promoted: stable serves it."
         return self._keep(release.with_event(time.time(), text, phase="promoted"))
+
+    def _is_other(self, *known: str) -> bool:
+        """Return whether the champion is none of these versions, as far as that is known."""
+        try:
+            return self._champion() not in known
+        except UserError:  # the registry does not answer, as may happen in days
+            return False
+
+    def _make(self, release: Release) -> Release:
+        try:
+            self._promote(release)
+        except UserError as error:
+            raise UnfinishedError(
+                f"{release.version} is to be promoted, and is not yet: {error} The same command "
+                "tries again."
+            ) from None
+        return self._keep(release.model_copy(update={"made": True}))
 
     def _keep(self, release: Release) -> Release:
         """Write down what is to be so, then make it so."""

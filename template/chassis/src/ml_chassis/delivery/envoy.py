@@ -8,9 +8,11 @@ again.
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,11 +32,11 @@ STABLE, CANARY = "stable", "canary"
 ROUTES, ENDPOINTS = "routes.json", "endpoints.json"
 DISCOVERED = "discovered"
 """Folder of the files that Envoy reads again when they are replaced."""
-ANSWER_SECONDS = 12
-"""More than BentoML takes until it gives up."""
+TRY_SECONDS = 15
+"""Beyond what the model may take, after which a request that the canary has is asked again: a large
+table is predicted in many calls. A canary that hangs as a whole is seen by its health, earlier."""
 HEALTH_SECONDS = 1
 IDLE_SECONDS = 60
-"""Less than the service keeps a connection."""
 MOST_THREADS = 4
 MOST_CONNECTIONS = 10_000
 HEADERS_BYTES = 65_536
@@ -48,7 +50,9 @@ PREVIOUS = "envoy.retry_priorities.previous_priorities"
 
 
 @contextmanager
-def running_envoy(folder: Path, configured: Settings, stable: str) -> Iterator[str]:
+def running_envoy(
+    folder: Path, configured: Settings, stable: str
+) -> Iterator[tuple[str, Popen[bytes]]]:
     """Run Envoy until the block ends, at first with all requests for stable.
 
     Args:
@@ -57,7 +61,7 @@ def running_envoy(folder: Path, configured: Settings, stable: str) -> Iterator[s
         stable: Address of the service.
 
     Yields:
-        The address of its administration, for this machine alone.
+        The address of its administration, for this machine alone, and its process.
 
     Raises:
         ProgramError: it does not start.
@@ -74,8 +78,9 @@ def running_envoy(folder: Path, configured: Settings, stable: str) -> Iterator[s
         *(program, "--config-path", str(path), "--disable-hot-restart", "--log-level", "warning"),
         *("--concurrency", str(min(os.cpu_count() or 1, MOST_THREADS))),
     ]
-    with running(command, lambda: answers(f"{admin}/ready"), log=folder / "envoy.log"):
-        yield admin
+    ready, log = f"{admin}/ready", folder / "envoy.log"
+    with running(command, lambda: answers(ready), log=log) as process:
+        yield admin, process
 
 
 def write_routes(folder: Path, weight: int, configured: Settings) -> None:
@@ -104,13 +109,13 @@ def routes(weight: int, configured: Settings) -> dict[str, Any]:
     """
     own, posted = {"prefix": OWN}, {"prefix": "/", "headers": [_exactly(":method", "POST")]}
     fraction = {"default_value": {"numerator": weight, "denominator": "HUNDRED"}}
-    canary = {"cluster": CANARY, "timeout": f"{ANSWER_SECONDS}s"}
-    stable = {"cluster": STABLE, "timeout": f"{ANSWER_SECONDS}s"}
+    # The service has its own limits; an answer may be long.
+    canary, stable = ({"cluster": each, "timeout": "0s"} for each in (CANARY, STABLE))
     careful, again = {"retry_on": NOT_SENT, "num_retries": 1}, _again(configured)
     shared = [
         {
             "match": {**own, "runtime_fraction": fraction},
-            "route": {**canary, "retry_policy": careful},
+            "route": {**canary, "retry_policy": {**careful, **_of_the_other()}},
         },
         {"match": own, "route": {**stable, "retry_policy": careful}},
         {
@@ -124,17 +129,21 @@ def routes(weight: int, configured: Settings) -> dict[str, Any]:
 
 
 def _again(configured: Settings) -> dict[str, Any]:
-    """Return how a request is asked again: of the other priority, which is stable."""
-    kind = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
-    other = {"@type": f"type.googleapis.com/{kind}", "update_frequency": 1}
+    """Return how a request is asked again."""
     return {
         "retry_on": FAILED,
         "retriable_status_codes": [BUSY],
         "num_retries": 1,
-        # The model is given up after its own time, and the fallback answers.
-        "per_try_timeout": f"{configured.model_seconds + 2:g}s",
-        "retry_priority": {"name": PREVIOUS, "typed_config": other},
+        "per_try_timeout": f"{configured.model_seconds + TRY_SECONDS:g}s",
+        **_of_the_other(),
     }
+
+
+def _of_the_other() -> dict[str, Any]:
+    """Return that it is asked of the other priority, which is stable."""
+    kind = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+    other = {"@type": f"type.googleapis.com/{kind}", "update_frequency": 1}
+    return {"retry_priority": {"name": PREVIOUS, "typed_config": other}}
 
 
 def bootstrap(folder: Path, configured: Settings, stable: str, admin_port: int) -> dict[str, Any]:
@@ -146,7 +155,8 @@ def bootstrap(folder: Path, configured: Settings, stable: str, admin_port: int) 
         stable: Address of the service.
         admin_port: Of its administration.
     """
-    clusters = [_stable(stable), _canary(folder)]
+    idle = min(IDLE_SECONDS, configured.keep_alive_seconds / 2)
+    clusters = [_stable(stable, idle), _canary(folder, idle)]
     most = "downstream_connections.v3.DownstreamConnectionsConfig"
     bound = {
         "@type": f"type.googleapis.com/envoy.extensions.resource_monitors.{most}",
@@ -186,7 +196,7 @@ def _listener(folder: Path, configured: Settings) -> dict[str, Any]:
     manager = "envoy.filters.network.http_connection_manager"
     return {
         "name": "gateway",
-        **_address(configured.host, configured.port),
+        **_address(_ip(configured.host), configured.port),
         # Else another process could listen there, too, and answer in turn.
         "enable_reuse_port": False,
         # What is to be asked again must be kept until it is answered.
@@ -195,16 +205,16 @@ def _listener(folder: Path, configured: Settings) -> dict[str, Any]:
     }
 
 
-def _stable(url: str) -> dict[str, Any]:
+def _stable(url: str, idle: float) -> dict[str, Any]:
     there = [{"lb_endpoints": [_endpoint(url)]}]
     return {
-        **_cluster(STABLE),
+        **_cluster(STABLE, idle),
         "type": "STATIC",
         "load_assignment": {"cluster_name": STABLE, "endpoints": there},
     }
 
 
-def _canary(folder: Path) -> dict[str, Any]:
+def _canary(folder: Path, idle: float) -> dict[str, Any]:
     check = {
         "timeout": f"{HEALTH_SECONDS}s",
         "interval": f"{HEALTH_SECONDS}s",
@@ -214,7 +224,7 @@ def _canary(folder: Path) -> dict[str, Any]:
         "http_health_check": {"path": "/readyz"},
     }
     return {
-        **_cluster(CANARY),
+        **_cluster(CANARY, idle),
         "type": "EDS",
         "eds_cluster_config": {"eds_config": _read_again(folder, ENDPOINTS)},
         "health_checks": [check],
@@ -225,10 +235,11 @@ def _canary(folder: Path) -> dict[str, Any]:
     }
 
 
-def _cluster(name: str) -> dict[str, Any]:
+def _cluster(name: str, idle: float) -> dict[str, Any]:
+    """Return a group of replicas, whose connections are closed before they close them."""
     options = {
         "@type": f"type.googleapis.com/{UPSTREAM}",
-        "common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"},
+        "common_http_protocol_options": {"idle_timeout": f"{idle:g}s"},
         "explicit_http_config": {"http_protocol_options": {}},
     }
     # The service bounds what waits; of three retries at once, as is the default, clients would see.
@@ -254,6 +265,11 @@ def _endpoint(url: str) -> dict[str, Any]:
 
 def _address(host: str, port: int) -> dict[str, Any]:
     return {"address": {"socket_address": {"address": host, "port_value": port}}}
+
+
+def _ip(host: str) -> str:
+    """Return the address of a host of this machine: Envoy listens on no name."""
+    return host if ":" in host else socket.gethostbyname(host)
 
 
 def _exactly(header: str, value: str) -> dict[str, Any]:

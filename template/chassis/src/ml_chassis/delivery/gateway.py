@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import UserError, describe
 from ..observe.servers import READY, running_prometheus, target
-from ..programs import LOCAL, answers, end, free_port, start
+from ..programs import LOCAL, address, answers, end, free_port, start
 from ..settings import PREFIX, Settings
 from . import envoy
 from .record import replace
@@ -20,10 +20,11 @@ from .record import replace
 FOLDER = Path("build/gateway")
 ADDRESSES = "gateway.json"
 SERVE = (sys.executable, "-m", "ml_chassis", "serve")
+SERVICE, ENVOY = "service", "envoy"
 TARGETS = "targets"
 """Folder of the files that say what Prometheus scrapes."""
-EDGE = "gateway"
-"""How Prometheus calls Envoy."""
+EDGE = "-gateway"
+"""What stands behind the job of the service in that of Envoy."""
 
 
 class Addresses(BaseModel):
@@ -97,7 +98,7 @@ class Gateway:
         if self._is_there:
             envoy.write_endpoints(self.folder, self.addresses.stable, canary)
             urls = filter(None, (self.addresses.stable, canary))
-            _write_targets(self.folder, self.job, [target(each) for each in urls])
+            _write_targets(self.folder, SERVICE, [target(each) for each in urls])
 
     @property
     def _is_there(self) -> bool:
@@ -117,7 +118,10 @@ class Gateway:
         parts["prometheus"] = f"{self.addresses.prometheus}{READY}"
         for name, url in parts.items():
             if not answers(url):
-                raise UserError(f"{name} does not answer any more; see {self.folder}/{name}.log.")
+                raise UserError(
+                    f"{name} does not answer; see {self.folder}/{name}.log, and start all of it "
+                    "anew: make gateway."
+                )
 
 
 def find(folder: Path, configured: Settings, job: str) -> Gateway:
@@ -161,13 +165,14 @@ def serve(place: Place, url: str, track: str, log: Path, **settings: str) -> Pop
         log=log,
         folder=place.folder,
         environment=_environment(place, url, track, settings),
+        apart=True,  # else Ctrl-C would end it before its requests are taken from it
     )
 
 
 @contextmanager
 def running_gateway(
     folder: Path, configured: Settings, watched: Watched, place: Place
-) -> Iterator[tuple[Gateway, Popen[bytes]]]:
+) -> Iterator[tuple[Gateway, dict[str, Popen[bytes]]]]:
     """Run all of it until the block ends.
 
     Args:
@@ -177,7 +182,7 @@ def running_gateway(
         place: Where the service runs.
 
     Yields:
-        The gateway, and the process of stable.
+        The gateway, and the processes without which no client is answered, by their names.
 
     Raises:
         ProgramError: a part does not start.
@@ -186,39 +191,44 @@ def running_gateway(
     folder.mkdir(parents=True, exist_ok=True)
     stable = f"http://{LOCAL}:{free_port()}"
     with ExitStack() as stack:
-        admin = stack.enter_context(envoy.running_envoy(folder, configured, stable))
+        running = envoy.running_envoy(folder, configured, stable)
+        admin, edge = stack.enter_context(running)
         service = serve(place, stable, envoy.STABLE, folder / "stable.log")
         stack.callback(end, service)
-        jobs = {watched.job: [target(stable)], EDGE: [target(admin, "/stats/prometheus")]}
-        for job, targets in jobs.items():
-            _write_targets(folder, job, targets)
+        _write_targets(folder, SERVICE, [target(stable)])
+        _write_targets(folder, ENVOY, [target(admin, "/stats/prometheus")])
+        places = {watched.job: SERVICE, f"{watched.job}{EDGE}": ENVOY}
         prometheus = running_prometheus(
             folder,
-            {job: folder.absolute() / TARGETS / f"{job}.json" for job in jobs},
+            {job: _targets(folder.absolute(), name) for job, name in places.items()},
             watched.rules,
             seconds=watched.scrape_seconds,
             key=next(iter(configured.keys), ""),
         )
         found = Addresses(
-            service=f"http://{configured.host}:{configured.port}",
+            service=address(configured.host, configured.port),
             stable=stable,
             envoy=admin,
             prometheus=stack.enter_context(prometheus),
         )
         replace(folder / ADDRESSES, found.model_dump_json(indent=2) + "\n")
         stack.callback((folder / ADDRESSES).unlink, missing_ok=True)
-        yield Gateway(folder, found, configured, watched.job), service
+        yield Gateway(folder, found, configured, watched.job), {"stable": service, "envoy": edge}
 
 
 def _environment(place: Place, url: str, track: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a replica, whose address is that of no other."""
+    """Return the variables of a replica."""
     host, port = url.removeprefix("http://").split(":")
     given = {"HOST": host, "PORT": port, "METRICS_PORT": "0", "TRACK": track, **settings}
-    home = place.folder.absolute() / ".bentoml" / port
+    home = place.folder.absolute() / ".bentoml" / track
     named = {f"{PREFIX}{name}": value for name, value in given.items()}
     return {**place.environment, **named, "BENTOML_HOME": str(home)}
 
 
-def _write_targets(folder: Path, job: str, targets: Sequence[object]) -> None:
+def _write_targets(folder: Path, name: str, targets: Sequence[object]) -> None:
     (folder / TARGETS).mkdir(exist_ok=True)
-    replace(folder / TARGETS / f"{job}.json", json.dumps(targets, indent=1))
+    replace(_targets(folder, name), json.dumps(targets, indent=1))
+
+
+def _targets(folder: Path, name: str) -> Path:
+    return folder / TARGETS / f"{name}.json"

@@ -117,7 +117,8 @@ def advance(release: Release, seen: Look, pace: Pace, now: float) -> Release:
     if not release.scraped:
         # Until then, what is recorded may be of a canary before this one.
         if not seen.scraped:
-            return _unknown(release, pace, now)
+            why = "Prometheus does not see the canary"
+            return release if release.held else _unknown(release, pace, now, why)
         release = release.model_copy(update={"scraped": True, "since": now})
     if now - release.since < pace.delay:
         return release
@@ -126,7 +127,7 @@ def advance(release: Release, seen: Look, pace: Pace, now: float) -> Release:
     if release.held:
         return release
     if seen.verdict != 1:
-        return _unknown(release, pace, now)
+        return _unknown(release, pace, now, "Too little is known")
     good = release.good + 1
     if good < pace.good:
         return release.model_copy(update={"good": good})
@@ -136,11 +137,11 @@ def advance(release: Release, seen: Look, pace: Pace, now: float) -> Release:
     return _begin(release, release.step + 1, now, requests)
 
 
-def _unknown(release: Release, pace: Pace, now: float) -> Release:
+def _unknown(release: Release, pace: Pace, now: float, why: str) -> Release:
     changed = release.model_copy(update={"good": 0, "unknown": release.unknown + 1})
     if changed.unknown < pace.unknown:
         return changed
-    return changed.with_event(now, "Too little is known; it waits for a person.", held=True)
+    return changed.with_event(now, f"{why}; it waits for a person.", held=True)
 
 
 def _begin(release: Release, step: int, now: float, why: str) -> Release:

@@ -57,6 +57,7 @@ class Release(BaseModel):
     good: int = Field(default=0, description="Good verdicts in a row.")
     unknown: int = Field(default=0, description="Looks of this step that knew nothing.")
     silent: int = Field(default=0, description="Looks in a row without an answer of Prometheus.")
+    made: bool = Field(default=False, description="Whether it was made the champion.")
     held: bool = Field(default=False, description="Whether it waits for a person.")
     reasons: list[str] = Field(default=[], description="Why it was rolled back.")
     events: list[Event] = []

@@ -71,6 +71,7 @@ def _release(stage: Stage, gateway: Gateway, fault: Fault | None, traffic: Traff
             gateway,
             Candidate(gateway, stage.canary(fault), stage.challenger),
             lambda ended: _promote(stage, ended),
+            lambda: registry.history(stage.copy.models)[0],
             lambda version: serves(server, job, version),
             PACE,
             display.show,
