@@ -80,7 +80,7 @@ class Edge(NamedTuple):
 @pytest.fixture
 def edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edge]:
     """Run Envoy in front of both; the canary gets all that may go to it but one in a hundred."""
-    monkeypatch.setattr(envoy, "TRY_SECONDS", 1)
+    monkeypatch.setattr(envoy, "LARGE_TRY_SECONDS", 3)
     stable, canary = Replica("stable"), Replica("canary")
     configured = Settings(host="localhost", port=free_port(), model_seconds=0.1)
     with ExitStack() as stack:
@@ -155,10 +155,11 @@ def test_what_cannot_be_sent_to_the_canary_is_sent_to_stable(edge: Edge, path: s
     assert answers(20, lambda: edge.ask(path)) == {"stable": 20}
 
 
-def test_a_request_that_hangs_is_asked_again(edge: Edge) -> None:
+@pytest.mark.parametrize("size", [0, envoy.SMALL_BYTES])
+def test_a_request_that_hangs_is_asked_again(edge: Edge, size: int) -> None:
     edge.release(99)
     edge.canary.hangs = frozenset({"/predict"})
-    assert answers(2, edge.ask) == {"stable": 2}
+    assert answers(2, lambda: edge.ask(body=b"x" * size)) == {"stable": 2}
     assert edge.canary.asked["/predict"]
 
 

@@ -32,9 +32,10 @@ STABLE, CANARY = "stable", "canary"
 ROUTES, ENDPOINTS = "routes.json", "endpoints.json"
 DISCOVERED = "discovered"
 """Folder of the files that Envoy reads again when they are replaced."""
-TRY_SECONDS = 15
-"""Beyond what the model may take, after which a request that the canary has is asked again: a large
-table is predicted in many calls. A canary that hangs as a whole is seen by its health, earlier."""
+SMALL_BYTES = 65_536
+TRY_SECONDS, LARGE_TRY_SECONDS = 2, 15
+"""Beyond what the model may take for a call, after which a request to the canary is asked again; a
+large one is predicted in many calls."""
 HEALTH_SECONDS = 1
 IDLE_SECONDS = 60
 MOST_THREADS = 4
@@ -107,34 +108,40 @@ def routes(weight: int, configured: Settings) -> dict[str, Any]:
     Predictions, labels and a team's own routes are shared between the tracks; whatever else is
     asked, as probes and metrics, is about the service that is there to stay.
     """
-    own, posted = {"prefix": OWN}, {"prefix": "/", "headers": [_exactly(":method", "POST")]}
+    own: dict[str, Any] = {"prefix": OWN}
+    posted: dict[str, Any] = {"prefix": "/", "headers": [_exactly(":method", "POST")]}
     fraction = {"default_value": {"numerator": weight, "denominator": "HUNDRED"}}
     # The service has its own limits; an answer may be long.
     canary, stable = ({"cluster": each, "timeout": "0s"} for each in (CANARY, STABLE))
-    careful, again = {"retry_on": NOT_SENT, "num_retries": 1}, _again(configured)
+    careful = {"retry_on": NOT_SENT, "num_retries": 1}
+    length = {"name": "content-length", "range_match": {"start": 0, "end": SMALL_BYTES}}
+    small = {**posted, "headers": [*posted["headers"], length]}
+    quick, patient = (
+        {"route": {**canary, "retry_policy": _again(configured.model_seconds + seconds)}}
+        for seconds in (TRY_SECONDS, LARGE_TRY_SECONDS)
+    )
     shared = [
         {
             "match": {**own, "runtime_fraction": fraction},
             "route": {**canary, "retry_policy": {**careful, **_of_the_other()}},
         },
         {"match": own, "route": {**stable, "retry_policy": careful}},
-        {
-            "match": {**posted, "runtime_fraction": fraction},
-            "route": {**canary, "retry_policy": again},
-        },
+        {"match": {**small, "runtime_fraction": fraction}, **quick},
+        {"match": small, "route": {**stable, "retry_policy": careful}},
+        {"match": {**posted, "runtime_fraction": fraction}, **patient},
     ]
     rest = {"match": {"prefix": "/"}, "route": {**stable, "retry_policy": careful}}
     host = {"name": "service", "domains": ["*"], "routes": [*(shared if weight else []), rest]}
     return {"name": "routes", "virtual_hosts": [host]}
 
 
-def _again(configured: Settings) -> dict[str, Any]:
-    """Return how a request is asked again."""
+def _again(seconds: float) -> dict[str, Any]:
+    """Return how a request is asked again, also when there is no answer after so many seconds."""
     return {
         "retry_on": FAILED,
         "retriable_status_codes": [BUSY],
         "num_retries": 1,
-        "per_try_timeout": f"{configured.model_seconds + TRY_SECONDS:g}s",
+        "per_try_timeout": f"{seconds:g}s",
         **_of_the_other(),
     }
 
@@ -230,8 +237,6 @@ def _canary(folder: Path, idle: float) -> dict[str, Any]:
         "health_checks": [check],
         # Else a canary that is taken away would get requests until a check has failed.
         "ignore_health_on_host_removal": True,
-        # Requests that a canary which hangs has taken are asked again at once.
-        "close_connections_on_host_health_failure": True,
     }
 
 
