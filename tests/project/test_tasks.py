@@ -170,8 +170,12 @@ def test_a_gateway_answers_and_a_release_needs_another_version(
         assert running.service.predict([running.service.example_row()]).status == 200
         said = run(project, "make", "canary", f"VERSION={version}", env=given)
         assert (said.returncode, "is the champion already" in said.stdout) == (2, True), said
+        said = run(project, "make", "shadow", f"VERSION={version}", env=given)
+        assert (said.returncode, "is the champion itself" in said.stdout) == (2, True), said
     said = run(project, "make", "canary", "DO=hold", env=given)
     assert (said.returncode, "No release is under way" in said.stdout) == (2, True), said
+    said = run(project, "make", "shadow", env=given)
+    assert (said.returncode, "There was no shadow yet" in said.stdout) == (2, True), said
     assert git(project, "status", "--porcelain") == ""
 
 

@@ -1,124 +1,20 @@
 """A release behind a real gateway: it survives its controller, and does what a person says."""
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from chassis import copies
-from ml_chassis import project, registry, slo
+from chassis.delivery.host import Host
+from ml_chassis import registry
 from ml_chassis.delivery import record
-from ml_chassis.delivery.demo import stage as stages
-from ml_chassis.delivery.demo.stage import Stage
-from ml_chassis.delivery.demo.traffic import Traffic
-from ml_chassis.delivery.gateway import FOLDER, Gateway
-from ml_chassis.delivery.record import Release
-from ml_chassis.observe.demo.copied import rows
-from prometheus import tool
-from waiting import wait_for
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),  # it trains twice, and releases several times
     pytest.mark.usefixtures("with_envoy"),
 ]
-
-RELEASE = """
-import sys
-from ml_chassis import project
-from ml_chassis.delivery import command
-from ml_chassis.delivery.demo.stage import PACE
-sys.path.insert(0, "src")
-sys.exit(command.release(project.read(), sys.argv[1], PACE))
-"""
-"""`chassis canary VERSION`, in which a minute is two seconds."""
-
-
-class Host(NamedTuple):
-    """A gateway with traffic, in front of a champion; there is a challenger."""
-
-    stage: Stage
-    gateway: Gateway
-    traffic: Traffic
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.stage.copy.environment}
-
-    def release(self, version: str = "") -> subprocess.Popen[str]:
-        """Start to release the challenger, or another version."""
-        command = [sys.executable, "-c", RELEASE, version or self.stage.challenger]
-        return subprocess.Popen(
-            command,
-            cwd=self.stage.copy.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def chassis(self, *arguments: str) -> tuple[int, str]:
-        """Run a command in the copy; return its exit code, and what it said."""
-        command = [sys.executable, "-m", "ml_chassis", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.stage.copy.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    def wait(self, condition: Callable[[Release], bool], what: str) -> None:
-        """Wait until something is so of the release."""
-
-        def holds() -> bool:
-            known = record.read(self.gateway.folder)
-            return known is not None and condition(known)
-
-        wait_for(holds, what)
-
-    def wait_for_step(self, step: int) -> None:
-        """Wait until the canary gets requests in a step, by its number from 0."""
-        self.wait(lambda known: (known.step, known.phase) == (step, "stepping"), f"step {step}")
-
-    @property
-    def champion(self) -> str:
-        return registry.history(self.stage.copy.models)[0]
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stage, Gateway]]:
-    """Run a gateway in a copy whose training is quick."""
-    tool("prometheus")
-    folder = tmp_path_factory.mktemp("host")
-    copies.copied(folder)
-    (folder / "training.toml").write_text(copies.TRAINING + copies.GATES)
-    with contextlib.chdir(folder):
-        stage = stages.make(project.read(), slo.read(), folder / "build/canary/project")
-    with stages.running(stage, stage.copy.folder / FOLDER) as gateway:
-        yield stage, gateway
-
-
-@pytest.fixture
-def host(running: tuple[Stage, Gateway]) -> Iterator[Host]:
-    """Ask it all the time; no request may fail, whatever a test does. Then the champion is back."""
-    stage, gateway = running
-    (gateway.folder / record.RELEASE).unlink(missing_ok=True)
-    with Traffic(gateway.addresses.service, rows(stage.copy), 100) as traffic:
-        found = Host(stage, gateway, traffic)
-        yield found
-    assert not traffic.counts.failed, traffic.failures
-    if found.champion != stage.champion:
-        contract = stage.copy.project.contract
-        registry.promote(contract, stage.copy.models, stage.champion, "of the next test")
 
 
 def test_a_release_survives_its_controller_in_any_step(host: Host) -> None:

@@ -1,4 +1,4 @@
-"""A real Envoy shares requests, and what the canary fails is asked again of stable."""
+"""A real Envoy shares requests, asks stable what the canary fails, and copies for a shadow."""
 
 import asyncio
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
 
 import httpx
 import pytest
@@ -14,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from ml_chassis.current import PREDICTION_ID
 from ml_chassis.delivery import envoy
 from ml_chassis.observe.site import running_site
 from ml_chassis.programs import LOCAL, ProgramError, free_port
-from ml_chassis.settings import Settings
+from ml_chassis.settings import CANARY, SHADOW, Settings
 from waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_envoy")]
@@ -32,6 +34,7 @@ class Replica:
         """Answer well."""
         self.name, self.status, self.hangs = name, 200, frozenset[str]()
         self.asked = Counter[str]()
+        self.named: list[str | None] = []
         self.port = free_port()
         self.url = f"http://{LOCAL}:{self.port}"
         methods = ["GET", "POST"]
@@ -41,6 +44,8 @@ class Replica:
         path = request.url.path
         self.asked[path] += 1
         body = await request.body()
+        if path == envoy.PREDICT:
+            self.named.append(request.headers.get(PREDICTION_ID))
         if path in self.hangs:
             await asyncio.sleep(3_600)
         status = 200 if path == READY else self.status
@@ -56,25 +61,52 @@ class Edge(NamedTuple):
     stable: Replica
     canary: Replica
     canary_runs: ExitStack
+    """Or the shadow: it is one replica, as there is one of both at a time."""
 
     def release(self, weight: int) -> None:
         """Give the canary a share of the requests, and wait until it gets some."""
-        envoy.write_endpoints(self.folder, self.stable.url, self.canary.url)
-        envoy.write_routes(self.folder, weight, self.configured)
+        envoy.write_endpoints(self.folder, CANARY, self.canary.url, self.stable.url)
+        envoy.write_routes(self.folder, self.configured, weight=weight)
         wait_for(lambda: self.ask().text.startswith("canary"), "the canary answers")
         self.canary.asked.clear()
         self.stable.asked.clear()
 
+    def mirror(self, share: int) -> None:
+        """Send the other replica copies of a share of the requests, and wait until it gets some."""
+        envoy.write_endpoints(self.folder, SHADOW, self.canary.url)
+        envoy.write_routes(self.folder, self.configured, mirrored=share)
+
+        def is_mirrored() -> bool:
+            self.ask()
+            return bool(self.canary.named)
+
+        wait_for(is_mirrored, "the shadow is asked")
+        wait_for(lambda: self.received == self.sent, "all copies have come")
+        for replica in (self.stable, self.canary):
+            replica.asked.clear()
+            replica.named.clear()
+
+    @property
+    def sent(self) -> int:
+        """How many requests that were named stable has answered."""
+        return sum(name is not None for name in self.stable.named)
+
+    @property
+    def received(self) -> int:
+        """How many copies the shadow has got."""
+        return len(self.canary.named)
+
     def is_healthy(self) -> bool:
         """Return whether Envoy takes the canary for healthy."""
         found = httpx.get(f"{self.admin}/clusters", trust_env=False).text
-        place = f"{envoy.CANARY}::{self.canary.url.removeprefix('http://')}"
+        place = f"{CANARY}::{self.canary.url.removeprefix('http://')}"
         return f"{place}::health_flags::healthy" in found
 
-    def ask(self, path: str = "/predict", body: bytes = b"{}") -> httpx.Response:
-        """Ask Envoy."""
+    def ask(self, path: str = envoy.PREDICT, body: bytes = b"{}", name: str = "") -> httpx.Response:
+        """Ask Envoy; with a name, as a client that names its prediction."""
         url = f"http://{LOCAL}:{self.configured.port}{path}"
-        return httpx.post(url, content=body, timeout=30, trust_env=False)
+        headers = {PREDICTION_ID: name} if name else {}
+        return httpx.post(url, content=body, headers=headers, timeout=30, trust_env=False)
 
 
 @pytest.fixture
@@ -106,7 +138,7 @@ def test_the_canary_gets_its_share_of_what_is_posted(edge: Edge) -> None:
     found = answers(400, edge.ask)
     # Of 400, 100 are expected; further than 6 standard deviations is one in a billion.
     assert 48 < found["canary"] < 152
-    envoy.write_routes(edge.folder, 0, edge.configured)
+    envoy.write_routes(edge.folder, edge.configured)
     wait_for(lambda: answers(20, edge.ask) == {"stable": 20}, "the canary gets nothing")
 
 
@@ -174,11 +206,57 @@ def test_a_canary_that_hangs_gets_nothing_any_more(edge: Edge) -> None:
 
 def test_where_there_is_no_canary_stable_answers(edge: Edge) -> None:
     edge.release(99)
-    envoy.write_endpoints(edge.folder, edge.stable.url, "")
+    envoy.write_endpoints(edge.folder, CANARY, edge.stable.url)
     wait_for(lambda: answers(20, edge.ask) == {"stable": 20}, "stable answers in its place")
     gone = f"http://{LOCAL}:{free_port()}"
-    envoy.write_endpoints(edge.folder, edge.stable.url, gone)
+    envoy.write_endpoints(edge.folder, CANARY, gone, edge.stable.url)
     assert answers(50, edge.ask) == {"stable": 50}
+
+
+def test_a_shadow_gets_copies_under_the_same_names_and_answers_nobody(edge: Edge) -> None:
+    edge.mirror(100)
+    assert answers(50, lambda: edge.ask(name="of-a-client")) == {"stable": 50}
+    wait_for(lambda: edge.received == 50, "all copies have come")
+    assert sorted(map(str, edge.canary.named)) == sorted(map(str, edge.stable.named))
+    assert len({*edge.stable.named}) == 50
+    assert all(UUID(name).version == 4 for name in edge.stable.named if name)
+
+
+def test_a_shadow_gets_copies_of_a_share_and_only_those_are_named(edge: Edge) -> None:
+    edge.mirror(25)
+    answers(400, lambda: edge.ask(name="of-a-client"))
+    assert 48 < edge.sent < 152  # 100 are expected; see above
+    wait_for(lambda: edge.received == edge.sent, "all copies have come")
+
+
+def test_a_shadow_gets_predictions_alone(edge: Edge) -> None:
+    edge.mirror(100)
+    url = f"http://{LOCAL}:{edge.configured.port}"
+    for path in ("/feedback", "/api/orders", "/v1/models/model:predict"):
+        assert edge.ask(path).text.startswith("stable")
+    httpx.get(f"{url}{envoy.PREDICT}", trust_env=False)
+    answers(1, edge.ask)
+    wait_for(lambda: edge.received == 1, "what is sent last has come")
+    assert edge.canary.asked == {envoy.PREDICT: 1}
+
+
+def test_clients_name_no_prediction(edge: Edge) -> None:
+    answers(1, lambda: edge.ask(name="123e4567-e89b-42d3-a456-426614174000"))
+    assert edge.stable.named == [None]
+
+
+@pytest.mark.parametrize("how", ["hangs", "fails", "is gone"])
+def test_nobody_waits_for_a_shadow(edge: Edge, how: str) -> None:
+    edge.mirror(100)
+    if how == "hangs":
+        edge.canary.hangs = frozenset({envoy.PREDICT})
+    elif how == "fails":
+        edge.canary.status = 500
+    else:
+        edge.canary_runs.close()
+    times = 3 * envoy.MOST_MIRRORED
+    assert answers(times, edge.ask) == {"stable": times}
+    assert edge.received <= (envoy.MOST_MIRRORED if how == "hangs" else times)
 
 
 def test_it_does_not_start_where_somebody_listens(edge: Edge, tmp_path: Path) -> None:

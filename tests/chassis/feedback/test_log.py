@@ -1,7 +1,7 @@
 """A worker keeps what it predicted, and what the database cannot take is counted."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +200,20 @@ def test_labels_of_what_is_served_elsewhere_are_counted_once_their_series_are_se
     made.flush()
     assert labelled() == before + 1
     canary.close()
+
+
+def test_what_a_shadow_predicts_is_kept_apart(tmp_path: Path, version: str) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    stable, shadow = (Log(CONTRACT, url, 90, track) for track in ("stable", "shadow"))
+    for each, of in ((stable, "v1"), (shadow, version)):
+        each.use(of, Watch(CONTRACT, of, REFERENCE, EXPECTED))
+        Sample(each.give).note("a", of, [ROW], [0.95])
+        each.flush()
+
+    assert len(stable.add({"a-0": True}).joined) == 1
+    found = store.Store(CONTRACT, url)
+    ((_, one, other, _, slices, label),) = found.pairs("v1", version, datetime.min, 9)
+    assert (one, other, slices, label) == (0.95, 0.95, {"carrier": "UA"}, True)
+    found.close()
+    for log_of_track in (stable, shadow):
+        log_of_track.close()

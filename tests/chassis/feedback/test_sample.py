@@ -1,5 +1,8 @@
 """Of very many rows a share is chosen, and all who write get the same ones."""
 
+from random import Random
+from uuid import UUID
+
 import pytest
 
 from chassis.flights import CONTRACT
@@ -77,3 +80,48 @@ def test_chosen_rows_have_the_names_of_their_places_in_the_request() -> None:
     assert found.versions == ["v1", "v1", "v2"]
     assert found.predictions == [0.2, 0.4, 9]
     assert [len(part) for part in found.rows] == [2, 1]
+
+
+def named_second_of(sample: Sample, names: list[str], rows: int = 1) -> None:
+    for name in names:
+        sample.note(name, "v", [ROW] * rows, [0.5] * rows, is_named=True)
+    sample.renew()
+
+
+def test_of_named_requests_all_replicas_choose_the_same_first_rows(taken: list[Noted]) -> None:
+    others: list[Noted] = []
+    stable, shadow = Sample(taken.append, most=MOST), Sample(others.append, most=MOST)
+    random = Random(0)
+    for second in range(12):
+        if second == 2:  # by then both know how many come
+            taken.clear()
+            others.clear()
+        names = [str(UUID(int=random.getrandbits(128), version=4)) for _ in range(9_000)]
+        named_second_of(stable, names, rows=2)
+        named_second_of(shadow, random.sample(names, len(names)), rows=2)
+
+    both, either = (
+        len(operation(*({each.id for each in found if 0 in each.chosen} for found in all_of)))
+        for operation in (set.intersection, set.union)
+        for all_of in [(taken, others)]
+    )
+    assert 2_670 < both < 3_330  # 300 a second; 6 deviations
+    assert both < either  # each has chosen others by chance, too
+
+
+def test_few_named_requests_are_all_chosen(sample: Sample, taken: list[Noted]) -> None:
+    second_of(sample, 9_000, 1)  # of others there are very many
+    taken.clear()
+    names = [str(UUID(int=number, version=4)) for number in range(MOST)]
+    for name in names:
+        sample.note(name, "v", [ROW], [0.5], is_named=True)
+
+    assert {each.id for each in taken} == {*names}
+
+
+def test_names_that_a_client_has_made_up_are_bounded(sample: Sample, taken: list[Noted]) -> None:
+    second_of(sample, 90_000, 1)
+    taken.clear()
+    named_second_of(sample, [str(UUID(int=0))] * 90_000)
+
+    assert len(taken) < 3 * MOST  # as many by their names as by chance

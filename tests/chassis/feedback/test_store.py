@@ -10,7 +10,7 @@ import pytest
 from chassis.flights import CONTRACT
 from ml_chassis.data import DataError
 from ml_chassis.feedback import store as feedback_store
-from ml_chassis.feedback.store import AT_ONCE, Store
+from ml_chassis.feedback.store import AT_ONCE, Pair, Store
 from ml_chassis.monitoring.quality import Joined, Kept
 
 
@@ -196,3 +196,34 @@ def test_of_many_labels_some_are_joined_at_a_time(
     store.wait(dict.fromkeys("abc", True))
 
     assert [len(store.join(datetime.min).joined) for _ in range(3)] == [2, 1, 0]
+
+
+def of_shadow(name: str, version: str = "v2") -> Kept:
+    return kept(name)._replace(model_version=version, prediction=0.5, acts=False)
+
+
+def test_predictions_of_both_are_paired_by_their_ids(store: Store) -> None:
+    begun = datetime.min
+    store.keep([kept("a-0"), kept("a-1"), kept("b-0"), kept("c-0")])
+    store.add({"b-0": True})
+    store.keep_shadow([of_shadow(name) for name in ("a-0", "a-1", "b-0", "d-0")])
+    store.keep_shadow([of_shadow("a-0")])  # as after a failure that hit its answer alone
+    store.keep_shadow([of_shadow("c-0", "v3")])
+
+    slices = {"carrier": "UA"}
+    assert store.pairs("v1", "v2", begun, 9) == [
+        Pair("a-0", 0.25, 0.5, (True, False), slices, None),
+        Pair("b-0", 0.25, 0.5, (True, False), slices, True),
+    ]
+    assert store.count_pairs("v1", "v2", begun) == 2
+    assert len(store.pairs("v1", "v2", begun, 1)) == 1
+    assert store.pairs("v0", "v2", begun, 9) == []
+    assert store.pairs("v1", "v2", datetime.max, 9) == []
+
+
+def test_predictions_of_a_shadow_are_forgotten_and_get_no_labels(store: Store) -> None:
+    store.keep_shadow([of_shadow("a-0")])
+    assert store.add({"a-0": True}) == ([], 0, 0, 1)
+    store.keep([kept("a-0")])
+    assert store.forget(datetime.max) == 2
+    assert store.count_pairs("v1", "v2", datetime.min) == 0

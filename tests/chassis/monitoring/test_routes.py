@@ -14,7 +14,7 @@ from chassis.monitoring.webhook import ALERTMANAGER, configuration, running_webh
 from ml_chassis import slo
 from ml_chassis.monitoring import rules
 from ml_chassis.monitoring.rules.rule import RETRAIN, SEVERITIES
-from ml_chassis.settings import Settings
+from ml_chassis.settings import SHADOW, Settings
 from prometheus import running_alertmanager, tool
 from render.engines import ROOT
 from waiting import wait_for
@@ -51,6 +51,11 @@ def test_alertmanager_accepts_the_file(tmp_path: Path) -> None:
 def test_each_alert_is_told_to_people_and_some_to_the_retrainer(alert: dict[str, str]) -> None:
     told = [alert["severity"]]
     assert receivers(alert) == ",".join(["retrain", *told] if alert in ASKS else told)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda each: each["alertname"])
+def test_nobody_is_told_of_a_shadow(alert: dict[str, str]) -> None:
+    assert receivers({**alert, "track": SHADOW}) == "nobody"
 
 
 def test_the_commands_of_the_page_work() -> None:

@@ -26,7 +26,7 @@ GROUPS = {
         *("adopt", "data", "train", "retrain", "retrainer", "tune", "optimise", "runs"),
     ),
     "Serving": ("serve", "predict", "stream", "score", "feedback", "observe", "load"),
-    "Releases": ("gateway", "canary"),
+    "Releases": ("gateway", "canary", "shadow"),
     "Models": ("models", "promote", "rollback", "export"),
     "Checks": ("docs", "rules", "contract"),
 }
@@ -346,6 +346,23 @@ def canary(version: str, wanted: str) -> int:
     if wanted:
         return command.wish(wanted)
     return command.release(_project(), version) if version else command.play(_project())
+
+
+@main.command()
+@click.argument("version", default="")
+@click.option("--share", type=click.IntRange(1, 100), default=100, help="Percent that is copied.")
+@click.option("--seconds", type=Seconds(1, 604_800), default=None, help="How long.")
+def shadow(version: str, share: int, seconds: float | None) -> int:
+    """Ask VERSION what the gateway's clients ask, and compare it.
+
+    Nobody is answered by it. Without --seconds it ends with Ctrl-C. Without VERSION the report on
+    the last one is written anew, with labels that came since.
+    """
+    from .delivery.shadow import command
+
+    return (
+        command.run(_project(), version, share, seconds) if version else command.report(_project())
+    )
 
 
 # ---- models

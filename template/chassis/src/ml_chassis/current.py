@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .tracing import Trace
 
 REQUEST_ID = "x-request-id"
+PREDICTION_ID = "prediction-id"
+"""How a gateway names the prediction of a request that a shadow gets, too, so that both give it the
+same id."""
 PARENT, STATE = "traceparent", "tracestate"
 """By which a request says which trace it is a part of: the W3C's recommendation Trace Context."""
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +21,8 @@ NO_ADDRESS = r"[~$]|\w{2,}:(?!//)"
 """What would be a folder of that name in this one, and is meant as another place."""
 Share = Annotated[float, Field(ge=0, le=1)]
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Track = Literal["stable", "canary", "shadow"]
+STABLE, CANARY, SHADOW = get_args(Track)
 
 
 class SettingsError(UserError):
@@ -135,8 +137,7 @@ class Settings(BaseSettings):
         Field(ge=0, le=65_535, description="Port of /metrics alone; 0 is beside the predictions."),
     ] = 0
     track: Annotated[
-        Literal["stable", "canary", "shadow"],
-        Field(description="What this replica is in a rollout: its metrics name it."),
+        Track, Field(description="What this replica is in a rollout: its metrics name it.")
     ] = "stable"
     feedback_url: Annotated[
         SecretStr,

@@ -79,7 +79,10 @@ def write(root: Root, name: str, content: bytes) -> None:
         local.mkdir(parents=True, exist_ok=True)
         incoming = local / f".{secrets.token_hex(4)}"
         try:
-            incoming.write_bytes(content)
+            with incoming.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a machine that fails may leave an empty one
             incoming.replace(local / name)
         except OSError:
             incoming.unlink(missing_ok=True)

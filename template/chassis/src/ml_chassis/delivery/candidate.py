@@ -1,4 +1,4 @@
-"""The canary of a release on this host: a replica that serves one version until it is ended."""
+"""A canary or shadow on this host: a replica that serves one version until it is ended."""
 
 import time
 from pathlib import Path
@@ -6,26 +6,27 @@ from subprocess import Popen
 from typing import Self
 
 from ..programs import LOCAL, end, free_port
-from .envoy import CANARY
+from ..settings import CANARY, Track
 from .gateway import Gateway, Place, serve
 
-LOG = "canary.log"
 LEAVE_SECONDS = 0.5
-"""That Envoy may take until it has read where the canary is not any more."""
+"""That Envoy may take until it has read where it is not any more."""
 
 
 class Candidate:
     """It has another address each time it starts, so that its counts are its own."""
 
-    def __init__(self, gateway: Gateway, place: Place, version: str) -> None:
+    def __init__(self, gateway: Gateway, place: Place, version: str, track: Track = CANARY) -> None:
         """Take what it is.
 
         Args:
             gateway: In front of it.
             place: Where it runs.
             version: Of the model that it serves.
+            track: What it is.
         """
         self._gateway, self._place, self._version = gateway, place, version
+        self._track: Track = track
         self._url = ""
         self._running: Popen[bytes] | None = None
 
@@ -37,7 +38,7 @@ class Candidate:
     @property
     def log(self) -> Path:
         """What it says."""
-        return self._gateway.folder / LOG
+        return self._gateway.folder / f"{self._track}.log"
 
     @property
     def runs(self) -> bool:
@@ -51,14 +52,14 @@ class Candidate:
             ProgramError: it does not become ready.
         """
         self._url = f"http://{LOCAL}:{free_port()}"
-        self._running = serve(self._place, self._url, CANARY, self.log, ALIAS=self._version)
-        self._gateway.place(self._url)
+        self._running = serve(self._place, self._url, self._track, self.log, ALIAS=self._version)
+        self._gateway.place(self._track, self._url)
 
     def end(self) -> None:
         """Take all requests from it, and end it once those under way are answered."""
-        self._gateway.route(0)
+        self._gateway.route()
         # Before it says that it is not ready any more, at which Envoy would close its connections.
-        self._gateway.place("")
+        self._gateway.place(self._track)
         if self._running:
             time.sleep(LEAVE_SECONDS)
             end(self._running)

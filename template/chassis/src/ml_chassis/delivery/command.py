@@ -8,21 +8,18 @@ from subprocess import Popen
 
 from .. import registry, settings, slo
 from ..errors import UserError
-from ..monitoring import metrics
 from ..monitoring.files import RULES
-from ..observe.page import matching
-from ..observe.prometheus import Prometheus, PrometheusError
+from ..observe.prometheus import Prometheus
 from ..programs import address, only_one, wait_until_told
 from ..project import Project
 from ..registry import CHAMPION
 from ..serving.command import claim
-from ..settings import PREFIX, Settings
+from ..settings import CANARY, PREFIX, Settings
 from ..slo import Slo
 from . import gateway, progress, record, report
 from .candidate import Candidate
 from .controller import PATIENCE_SECONDS, Controller, UnfinishedError
 from .display import Display
-from .envoy import STABLE
 from .gateway import FOLDER, Place, Watched, running_gateway
 from .progress import Pace
 from .record import WISHES, Release, Wish
@@ -93,9 +90,8 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
                 controller = Controller(
                     found,
                     Candidate(found, place, begun.version),
-                    lambda ended: _promote(project, configured, ended),
-                    lambda: registry.history(configured.models_dir)[0],
-                    lambda version: serves(server, job, version),
+                    project.contract,
+                    configured.models_dir,
                     pace,
                     display.show,
                     PATIENCE_SECONDS + configured.poll_seconds,
@@ -113,16 +109,6 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
         raise
     print(f"{report.outcome(ended)}. What happened, and the plots: {page}")
     return 0 if ended.phase == "promoted" else 1
-
-
-def serves(server: Prometheus, job: str, version: str) -> bool:
-    """Return whether stable serves a version, and no other."""
-    about = matching({"job": job, "track": STABLE})
-    try:
-        found = server.ask(f"{metrics.series_of(metrics.WORKERS)}{about} > 0")
-    except PrometheusError:
-        return False
-    return {each.labels["version"] for each in found} == {version}
 
 
 def play(project: Project) -> int:
@@ -178,8 +164,8 @@ def _abort(known: Release) -> str:
     record.write(FOLDER, progress.rolled_back(known, time.time(), ("aborted",)))
     with suppress(UserError):  # where there is no gateway, it shares nothing
         found = gateway.find(FOLDER, settings.read(), "")
-        found.route(0)
-        found.place("")
+        found.route()
+        found.place(CANARY)
     if known.made:
         return f'{known.version} is the {CHAMPION} already. Undo that: make rollback WHY="..."'
     return f"{known.version} is rolled back; stable answers all requests."
@@ -208,9 +194,3 @@ def _release(project: Project, configured: Settings, stated: Slo, name: str) -> 
     registry.require_schema(project.contract, registry.load(root, version)[1])
     record.take_wish(FOLDER)  # of a release before
     return record.began(version, champion, stated.release.weights)
-
-
-def _promote(project: Project, configured: Settings, ended: Release) -> None:
-    if registry.history(configured.models_dir)[0] != ended.version:  # else it was done already
-        why = f"Released as a canary beside {ended.stable}: {ended.events[-1].text}"
-        registry.promote(project.contract, configured.models_dir, ended.version, why)

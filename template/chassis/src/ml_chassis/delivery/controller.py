@@ -7,9 +7,15 @@ does the same again, which changes nothing, or goes on where it was.
 import time
 from collections.abc import Callable
 
+from .. import registry
+from ..contract import Contract
 from ..errors import UserError
-from ..observe.prometheus import Prometheus
+from ..monitoring.metrics import WORKERS, series_of
+from ..observe.page import matching
+from ..observe.prometheus import Prometheus, PrometheusError
 from ..programs import ProgramError
+from ..settings import STABLE
+from ..storage import Root
 from . import progress, record
 from .candidate import Candidate
 from .gateway import Gateway
@@ -39,9 +45,8 @@ class Controller:
         self,
         gateway: Gateway,
         candidate: Candidate,
-        promote: Callable[[Release], None],
-        champion: Callable[[], str],
-        serves: Callable[[str], bool],
+        contract: Contract,
+        models: Root,
         pace: Pace,
         show: Show,
         patience: float = PATIENCE_SECONDS,
@@ -51,15 +56,14 @@ class Controller:
         Args:
             gateway: Which shares the requests.
             candidate: The canary.
-            promote: Makes what was released the champion.
-            champion: Returns the version that is it.
-            serves: Says whether stable serves a version, and no other.
+            contract: The schema.
+            models: The registry, in which what was released becomes the champion.
             pace: How a release goes on.
             show: Shows where it is.
             patience: Seconds in which stable must serve what was promoted.
         """
         self._gateway, self._candidate = gateway, candidate
-        self._promote, self._champion, self._serves = promote, champion, serves
+        self._contract, self._models = contract, models
         self._pace, self._show, self._patience = pace, show, patience
         self._server = Prometheus(gateway.addresses.prometheus)
 
@@ -106,7 +110,7 @@ class Controller:
             elif time.monotonic() >= next_look:
                 seen = self._look()
                 if self._is_other(release.stable, release.version):
-                    release = self._keep(progress.rolled_back(release, now, OTHER_CHAMPION))
+                    release = self._give_way(release)
                 else:
                     release = self._keep(progress.advance(release, seen, self._pace, now))
                 next_look = time.monotonic() + self._pace.interval
@@ -121,12 +125,12 @@ class Controller:
         """Promote; the canary goes on until stable serves what it does."""
         if not release.made:
             if self._is_other(release.stable, release.version):
-                return self._keep(progress.rolled_back(release, time.time(), OTHER_CHAMPION))
+                return self._give_way(release)
             release = self._make(release)
         give_up = time.monotonic() + self._patience
         while not self._serves(release.version):
             if self._is_other(release.version):
-                return self._keep(progress.rolled_back(release, time.time(), OTHER_CHAMPION))
+                return self._give_way(release)
             if time.monotonic() > give_up:
                 raise UnfinishedError(
                     f"{release.version} is the champion now, but stable does not serve it; see "
@@ -140,13 +144,28 @@ class Controller:
     def _is_other(self, *known: str) -> bool:
         """Return whether the champion is none of these versions, as far as that is known."""
         try:
-            return self._champion() not in known
+            return registry.history(self._models)[0] not in known
         except UserError:  # the registry does not answer, as may happen in days
             return False
 
-    def _make(self, release: Release) -> Release:
+    def _give_way(self, release: Release) -> Release:
+        """Take it back: somebody has named another champion."""
+        return self._keep(progress.rolled_back(release, time.time(), OTHER_CHAMPION))
+
+    def _serves(self, version: str) -> bool:
+        """Return whether stable serves a version, and no other."""
+        about = matching({"job": self._gateway.job, "track": STABLE})
         try:
-            self._promote(release)
+            found = self._server.ask(f"{series_of(WORKERS)}{about} > 0")
+        except PrometheusError:
+            return False
+        return {each.labels["version"] for each in found} == {version}
+
+    def _make(self, release: Release) -> Release:
+        why = f"Released as a canary beside {release.stable}: {release.events[-1].text}"
+        try:
+            if registry.history(self._models)[0] != release.version:  # else it was done already
+                registry.promote(self._contract, self._models, release.version, why)
         except UserError as error:
             raise UnfinishedError(
                 f"{release.version} is to be promoted, and is not yet: {error} The same command "

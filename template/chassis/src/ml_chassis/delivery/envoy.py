@@ -1,9 +1,11 @@
-"""Envoy in front of stable and canary: its configuration, and the program.
+"""Envoy in front of stable, canary and shadow: its configuration, and the program.
 
 A request that the canary fails is asked again of stable, and one that it does not answer in time,
 too, so that no client sees a failure of the canary alone. That is safe for predictions, which
 change nothing; of routes of a team's own nobody knows, so there only what was not sent is asked
 again.
+
+What a shadow is sent is a copy, for whose answer nobody waits.
 """
 
 import json
@@ -16,11 +18,12 @@ from subprocess import Popen
 from typing import Any
 from urllib.parse import urlsplit
 
+from .. import storage
+from ..current import PREDICTION_ID
 from ..observe.servers import find
 from ..programs import LOCAL, answers, free_port, running
 from ..serving.guard import OWN
-from ..settings import Settings
-from .record import replace
+from ..settings import CANARY, SHADOW, STABLE, Settings
 
 ENVOY = ("envoy",)
 GET = (
@@ -28,8 +31,8 @@ GET = (
     "docker run --rm --entrypoint cat envoyproxy/envoy:v1.40.0 /usr/local/bin/envoy > envoy, "
     "then chmod +x envoy, and put it on the PATH"
 )
-STABLE, CANARY = "stable", "canary"
-ROUTES, ENDPOINTS = "routes.json", "endpoints.json"
+ROUTES = "routes.json"
+PREDICT = "/predict"
 DISCOVERED = "discovered"
 """Folder of the files that Envoy reads again when they are replaced."""
 SMALL_BYTES = 65_536
@@ -42,6 +45,9 @@ MOST_THREADS = 4
 MOST_CONNECTIONS = 10_000
 HEADERS_BYTES = 65_536
 UNBOUNDED = 1_000_000
+MOST_MIRRORED = 128
+"""Requests that a shadow has not answered; while it has so many, it is sent no other ones. Each may
+keep a body in memory."""
 NOT_SENT = "connect-failure,refused-stream,reset-before-request"
 FAILED = "5xx,reset,connect-failure,refused-stream,retriable-status-codes"
 BUSY = 429
@@ -70,8 +76,9 @@ def running_envoy(
     """
     program, port = find(ENVOY, GET), free_port()
     (folder / DISCOVERED).mkdir(parents=True, exist_ok=True)
-    write_endpoints(folder, stable, "")
-    write_routes(folder, 0, configured)
+    write_endpoints(folder, CANARY, stable)  # known to be healthy before a canary fails
+    write_endpoints(folder, SHADOW)
+    write_routes(folder, configured)
     path = folder / "envoy.json"
     path.write_text(json.dumps(bootstrap(folder.absolute(), configured, stable, port), indent=1))
     admin = f"http://{LOCAL}:{port}"
@@ -84,33 +91,40 @@ def running_envoy(
         yield admin, process
 
 
-def write_routes(folder: Path, weight: int, configured: Settings) -> None:
-    """Give the canary so many percent of the requests; those under way are not touched."""
-    _write(folder / DISCOVERED / ROUTES, "route.v3.RouteConfiguration", routes(weight, configured))
+def write_routes(folder: Path, configured: Settings, *, weight: int = 0, mirrored: int = 0) -> None:
+    """Share the requests; those under way are not touched. See `routes`."""
+    found = routes(configured, weight, mirrored)
+    _write(folder / DISCOVERED / ROUTES, "route.v3.RouteConfiguration", found)
 
 
-def write_endpoints(folder: Path, stable: str, canary: str) -> None:
-    """Say where the canary is; "" is nowhere, and stable answers in its place."""
-    places = [[_endpoint(each)] for each in (canary, stable) if each]
+def write_endpoints(folder: Path, track: str, *urls: str) -> None:
+    """Say where a track is: each address is asked where the one before it is not healthy."""
     found = {
-        "cluster_name": CANARY,
+        "cluster_name": track,
         "policy": {"overprovisioning_factor": 100},
         "endpoints": [
-            {"priority": number, "lb_endpoints": each} for number, each in enumerate(places)
+            {"priority": number, "lb_endpoints": [_endpoint(url)]}
+            for number, url in enumerate(urls)
         ],
     }
-    _write(folder / DISCOVERED / ENDPOINTS, "endpoint.v3.ClusterLoadAssignment", found)
+    path = folder / DISCOVERED / _endpoints(track)
+    _write(path, "endpoint.v3.ClusterLoadAssignment", found)
 
 
-def routes(weight: int, configured: Settings) -> dict[str, Any]:
+def routes(configured: Settings, weight: int = 0, mirrored: int = 0) -> dict[str, Any]:
     """Return who answers what.
 
     Predictions, labels and a team's own routes are shared between the tracks; whatever else is
     asked, as probes and metrics, is about the service that is there to stay.
+
+    Args:
+        configured: How long the model may take.
+        weight: Percent of what is shared that the canary gets.
+        mirrored: Percent of the predictions of stable that a shadow is asked for, too.
     """
     own: dict[str, Any] = {"prefix": OWN}
     posted: dict[str, Any] = {"prefix": "/", "headers": [_exactly(":method", "POST")]}
-    fraction = {"default_value": {"numerator": weight, "denominator": "HUNDRED"}}
+    fraction = _percent(weight)
     # The service has its own limits; an answer may be long.
     canary, stable = ({"cluster": each, "timeout": "0s"} for each in (CANARY, STABLE))
     careful = {"retry_on": NOT_SENT, "num_retries": 1}
@@ -130,9 +144,30 @@ def routes(weight: int, configured: Settings) -> dict[str, Any]:
         {"match": small, "route": {**stable, "retry_policy": careful}},
         {"match": {**posted, "runtime_fraction": fraction}, **patient},
     ]
+    predict = {"path": PREDICT, "headers": posted["headers"]}
+    copied = {
+        "match": {**predict, "runtime_fraction": _percent(mirrored)},
+        "route": {
+            **stable,
+            "retry_policy": careful,
+            "request_mirror_policies": [{"cluster": SHADOW}],
+        },
+        "request_headers_to_add": [_set(PREDICTION_ID, "%UNIQUE_ID%")],
+    }
     rest = {"match": {"prefix": "/"}, "route": {**stable, "retry_policy": careful}}
-    host = {"name": "service", "domains": ["*"], "routes": [*(shared if weight else []), rest]}
-    return {"name": "routes", "virtual_hosts": [host]}
+    found = [*(shared if weight else []), *([copied] if mirrored else []), rest]
+    host = {
+        "name": "service",
+        "domains": ["*"],
+        "routes": found,
+        # Clients name no prediction.
+        "request_headers_to_remove": [PREDICTION_ID],
+    }
+    return {
+        "name": "routes",
+        "virtual_hosts": [host],
+        "most_specific_header_mutations_wins": True,
+    }
 
 
 def _again(seconds: float) -> dict[str, Any]:
@@ -163,7 +198,7 @@ def bootstrap(folder: Path, configured: Settings, stable: str, admin_port: int) 
         admin_port: Of its administration.
     """
     idle = min(IDLE_SECONDS, configured.keep_alive_seconds / 2)
-    clusters = [_stable(stable, idle), _canary(folder, idle)]
+    clusters = [_stable(stable, idle), _canary(folder, idle), _shadow(folder, idle)]
     most = "downstream_connections.v3.DownstreamConnectionsConfig"
     bound = {
         "@type": f"type.googleapis.com/envoy.extensions.resource_monitors.{most}",
@@ -231,17 +266,34 @@ def _canary(folder: Path, idle: float) -> dict[str, Any]:
         "http_health_check": {"path": "/readyz"},
     }
     return {
-        **_cluster(CANARY, idle),
-        "type": "EDS",
-        "eds_cluster_config": {"eds_config": _read_again(folder, ENDPOINTS)},
+        **_discovered(folder, CANARY, idle),
         "health_checks": [check],
         # Else a canary that is taken away would get requests until a check has failed.
         "ignore_health_on_host_removal": True,
     }
 
 
-def _cluster(name: str, idle: float) -> dict[str, Any]:
-    """Return a group of replicas, whose connections are closed before they close them."""
+def _shadow(folder: Path, idle: float) -> dict[str, Any]:
+    return _discovered(folder, SHADOW, idle, MOST_MIRRORED)
+
+
+def _discovered(folder: Path, track: str, idle: float, most: int = UNBOUNDED) -> dict[str, Any]:
+    """Return a track that comes and goes."""
+    return {
+        **_cluster(track, idle, most),
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": _read_again(folder, _endpoints(track))},
+    }
+
+
+def _cluster(name: str, idle: float, most: int = UNBOUNDED) -> dict[str, Any]:
+    """Return a group of replicas, whose connections are closed before they close them.
+
+    Args:
+        name: Of the track.
+        idle: Seconds after which a connection without a request is closed.
+        most: Requests that are under way at once at most.
+    """
     options = {
         "@type": f"type.googleapis.com/{UPSTREAM}",
         "common_http_protocol_options": {"idle_timeout": f"{idle:g}s"},
@@ -253,7 +305,7 @@ def _cluster(name: str, idle: float) -> dict[str, Any]:
         "name": name,
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {UPSTREAM: options},
-        "circuit_breakers": {"thresholds": [dict.fromkeys(bounds, UNBOUNDED)]},
+        "circuit_breakers": {"thresholds": [dict.fromkeys(bounds, most)]},
     }
 
 
@@ -261,6 +313,11 @@ def _read_again(folder: Path, name: str) -> dict[str, Any]:
     found = folder / DISCOVERED
     watched = {"path": str(found / name), "watched_directory": {"path": str(found)}}
     return {"resource_api_version": "V3", "path_config_source": watched}
+
+
+def _endpoints(track: str) -> str:
+    """Return the name of the file that says where a track is."""
+    return f"{track}.json"
 
 
 def _endpoint(url: str) -> dict[str, Any]:
@@ -281,6 +338,17 @@ def _exactly(header: str, value: str) -> dict[str, Any]:
     return {"name": header, "string_match": {"exact": value}}
 
 
+def _set(header: str, value: str) -> dict[str, Any]:
+    """Return that a header has this value, whatever a client says."""
+    how = {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {"header": {"key": header, "value": value}, **how}
+
+
+def _percent(share: int) -> dict[str, Any]:
+    return {"default_value": {"numerator": share, "denominator": "HUNDRED"}}
+
+
 def _write(path: Path, kind: str, resource: dict[str, Any]) -> None:
     typed = {"@type": f"type.googleapis.com/envoy.config.{kind}", **resource}
-    replace(path, json.dumps({"resources": [typed]}, indent=1))
+    text = json.dumps({"resources": [typed]}, indent=1)
+    storage.write(path.parent, path.name, text.encode())

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .. import storage
 from ..errors import UserError, describe
 from ..observe.servers import READY, running_prometheus, target
 from ..programs import LOCAL, address, answers, end, free_port, start
-from ..settings import PREFIX, Settings
+from ..settings import CANARY, PREFIX, STABLE, Settings
 from . import envoy
-from .record import replace
 
 FOLDER = Path("build/gateway")
 ADDRESSES = "gateway.json"
@@ -88,54 +88,46 @@ class Gateway:
         self.folder, self.addresses, self.job = folder, addresses, job
         self._configured = configured
 
-    def route(self, weight: int) -> None:
-        """Give the canary so many percent of the requests."""
-        if self._is_there:
-            envoy.write_routes(self.folder, weight, self._configured)
+    def route(self, weight: int = 0, *, mirrored: int = 0) -> None:
+        """Give the canary so many percent of the requests, and a shadow copies of so many."""
+        if self.runs:
+            envoy.write_routes(self.folder, self._configured, weight=weight, mirrored=mirrored)
 
-    def place(self, canary: str) -> None:
-        """Say to Envoy and Prometheus where the canary is; "" is nowhere."""
-        if self._is_there:
-            envoy.write_endpoints(self.folder, self.addresses.stable, canary)
-            urls = filter(None, (self.addresses.stable, canary))
+    def place(self, track: str, url: str = "") -> None:
+        """Say to Envoy and Prometheus where the canary or the shadow is; "" is nowhere."""
+        if self.runs:
+            beside = [self.addresses.stable] if track == CANARY else []
+            envoy.write_endpoints(self.folder, track, *filter(None, [url, *beside]))
+            urls = filter(None, (self.addresses.stable, url))
             _write_targets(self.folder, SERVICE, [target(each) for each in urls])
 
     @property
-    def _is_there(self) -> bool:
+    def runs(self) -> bool:
         """Whether it has not ended; another one may run in its place, of which nothing is known."""
         try:
             return _read(self.folder) == self.addresses
         except FileNotFoundError:
             return False
 
-    def require_all(self) -> None:
-        """See that it still shares requests, and watches.
-
-        Raises:
-            UserError: a part does not answer.
-        """
-        parts = {"envoy": f"{self.addresses.envoy}/ready"}
-        parts["prometheus"] = f"{self.addresses.prometheus}{READY}"
-        for name, url in parts.items():
-            if not answers(url):
-                raise UserError(
-                    f"{name} does not answer; see {self.folder}/{name}.log, and start all of it "
-                    "anew: make gateway."
-                )
-
 
 def find(folder: Path, configured: Settings, job: str) -> Gateway:
     """Return the gateway of a folder, which somebody runs.
 
     Raises:
-        UserError: nobody does.
+        UserError: nobody does, or a part of it does not answer.
     """
     try:
-        found = Gateway(folder, _read(folder), configured, job)
+        addresses = _read(folder)
     except FileNotFoundError:
         raise UserError("There is no gateway that could share requests: make gateway.") from None
-    found.require_all()
-    return found
+    parts = {"envoy": f"{addresses.envoy}/ready", "prometheus": f"{addresses.prometheus}{READY}"}
+    for name, url in parts.items():
+        if not answers(url):
+            raise UserError(
+                f"{name} does not answer; see {folder}/{name}.log, and start all of it anew: make "
+                "gateway."
+            )
+    return Gateway(folder, addresses, configured, job)
 
 
 def _read(folder: Path) -> Addresses:
@@ -193,7 +185,7 @@ def running_gateway(
     with ExitStack() as stack:
         running = envoy.running_envoy(folder, configured, stable)
         admin, edge = stack.enter_context(running)
-        service = serve(place, stable, envoy.STABLE, folder / "stable.log")
+        service = serve(place, stable, STABLE, folder / "stable.log")
         stack.callback(end, service)
         _write_targets(folder, SERVICE, [target(stable)])
         _write_targets(folder, ENVOY, [target(admin, "/stats/prometheus")])
@@ -211,7 +203,8 @@ def running_gateway(
             envoy=admin,
             prometheus=stack.enter_context(prometheus),
         )
-        replace(folder / ADDRESSES, found.model_dump_json(indent=2) + "\n")
+        text = found.model_dump_json(indent=2) + "\n"
+        storage.write(folder, ADDRESSES, text.encode())
         stack.callback((folder / ADDRESSES).unlink, missing_ok=True)
         yield Gateway(folder, found, configured, watched.job), {"stable": service, "envoy": edge}
 
@@ -226,8 +219,8 @@ def _environment(place: Place, url: str, track: str, settings: Mapping[str, str]
 
 
 def _write_targets(folder: Path, name: str, targets: Sequence[object]) -> None:
-    (folder / TARGETS).mkdir(exist_ok=True)
-    replace(_targets(folder, name), json.dumps(targets, indent=1))
+    path = _targets(folder, name)
+    storage.write(path.parent, path.name, json.dumps(targets, indent=1).encode())
 
 
 def _targets(folder: Path, name: str) -> Path:

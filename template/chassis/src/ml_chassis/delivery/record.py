@@ -3,13 +3,13 @@
 A controller that is started anew reads where it was, and goes on from there.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .. import storage
 from ..errors import UserError, describe
 
 RELEASE, WISH = "release.json", "wish"
@@ -98,22 +98,12 @@ def read(folder: Path) -> Release | None:
 
 def write(folder: Path, release: Release) -> None:
     """Write it, whole or not at all."""
-    replace(folder / RELEASE, release.model_dump_json(indent=2) + "\n")
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file whose readers see all of it, or what was there before."""
-    new = path.with_name(f".{path.name}")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    storage.write(folder, RELEASE, f"{release.model_dump_json(indent=2)}\n".encode())
 
 
 def wish(folder: Path, wanted: Wish) -> None:
     """Tell a controller what a person wants."""
-    replace(folder / WISH, wanted)
+    storage.write(folder, WISH, wanted.encode())
 
 
 def take_wish(folder: Path) -> Wish | None:

@@ -114,16 +114,20 @@ def _table(events: Sequence[Event]) -> Markup:
 
 
 def _plots(server: Prometheus, stated: Slo, job: str, release: Release) -> Iterator[Markup]:
-    view = _view(server, job, release)
+    view = view_of(server, job, release.begun, ended(release))
     weight = draw.lines(WEIGHT, [[_weights(release, view)]], view.start, view.end, view.step)
     known = Dashboard("release", _sections(stated, view.end - release.begun), {})
     yield from dashboard(server, known, view, {"Requests": [weight] if weight else []})
 
 
-def _view(server: Prometheus, job: str, release: Release) -> View:
-    """Return what is looked at: the last value of a line is that of the end, which matters most."""
-    end = math.ceil(ended(release))
-    seconds = end - release.begun + BEFORE_SECONDS
+def view_of(server: Prometheus, job: str, begun: float, ended: float) -> View:
+    """Return what is looked at: the last value of a line is that of the end, which matters most.
+
+    Raises:
+        PrometheusError: there is no answer.
+    """
+    end = math.ceil(ended)
+    seconds = end - begun + BEFORE_SECONDS
     view = View(job, end - seconds, end, "", _scrape_seconds(server, job, end))
     return view._replace(start=end - view.step * math.ceil(seconds / view.step))
 
@@ -161,17 +165,11 @@ def _scrape_seconds(server: Prometheus, job: str, at: float) -> int:
 
 def _sections(stated: Slo, seconds: float) -> dict[str, tuple[Panel, ...]]:
     """Return the panels: those of the dashboards where they fit, with tracks as lines."""
-    known = {
-        panel.title: panel
-        for each in dashboards(stated)
-        if each.name == "service"
-        for section in each.sections.values()
-        for panel in section
-    }
+    known = panels(stated)
     minutes = f"Of the last {stated.release.window_minutes} minutes"
     return {
         "Requests": (
-            _by_track(
+            by_track(
                 "Requests by track",
                 "All routes and statuses.",
                 f"rate({series_of(metrics.REQUESTS)}{{{OF_JOB}}}[{RATE}])",
@@ -186,7 +184,7 @@ def _sections(stated: Slo, seconds: float) -> dict[str, tuple[Panel, ...]]:
         ),
         "Bad requests": (
             *(
-                _by_track(
+                by_track(
                     title, f"{minutes}.", f'{rules.SHARE}{{{OF_JOB},reason="{reason}"}}'
                 )._replace(unit="percentunit")
                 for reason, title in BAD_REQUESTS.items()
@@ -198,18 +196,32 @@ def _sections(stated: Slo, seconds: float) -> dict[str, tuple[Panel, ...]]:
             known["Index of the predictions and its limit"],
         ),
         "Labels": tuple(
-            _by_track(title, f"{minutes}, mean.", f'{rules.MEAN}{{{OF_JOB},reason="{reason}"}}')
+            by_track(title, f"{minutes}, mean.", f'{rules.MEAN}{{{OF_JOB},reason="{reason}"}}')
             for reason, title in LABELLED.items()
         ),
-        "Replicas": (_memory(known["Memory"]),),
+        "Replicas": (memory(stated),),
     }
 
 
-def _by_track(title: str, words: str, expr: str) -> Panel:
+def panels(stated: Slo) -> dict[str, Panel]:
+    """Return the panels of the dashboard of the service, by their titles."""
+    return {
+        panel.title: panel
+        for each in dashboards(stated)
+        if each.name == "service"
+        for section in each.sections.values()
+        for panel in section
+    }
+
+
+def by_track(title: str, words: str, expr: str) -> Panel:
+    """Return a panel of an expression, with the tracks as lines."""
     return Panel(title, words, (Query(f"sum by (track) ({expr})", "{{track}}"),))
 
 
-def _memory(panel: Panel) -> Panel:
+def memory(stated: Slo) -> Panel:
+    """Return a panel of the largest replica of each track."""
+    panel = panels(stated)["Memory"]
     query = Query(f"max by (track) ({panel.queries[0].expr})", "{{track}}")
     return panel._replace(
         words="The largest replica of each track, and the limit.", queries=(query,)

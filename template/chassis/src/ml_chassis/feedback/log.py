@@ -17,6 +17,7 @@ from ..contract import Contract
 from ..errors import UserError
 from ..monitoring import metrics
 from ..monitoring.quality import Joined, Kept, Label, Watch, count, publish
+from ..settings import SHADOW
 from .sample import Noted, gather
 from .store import MOST_JOINED, Store, Told
 from .writer import Writer
@@ -153,7 +154,10 @@ class Log(Writer):
     def _write(self) -> None:
         store, now = self._open(), time.monotonic()
         if self._pending:
-            self._count(Told(store.keep(self._pending, self._joins), 0, 0, 0))
+            if self._track == SHADOW:
+                store.keep_shadow(self._pending)
+            else:
+                self._count(Told(store.keep(self._pending, self._joins), 0, 0, 0))
             metrics.count_kept("kept", len(self._pending))
             self._pending = []
         if self._joins and now - self._joined > JOIN_SECONDS:

@@ -3,6 +3,9 @@
 A request only leaves its rows in lists. Above so many rows a second a random share of them is
 chosen, each with the same probability, whatever the size of its request. What is drawn is how many
 rows to pass over, which is geometrically distributed: all others cost a subtraction.
+
+Of requests that are also sent to a shadow, the first row is chosen by their names instead, so that
+both replicas choose the same ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,6 +61,7 @@ class Sample:
         self._offered = self._offered_before = 0
         self._passed_over = 0
         """Rows before the next one that is chosen."""
+        self._named = self._named_before = self._named_chosen = 0
 
     def note(
         self,
@@ -67,6 +71,7 @@ class Sample:
         predictions: Sequence[Prediction],
         *,
         is_event: bool = False,
+        is_named: bool = False,
     ) -> None:
         """Note the answer of one request or event.
 
@@ -76,13 +81,14 @@ class Sample:
             rows: What was predicted.
             predictions: Of the rows.
             is_event: Whether it is an event of a stream, whose only row has its id.
+            is_named: Whether its id is a UUID that another replica gives its answer, too.
         """
         count, at = len(predictions), self._passed_over
         self._offered += count
-        if at >= count:
+        chosen = [0] if is_named and self._chooses(name) and at else []
+        if at >= count and not chosen:
             self._passed_over = at - count
             return
-        chosen = []
         while at < count:
             chosen.append(at)
             at += 1 + self._draw()
@@ -94,7 +100,19 @@ class Sample:
     def renew(self) -> None:
         """Begin another second."""
         self._offered_before, self._offered = self._offered, 0
+        self._named_before, self._named, self._named_chosen = self._named, 0, 0
         self._passed_over = self._draw()  # what was drawn before may be far too much now
+
+    def _chooses(self, name: str) -> bool:
+        """Return whether the first row of a named request is chosen: the same in all replicas.
+
+        A UUID is random, so its first digits are the draw.
+        """
+        self._named += 1
+        offered = max(self._named, self._named_before)
+        chosen = self._named_chosen < self._most and int(name[:8], 16) * offered < self._most << 32
+        self._named_chosen += chosen
+        return chosen
 
     def _draw(self) -> int:
         """Return how many rows are passed over before the next one that is chosen."""

@@ -8,11 +8,11 @@ A person may query it:
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..contract import Contract
+from ..contract import Contract, Prediction
 from ..data.database import INSERTS, open_database
 from ..monitoring.quality import Joined, Kept, Label
 
@@ -45,6 +45,36 @@ PREDICTIONS = sa.Table(
     sa.Column("label", sa.Text, comment="as JSON"),
     sa.Column("labelled_at", sa.DateTime, comment="in UTC"),
 )
+SHADOW = sa.Table(
+    "feedback_shadow",
+    TABLES,
+    # Ids are random: the first ones of a version are a random sample of all.
+    sa.Column("model_version", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True, comment="prediction_id that stable answered"),
+    sa.Column("predicted_at", sa.DateTime, nullable=False, index=True, comment="in UTC"),
+    sa.Column("prediction", sa.JSON, nullable=False, comment="a number, or one for each class"),
+    sa.Column("acts", sa.Boolean, comment="whether it reached the threshold of the decision"),
+)
+
+
+class Pair(NamedTuple):
+    """The predictions of stable and of a shadow for the same row.
+
+    Attributes:
+        id: Of the prediction that was answered.
+        stable: A number, or the probability of each class.
+        shadow: Likewise.
+        acts: Whether each reaches the threshold of its decision; None where there is none.
+        slices: Value of each category by which quality is measured.
+        label: What turned out to be true; None where that is not known.
+    """
+
+    id: str
+    stable: Prediction
+    shadow: Prediction
+    acts: tuple[bool | None, bool | None]
+    slices: Mapping[str, str]
+    label: Label | None
 
 
 class Told(NamedTuple):
@@ -101,6 +131,57 @@ class Store:
             _renew(connection, held)
         return []
 
+    def keep_shadow(self, predictions: Iterable[Kept]) -> None:
+        """Keep predictions of a shadow, which nobody was answered."""
+        names = [column.name for column in SHADOW.columns if column.name in Kept._fields]
+        rows = [
+            {**{name: getattr(each, name) for name in names}, "predicted_at": _now()}
+            for each in sorted(predictions, key=lambda each: each.id)
+        ]
+        if rows:
+            with self._engine.begin() as connection:
+                insert = INSERTS[connection.dialect.name](SHADOW)
+                connection.execute(insert.on_conflict_do_nothing(), rows)
+
+    def pairs(self, stable: str, shadow: str, since: datetime, most: int) -> list[Pair]:
+        """Return what two versions predicted for the same rows: a random sample of so many.
+
+        Args:
+            stable: The version that was answered.
+            shadow: The version that nobody was answered.
+            since: In UTC; only what the shadow predicted later.
+            most: How many at most.
+        """
+        both = _both(stable, shadow, since)
+        wanted = both.with_only_columns(
+            SHADOW.c.id,
+            PREDICTIONS.c.prediction,
+            SHADOW.c.prediction.label("of_shadow"),
+            PREDICTIONS.c.acts,
+            SHADOW.c.acts.label("shadow_acts"),
+            PREDICTIONS.c.slices,
+            PREDICTIONS.c.label,
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(wanted.order_by(SHADOW.c.id).limit(most)).all()
+        return [
+            Pair(
+                row.id,
+                row.prediction,
+                row.of_shadow,
+                (row.acts, row.shadow_acts),
+                row.slices,
+                None if row.label is None else json.loads(row.label),
+            )
+            for row in found
+        ]
+
+    def count_pairs(self, stable: str, shadow: str, since: datetime) -> int:
+        """Return how many `pairs` there are."""
+        wanted = _both(stable, shadow, since).with_only_columns(sa.func.count())
+        with self._engine.connect() as connection:
+            return connection.scalars(wanted).one()
+
     def add(self, labels: Mapping[str, Label]) -> Told:
         """Add labels by the ids of predictions, in any order and as often as they come."""
         with self._engine.begin() as connection:
@@ -146,9 +227,27 @@ class Store:
                 for table, column in (
                     (LABELS, LABELS.c.received_at),  # first, as where they are joined
                     (PREDICTIONS, PREDICTIONS.c.predicted_at),
+                    (SHADOW, SHADOW.c.predicted_at),
                 )
             )
             return sum(deleted)
+
+
+def _both(stable: str, shadow: str, since: datetime) -> sa.Select[Any]:
+    """Return the first row of each request that both versions have predicted.
+
+    Rows of a request are often alike: a hundred would tell no more than one.
+    """
+    return (
+        sa.select(SHADOW.c.id)
+        .join(PREDICTIONS, PREDICTIONS.c.id == SHADOW.c.id)
+        .where(
+            SHADOW.c.model_version == shadow,
+            SHADOW.c.predicted_at >= since,
+            SHADOW.c.id.like("%-0"),
+            PREDICTIONS.c.model_version == stable,
+        )
+    )
 
 
 def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:

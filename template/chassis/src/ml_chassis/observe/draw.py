@@ -122,6 +122,40 @@ def bars(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
     return figure(panel, names, _svg(rows, [bar])) if rows else None
 
 
+def scatter(panel: Panel, points: Sequence[tuple[float, float]], across: str, up: str) -> Markup:
+    """Return points, and the line on which both coordinates are the same.
+
+    Args:
+        panel: What is drawn.
+        points: Both coordinates of each, one point at least.
+        across: What the first one is.
+        up: What the second one is.
+    """
+    ends = [min(map(min, points)), max(map(max, points))]
+    both = [{"across": end, "up": end} for end in ends]
+    places = {
+        name: {
+            "field": name,
+            "type": "quantitative",
+            "scale": {"zero": False},
+            "axis": {"title": title, "titleColor": "var(--soft)", "tickCount": 5},
+        }
+        for name, title in (("across", across), ("up", up))
+    }
+    encoding = {"x": places["across"], "y": places["up"]}
+    dot = {"type": "circle", "size": 12, "opacity": 0.4, "color": "var(--c0)"}
+    line = {"type": "line", "strokeDash": [5, 4], "color": "var(--soft)"}
+    rows = [{"across": x, "up": y} for x, y in points]
+    drawn = _svg(
+        rows,
+        [
+            {"mark": dot, "encoding": encoding},
+            {"data": {"values": both}, "mark": line, "encoding": encoding},
+        ],
+    )
+    return figure(panel, (), drawn)
+
+
 def numbers(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
     """Return what is so now in large digits, or None where there are no values; see `lines`."""
     shown = [

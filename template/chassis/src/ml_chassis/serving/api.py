@@ -1,6 +1,7 @@
 """The HTTP interface beside BentoML's own routes: predictions, metrics and the OpenAPI document."""
 
 import asyncio
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from ..contract import Contract, Rows, Table
-from ..current import CURRENT
+from ..current import CURRENT, PREDICTION_ID
 from ..monitoring.exporter import show_metrics
 from . import arrow_reader, feedback, protocols
 from .arrow_reader import read_stream
@@ -26,6 +27,8 @@ from .scoring import Scored
 
 ARROW = arrow_reader.ARROW.encode()
 INLINE_BYTES = 262_144
+_PREDICTION_ID = PREDICTION_ID.encode()
+_UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SUFFIXES = tuple(f"-{row}" for row in range(1_000))
 _encode = msgspec.json.Encoder().encode
 
@@ -50,7 +53,7 @@ def predict(runtime: Runtime) -> Handler:
         return _table_answer(stream, scored)
 
     async def answer(scope: Scope, body: bytes) -> Answer:
-        is_table, wants_table = _media_types(scope)
+        is_table, wants_table, named = _headers(scope)
         rows: Rows
         large = len(body) > INLINE_BYTES  # it would take a millisecond or more
         if is_table and large:  # others are answered meanwhile
@@ -60,11 +63,11 @@ def predict(runtime: Runtime) -> Handler:
         else:
             rows = decode(body, settings.max_rows)
         scored = await runtime.scorer.score(rows)
-        write, name = write_table if wants_table else write_json, next(ids)
+        write, name = write_table if wants_table else write_json, named or next(ids)
         if (context := CURRENT.get()) is not None:
             context.prediction_id = name
         if sample and not scored.degraded:
-            sample.note(name, scored.version, rows, scored.predictions)
+            sample.note(name, scored.version, rows, scored.predictions, is_named=bool(named))
         if large and (is_table or wants_table):
             return await asyncio.to_thread(write, scored, name)
         return write(scored, name)
@@ -72,15 +75,21 @@ def predict(runtime: Runtime) -> Handler:
     return answer
 
 
-def _media_types(scope: Scope) -> tuple[bool, bool]:
-    """Return whether a request is an Arrow stream, and whether its answer should be one."""
+def _headers(scope: Scope) -> tuple[bool, bool, str]:
+    """Return whether a request is an Arrow stream, whether its answer should be one, and its name.
+
+    The name is "" where no gateway gave it one.
+    """
     is_table = wants_table = False
+    named = ""
     for name, value in scope["headers"]:
         if name == b"content-type":
             is_table = value.startswith(ARROW)
         elif name == b"accept":
             wants_table = ARROW in value
-    return is_table, wants_table
+        elif name == _PREDICTION_ID and _UUID.fullmatch(value):
+            named = value.decode()
+    return is_table, wants_table, named
 
 
 def _write_json(contract: Contract, scored: Scored, request_id: str) -> Answer:

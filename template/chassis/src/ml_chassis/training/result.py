@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, PlainSerializer
 
-from .. import registry
+from .. import registry, storage
 from .comparison import Comparison
 from .gates import Gate
 from .shift import Shift
@@ -53,7 +53,5 @@ class Result(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write it, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        incoming = path.with_name(f".{path.name}")
-        incoming.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        incoming.replace(path)
+        text = self.model_dump_json(indent=2) + "\n"
+        storage.write(path.parent, path.name, text.encode())

@@ -24,7 +24,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from scipy.stats import qmc
 
-from .. import settings
+from .. import settings, storage
 from ..data.store import open_store
 from ..errors import UserError, describe
 from ..measures import Values, mean_interval, measures_of
@@ -234,9 +234,7 @@ def apply(changed: Mapping[str, Any], path: Path = CONFIG) -> None:
     table: Any = document["parameters"]
     for name, value in changed.items():
         table[name] = value
-    incoming = path.with_name(f".{path.name}.new")
-    incoming.write_text(tomlkit.dumps(document), encoding="utf-8")
-    incoming.replace(path)
+    storage.write(path.parent, path.name, tomlkit.dumps(document).encode())
 
 
 def _loss(run: Run) -> float:

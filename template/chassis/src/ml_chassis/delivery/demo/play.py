@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ... import registry
 from ...observe.demo.copied import rows
 from ...observe.demo.world import default_settings
 from ...observe.prometheus import Prometheus
@@ -15,12 +14,10 @@ from ...slo import Slo
 from ...training.train import step
 from .. import record, report
 from ..candidate import Candidate
-from ..command import serves
 from ..controller import Controller
 from ..display import Display
 from ..envoy import ENVOY, GET
 from ..gateway import Gateway
-from ..record import Release
 from ..report import Entry
 from . import stage as stages
 from .faults import FAULTS, Fault
@@ -70,9 +67,8 @@ def _release(stage: Stage, gateway: Gateway, fault: Fault | None, traffic: Traff
         controller = Controller(
             gateway,
             Candidate(gateway, stage.canary(fault), stage.challenger),
-            lambda ended: _promote(stage, ended),
-            lambda: registry.history(stage.copy.models)[0],
-            lambda version: serves(server, job, version),
+            stage.copy.project.contract,
+            stage.copy.models,
             PACE,
             display.show,
         )
@@ -82,12 +78,6 @@ def _release(stage: Stage, gateway: Gateway, fault: Fault | None, traffic: Traff
     requests = sum(traffic.counts) - sum(before)
     failed = traffic.counts.failed - before.failed
     return Entry(fault or "good", FAULTS[fault] if fault else "", ended, requests, failed, page)
-
-
-def _promote(stage: Stage, ended: Release) -> None:
-    registry.promote(
-        stage.copy.project.contract, stage.copy.models, ended.version, ended.events[-1].text
-    )
 
 
 def _end(played: Sequence[Entry], traffic: Traffic, seconds: float) -> int:

@@ -1,0 +1,1 @@
+"""A model that is asked what stable is asked, and answers nobody."""
