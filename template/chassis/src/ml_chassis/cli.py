@@ -26,7 +26,7 @@ GROUPS = {
         *("adopt", "data", "train", "retrain", "retrainer", "tune", "optimise", "runs"),
     ),
     "Serving": ("serve", "predict", "stream", "score", "feedback", "observe", "load"),
-    "Releases": ("gateway", "canary"),
+    "Releases": ("gateway", "canary", "experiment"),
     "Models": ("models", "promote", "rollback", "export"),
     "Checks": ("docs", "rules", "contract"),
 }
@@ -346,6 +346,18 @@ def canary(version: str, wanted: str) -> int:
     if wanted:
         return command.wish(wanted)
     return command.release(_project(), version) if version else command.play(_project())
+
+
+@main.command()
+@click.argument("source", metavar="INPUT", default="")
+def experiment(source: str) -> int:
+    """Decide an A/B test by the exposures in INPUT, a file or table.
+
+    Its columns are unit, arm, outcome and, if there is one, at; the plan is in slo.yaml.
+    """
+    from .delivery.experiment.command import run
+
+    return run(_project(), source)
 
 
 # ---- models
