@@ -92,6 +92,14 @@ def test_units_in_both_arms_are_no_chance() -> None:
     assert analysed(units()._replace(mixed=COUNT // 20)).decision == "invalid"
 
 
+def test_a_tester_in_both_arms_ends_no_young_test() -> None:
+    given = units()
+    young = Units(given.challenger[:50], given.outcome[:50], mixed=2)
+
+    assert analysed(young).decision == "continue"
+    assert analysed(young._replace(mixed=50)).decision == "invalid"
+
+
 def test_after_the_last_day_nothing_is_counted_and_the_test_has_ended() -> None:
     short = PLAN.model_copy(update={"most_days": 1})
     minutes = 24 * 60

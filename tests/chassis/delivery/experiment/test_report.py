@@ -88,6 +88,15 @@ def test_where_lower_is_better_a_smaller_loss_is(tmp_path: Path) -> None:
     assert "the interval lies below zero" in page
 
 
+def test_a_difference_that_is_real_and_does_not_matter_is_called_so(tmp_path: Path) -> None:
+    words = "by less than the least difference that matters"
+    found = analysed(units(0.5), Experiment(least_difference=0.9))
+
+    assert found.decision == "better"
+    assert words in text_of(written(found, tmp_path))
+    assert words not in text_of(written(FOUND["better"], tmp_path))
+
+
 def test_too_few_units_are_counted(tmp_path: Path) -> None:
     few = Units(np.arange(50) % 2 == 0, np.arange(50.0))
 

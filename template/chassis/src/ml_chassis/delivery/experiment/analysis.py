@@ -20,13 +20,15 @@ from .statistics import (
 
 LOOKS = 200
 """Points of the plot over units."""
+ENOUGH = 1_000
+"""Units of which a share in both arms is taken: one tester among few units proves nothing."""
 
 
 class Units(NamedTuple):
     """Units of randomization in the order of their first exposure; all arrays of shape (units,).
 
     A unit counts once, by its first known outcome: so units are independent, and what a unit
-    counts for never changes later.
+    counts for does not change later.
 
     Attributes:
         challenger: Whether each has the challenger.
@@ -113,7 +115,7 @@ def analyse(plan: Experiment, given: Units, now: datetime) -> Analysis:
     counts = np.cumsum(units.challenger)[sizes - 1].astype(float)
     mismatch = sample_ratio(counts, sizes.astype(float), plan.share / 100)
     known = champion.size + challenger.size
-    mixed = units.mixed / (len(given.outcome) + units.mixed)
+    mixed = units.mixed / max(len(given.outcome) + units.mixed, ENOUGH)
     decision = decide(plan, found, margin, mismatch, mixed, is_over)[-1]
     last = [Sample(*(each[-1] for each in sample)) for sample in samples]
     variance = max(float(each.variance) for each in last)

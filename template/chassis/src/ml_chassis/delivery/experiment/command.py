@@ -33,5 +33,5 @@ def run(project: Project, source: str) -> int:
     found = analyse(plan, units, datetime.now(UTC).replace(tzinfo=None))
     report.write(PAGE, found, project.name)
     noted = (f"Note: {each}" for each in report.notes(found))
-    print("", f"{report.title(found)}.", *report.sentences(found), *noted, PAGE, sep="\n")
+    print("", f"{report.TITLES[found.decision]}.", *report.sentences(found), *noted, PAGE, sep="\n")
     return 0

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ...reports import page
 from ...reports.chart import Axis, Mark, Points, Series, draw, reach
-from .analysis import Analysis, Arm
+from .analysis import ENOUGH, Analysis, Arm
 from .rule import MISMATCH, MIXED, Decision
 
 TITLES: dict[Decision, str] = {
@@ -58,6 +58,7 @@ def write(path: Path, found: Analysis, name: str) -> None:
         found: What is known of it.
         name: Of the service.
     """
+    title = f"{name}: {TITLES[found.decision]}"
     first, *others = sentences(found)
     parts = [
         page.paragraph(page.bold(first)),
@@ -73,12 +74,7 @@ def write(path: Path, found: Analysis, name: str) -> None:
         page.heading("When this may be wrong"),
         *map(page.paragraph, ASSUMPTIONS),
     ]
-    page.write(path, page.page(f"{name}: {title(found)}", found.decision in GOOD, parts))
-
-
-def title(found: Analysis) -> str:
-    """Return the decision in a sentence, without its point."""
-    return TITLES[found.decision]
+    page.write(path, page.page(title, found.decision in GOOD, parts))
 
 
 def sentences(found: Analysis) -> list[str]:
@@ -89,8 +85,10 @@ def sentences(found: Analysis) -> list[str]:
 
 
 def notes(found: Analysis) -> Iterator[str]:
-    """Yield what is odd about the units."""
+    """Yield what is odd about the difference or the units."""
     units, arms = found.units, (found.champion, found.challenger)
+    if found.decision in {"better", "worse"} and np.all(np.abs(found.last[1:3]) < found.margin):
+        yield "The models do differ, but by less than the least difference that matters."
     if found.missing < MISMATCH and found.decision != "invalid":
         shares = [each.known / max(each.units, 1) for each in arms]
         yield (
@@ -193,7 +191,7 @@ def _rules(found: Analysis) -> Iterator[Markup]:
         width += ", a tenth of the champion's standard deviation"
     rules: dict[Decision, str] = {
         "invalid": f"the p-value of the sample ratio is below {MISMATCH:g}, or more than "
-        f"{MIXED:.0%} of the units were in both arms",
+        f"{MIXED:.0%} of the units, and more than {MIXED * ENOUGH:.0f}, were in both arms",
         "better": f"the interval lies {above} zero",
         "worse": f"the interval lies {below} zero",
         "no difference": f"the interval lies within the least difference{width}",

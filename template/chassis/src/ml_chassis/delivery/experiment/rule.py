@@ -14,7 +14,7 @@ Decision = Literal["continue", "better", "worse", "no difference", "undecided", 
 MISMATCH = 0.01
 """p-value of the sample ratio below which the test is invalid."""
 MIXED = 0.01
-"""Share of the units in both arms above which it is: of a sticky assignment there is none."""
+"""Share of the units in both arms above which it is: a sticky assignment leaves none there."""
 
 
 def decide(

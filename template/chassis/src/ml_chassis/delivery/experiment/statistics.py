@@ -26,7 +26,7 @@ LEAST_EFFECT = 0.1
 half of what Cohen (1988) calls a small effect."""
 CONCENTRATION = 1_000
 """Of the Dirichlet prior of the sample ratio, whose standard deviation is so 1.6 % of the units
-where half get the challenger. A larger one finds less than a percent sooner, and 55 % much later."""
+where half get the challenger. A larger one finds half a percent sooner, and several much later."""
 
 
 class Sample(NamedTuple):
