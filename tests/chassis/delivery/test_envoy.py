@@ -16,7 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ml_chassis.current import PREDICTION_ID
-from ml_chassis.delivery import envoy
+from ml_chassis.delivery import envoy, routes
+from ml_chassis.delivery.routes import Sharing
 from ml_chassis.observe.site import running_site
 from ml_chassis.programs import LOCAL, ProgramError, free_port
 from ml_chassis.settings import CANARY, SHADOW, Settings
@@ -44,7 +45,7 @@ class Replica:
         path = request.url.path
         self.asked[path] += 1
         body = await request.body()
-        if path == envoy.PREDICT:
+        if path == routes.PREDICT:
             self.named.append(request.headers.get(PREDICTION_ID))
         if path in self.hangs:
             await asyncio.sleep(3_600)
@@ -66,7 +67,7 @@ class Edge(NamedTuple):
     def release(self, weight: int) -> None:
         """Give the canary a share of the requests, and wait until it gets some."""
         envoy.write_endpoints(self.folder, CANARY, self.canary.url, self.stable.url)
-        envoy.write_routes(self.folder, self.configured, weight=weight)
+        envoy.write_routes(self.folder, self.configured, Sharing(weight=weight))
         wait_for(lambda: self.ask().text.startswith("canary"), "the canary answers")
         self.canary.asked.clear()
         self.stable.asked.clear()
@@ -74,7 +75,7 @@ class Edge(NamedTuple):
     def mirror(self, share: int) -> None:
         """Send the other replica copies of a share of the requests, and wait until it gets some."""
         envoy.write_endpoints(self.folder, SHADOW, self.canary.url)
-        envoy.write_routes(self.folder, self.configured, mirrored=share)
+        envoy.write_routes(self.folder, self.configured, Sharing(mirrored=share))
 
         def is_mirrored() -> bool:
             self.ask()
@@ -102,7 +103,9 @@ class Edge(NamedTuple):
         place = f"{CANARY}::{self.canary.url.removeprefix('http://')}"
         return f"{place}::health_flags::healthy" in found
 
-    def ask(self, path: str = envoy.PREDICT, body: bytes = b"{}", name: str = "") -> httpx.Response:
+    def ask(
+        self, path: str = routes.PREDICT, body: bytes = b"{}", name: str = ""
+    ) -> httpx.Response:
         """Ask Envoy; with a name, as a client that names its prediction."""
         url = f"http://{LOCAL}:{self.configured.port}{path}"
         headers = {PREDICTION_ID: name} if name else {}
@@ -112,7 +115,7 @@ class Edge(NamedTuple):
 @pytest.fixture
 def edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edge]:
     """Run Envoy in front of both; the canary gets all that may go to it but one in a hundred."""
-    monkeypatch.setattr(envoy, "LARGE_TRY_SECONDS", 3)
+    monkeypatch.setattr(routes, "LARGE_TRY_SECONDS", 3)
     stable, canary = Replica("stable"), Replica("canary")
     configured = Settings(host="localhost", port=free_port(), model_seconds=0.1)
     with ExitStack() as stack:
@@ -187,7 +190,7 @@ def test_what_cannot_be_sent_to_the_canary_is_sent_to_stable(edge: Edge, path: s
     assert answers(20, lambda: edge.ask(path)) == {"stable": 20}
 
 
-@pytest.mark.parametrize("size", [0, envoy.SMALL_BYTES])
+@pytest.mark.parametrize("size", [0, routes.SMALL_BYTES])
 def test_a_request_that_hangs_is_asked_again(edge: Edge, size: int) -> None:
     edge.release(99)
     edge.canary.hangs = frozenset({"/predict"})
@@ -234,10 +237,10 @@ def test_a_shadow_gets_predictions_alone(edge: Edge) -> None:
     url = f"http://{LOCAL}:{edge.configured.port}"
     for path in ("/feedback", "/api/orders", "/v1/models/model:predict"):
         assert edge.ask(path).text.startswith("stable")
-    httpx.get(f"{url}{envoy.PREDICT}", trust_env=False)
+    httpx.get(f"{url}{routes.PREDICT}", trust_env=False)
     answers(1, edge.ask)
     wait_for(lambda: edge.received == 1, "what is sent last has come")
-    assert edge.canary.asked == {envoy.PREDICT: 1}
+    assert edge.canary.asked == {routes.PREDICT: 1}
 
 
 def test_clients_name_no_prediction(edge: Edge) -> None:
@@ -249,7 +252,7 @@ def test_clients_name_no_prediction(edge: Edge) -> None:
 def test_nobody_waits_for_a_shadow(edge: Edge, how: str) -> None:
     edge.mirror(100)
     if how == "hangs":
-        edge.canary.hangs = frozenset({envoy.PREDICT})
+        edge.canary.hangs = frozenset({routes.PREDICT})
     elif how == "fails":
         edge.canary.status = 500
     else:

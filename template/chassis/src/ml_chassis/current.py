@@ -17,6 +17,8 @@ REQUEST_ID = "x-request-id"
 PREDICTION_ID = "prediction-id"
 """How a gateway names the prediction of a request that a shadow gets, too, so that both give it the
 same id."""
+EXPOSURE = "experiment-exposure"
+"""How a gateway says which arm of an A/B test a request is in: name of the test, arm, unit."""
 PARENT, STATE = "traceparent", "tracestate"
 """By which a request says which trace it is a part of: the W3C's recommendation Trace Context."""
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")

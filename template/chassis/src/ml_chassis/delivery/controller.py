@@ -21,6 +21,7 @@ from .candidate import Candidate
 from .gateway import Gateway
 from .progress import Look, Pace
 from .record import Release
+from .routes import Sharing
 
 TICK_SECONDS = 0.2
 """Between two looks at what a person wants, and at whether the canary runs."""
@@ -76,7 +77,7 @@ class Controller:
             UnfinishedError: it is to be promoted, and that cannot be done.
         """
         with self._candidate:
-            self._gateway.route(0)
+            self._gateway.route()
             if release.phase in {"starting", "stepping"}:
                 release = self._start(release)
             if release.phase == "stepping":
@@ -177,7 +178,7 @@ class Controller:
     def _keep(self, release: Release) -> Release:
         """Write down what is to be so, then make it so."""
         record.write(self._gateway.folder, release)
-        self._gateway.route(release.weight)
+        self._gateway.route(Sharing(weight=release.weight))
         return release
 
 

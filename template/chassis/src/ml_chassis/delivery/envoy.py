@@ -1,12 +1,4 @@
-"""Envoy in front of stable, canary and shadow: its configuration, and the program.
-
-A request that the canary fails is asked again of stable, and one that it does not answer in time,
-too, so that no client sees a failure of the canary alone. That is safe for predictions, which
-change nothing; of routes of a team's own nobody knows, so there only what was not sent is asked
-again.
-
-What a shadow is sent is a copy, for whose answer nobody waits.
-"""
+"""Envoy in front of stable, canary and shadow: its configuration, and the program."""
 
 import json
 import os
@@ -19,11 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import storage
-from ..current import PREDICTION_ID
 from ..observe.servers import find
 from ..programs import LOCAL, answers, free_port, running
-from ..serving.guard import OWN
 from ..settings import CANARY, SHADOW, STABLE, Settings
+from .routes import TESTED, Sharing, routes
 
 ENVOY = ("envoy",)
 GET = (
@@ -32,13 +23,8 @@ GET = (
     "then chmod +x envoy, and put it on the PATH"
 )
 ROUTES = "routes.json"
-PREDICT = "/predict"
 DISCOVERED = "discovered"
 """Folder of the files that Envoy reads again when they are replaced."""
-SMALL_BYTES = 65_536
-TRY_SECONDS, LARGE_TRY_SECONDS = 2, 15
-"""Beyond what the model may take for a call, after which a request to the canary is asked again; a
-large one is predicted in many calls."""
 HEALTH_SECONDS = 1
 IDLE_SECONDS = 60
 MOST_THREADS = 4
@@ -48,12 +34,10 @@ UNBOUNDED = 1_000_000
 MOST_MIRRORED = 128
 """Requests that a shadow has not answered; while it has so many, it is sent no other ones. Each may
 keep a body in memory."""
-NOT_SENT = "connect-failure,refused-stream,reset-before-request"
-FAILED = "5xx,reset,connect-failure,refused-stream,retriable-status-codes"
-BUSY = 429
 HTTP = "type.googleapis.com/envoy.extensions.filters"
 UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-PREVIOUS = "envoy.retry_priorities.previous_priorities"
+ALONE = Sharing()
+"""Stable answers all."""
 
 
 @contextmanager
@@ -91,9 +75,9 @@ def running_envoy(
         yield admin, process
 
 
-def write_routes(folder: Path, configured: Settings, *, weight: int = 0, mirrored: int = 0) -> None:
-    """Share the requests; those under way are not touched. See `routes`."""
-    found = routes(configured, weight, mirrored)
+def write_routes(folder: Path, configured: Settings, sharing: Sharing = ALONE) -> None:
+    """Share the requests; those under way are not touched."""
+    found = routes(configured, sharing)
     _write(folder / DISCOVERED / ROUTES, "route.v3.RouteConfiguration", found)
 
 
@@ -111,83 +95,6 @@ def write_endpoints(folder: Path, track: str, *urls: str) -> None:
     _write(path, "endpoint.v3.ClusterLoadAssignment", found)
 
 
-def routes(configured: Settings, weight: int = 0, mirrored: int = 0) -> dict[str, Any]:
-    """Return who answers what.
-
-    Predictions, labels and a team's own routes are shared between the tracks; whatever else is
-    asked, as probes and metrics, is about the service that is there to stay.
-
-    Args:
-        configured: How long the model may take.
-        weight: Percent of what is shared that the canary gets.
-        mirrored: Percent of the predictions of stable that a shadow is asked for, too.
-    """
-    own: dict[str, Any] = {"prefix": OWN}
-    posted: dict[str, Any] = {"prefix": "/", "headers": [_exactly(":method", "POST")]}
-    fraction = _percent(weight)
-    # The service has its own limits; an answer may be long.
-    canary, stable = ({"cluster": each, "timeout": "0s"} for each in (CANARY, STABLE))
-    careful = {"retry_on": NOT_SENT, "num_retries": 1}
-    length = {"name": "content-length", "range_match": {"start": 0, "end": SMALL_BYTES}}
-    small = {**posted, "headers": [*posted["headers"], length]}
-    quick, patient = (
-        {"route": {**canary, "retry_policy": _again(configured.model_seconds + seconds)}}
-        for seconds in (TRY_SECONDS, LARGE_TRY_SECONDS)
-    )
-    shared = [
-        {
-            "match": {**own, "runtime_fraction": fraction},
-            "route": {**canary, "retry_policy": {**careful, **_of_the_other()}},
-        },
-        {"match": own, "route": {**stable, "retry_policy": careful}},
-        {"match": {**small, "runtime_fraction": fraction}, **quick},
-        {"match": small, "route": {**stable, "retry_policy": careful}},
-        {"match": {**posted, "runtime_fraction": fraction}, **patient},
-    ]
-    predict = {"path": PREDICT, "headers": posted["headers"]}
-    copied = {
-        "match": {**predict, "runtime_fraction": _percent(mirrored)},
-        "route": {
-            **stable,
-            "retry_policy": careful,
-            "request_mirror_policies": [{"cluster": SHADOW}],
-        },
-        "request_headers_to_add": [_set(PREDICTION_ID, "%UNIQUE_ID%")],
-    }
-    rest = {"match": {"prefix": "/"}, "route": {**stable, "retry_policy": careful}}
-    found = [*(shared if weight else []), *([copied] if mirrored else []), rest]
-    host = {
-        "name": "service",
-        "domains": ["*"],
-        "routes": found,
-        # Clients name no prediction.
-        "request_headers_to_remove": [PREDICTION_ID],
-    }
-    return {
-        "name": "routes",
-        "virtual_hosts": [host],
-        "most_specific_header_mutations_wins": True,
-    }
-
-
-def _again(seconds: float) -> dict[str, Any]:
-    """Return how a request is asked again, also when there is no answer after so many seconds."""
-    return {
-        "retry_on": FAILED,
-        "retriable_status_codes": [BUSY],
-        "num_retries": 1,
-        "per_try_timeout": f"{seconds:g}s",
-        **_of_the_other(),
-    }
-
-
-def _of_the_other() -> dict[str, Any]:
-    """Return that it is asked of the other priority, which is stable."""
-    kind = "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
-    other = {"@type": f"type.googleapis.com/{kind}", "update_frequency": 1}
-    return {"retry_priority": {"name": PREVIOUS, "typed_config": other}}
-
-
 def bootstrap(folder: Path, configured: Settings, stable: str, admin_port: int) -> dict[str, Any]:
     """Return what Envoy is started with.
 
@@ -198,7 +105,9 @@ def bootstrap(folder: Path, configured: Settings, stable: str, admin_port: int) 
         admin_port: Of its administration.
     """
     idle = min(IDLE_SECONDS, configured.keep_alive_seconds / 2)
-    clusters = [_stable(stable, idle), _canary(folder, idle), _shadow(folder, idle)]
+    tested = _stable(TESTED, stable, idle)
+    tested["circuit_breakers"]["thresholds"][0]["max_retries"] = 0
+    clusters = [_stable(STABLE, stable, idle), tested, _canary(folder, idle), _shadow(folder, idle)]
     most = "downstream_connections.v3.DownstreamConnectionsConfig"
     bound = {
         "@type": f"type.googleapis.com/envoy.extensions.resource_monitors.{most}",
@@ -247,12 +156,12 @@ def _listener(folder: Path, configured: Settings) -> dict[str, Any]:
     }
 
 
-def _stable(url: str, idle: float) -> dict[str, Any]:
+def _stable(name: str, url: str, idle: float) -> dict[str, Any]:
     there = [{"lb_endpoints": [_endpoint(url)]}]
     return {
-        **_cluster(STABLE, idle),
+        **_cluster(name, idle),
         "type": "STATIC",
-        "load_assignment": {"cluster_name": STABLE, "endpoints": there},
+        "load_assignment": {"cluster_name": name, "endpoints": there},
     }
 
 
@@ -332,20 +241,6 @@ def _address(host: str, port: int) -> dict[str, Any]:
 def _ip(host: str) -> str:
     """Return the address of a host of this machine: Envoy listens on no name."""
     return host if ":" in host else socket.gethostbyname(host)
-
-
-def _exactly(header: str, value: str) -> dict[str, Any]:
-    return {"name": header, "string_match": {"exact": value}}
-
-
-def _set(header: str, value: str) -> dict[str, Any]:
-    """Return that a header has this value, whatever a client says."""
-    how = {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-    return {"header": {"key": header, "value": value}, **how}
-
-
-def _percent(share: int) -> dict[str, Any]:
-    return {"default_value": {"numerator": share, "denominator": "HUNDRED"}}
 
 
 def _write(path: Path, kind: str, resource: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ..observe.servers import READY, running_prometheus, target
 from ..programs import LOCAL, address, answers, end, free_port, start
 from ..settings import CANARY, PREFIX, STABLE, Settings
 from . import envoy
+from .routes import Sharing
 
 FOLDER = Path("build/gateway")
 ADDRESSES = "gateway.json"
@@ -88,10 +89,10 @@ class Gateway:
         self.folder, self.addresses, self.job = folder, addresses, job
         self._configured = configured
 
-    def route(self, weight: int = 0, *, mirrored: int = 0) -> None:
-        """Give the canary so many percent of the requests, and a shadow copies of so many."""
+    def route(self, sharing: Sharing = envoy.ALONE) -> None:
+        """Share the requests; without a word, stable answers all."""
         if self.runs:
-            envoy.write_routes(self.folder, self._configured, weight=weight, mirrored=mirrored)
+            envoy.write_routes(self.folder, self._configured, sharing)
 
     def place(self, track: str, url: str = "") -> None:
         """Say to Envoy and Prometheus where the canary or the shadow is; "" is nowhere."""

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from ..contract import Contract, Rows, Table
-from ..current import CURRENT, PREDICTION_ID
+from ..current import CURRENT, EXPOSURE, PREDICTION_ID
 from ..monitoring.exporter import show_metrics
 from . import arrow_reader, feedback, protocols
 from .arrow_reader import read_stream
@@ -24,10 +24,11 @@ from .endpoint import Answer, Endpoint, Handler
 from .openapi import document
 from .runtime import Runtime
 from .scoring import Scored
+from .split import exposure_of
 
 ARROW = arrow_reader.ARROW.encode()
 INLINE_BYTES = 262_144
-_PREDICTION_ID = PREDICTION_ID.encode()
+_PREDICTION_ID, _EXPOSURE = PREDICTION_ID.encode(), EXPOSURE.encode()
 _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SUFFIXES = tuple(f"-{row}" for row in range(1_000))
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +54,7 @@ def predict(runtime: Runtime) -> Handler:
         return _table_answer(stream, scored)
 
     async def answer(scope: Scope, body: bytes) -> Answer:
-        is_table, wants_table, named = _headers(scope)
+        is_table, wants_table, named, exposed = _headers(scope)
         rows: Rows
         large = len(body) > INLINE_BYTES  # it would take a millisecond or more
         if is_table and large:  # others are answered meanwhile
@@ -62,8 +63,12 @@ def predict(runtime: Runtime) -> Handler:
             rows = read_table(body)
         else:
             rows = decode(body, settings.max_rows)
-        assigned = split.assign(scope) if split else None
-        scored = await runtime.score(rows, assigned.arm if assigned else None)
+        exposure = exposure_of(exposed) if exposed else None
+        if split and (assigned := split.assign(scope)):
+            exposure = assigned.exposure
+            scored = await runtime.score(rows, assigned.arm)
+        else:
+            scored = await runtime.scorer.score(rows)
         write, name = write_table if wants_table else write_json, named or next(ids)
         if (context := CURRENT.get()) is not None:
             context.prediction_id = name
@@ -74,7 +79,7 @@ def predict(runtime: Runtime) -> Handler:
                 rows,
                 scored.predictions,
                 is_named=bool(named),
-                exposure=assigned.exposure if assigned else None,
+                exposure=exposure,
             )
         if large and (is_table or wants_table):
             return await asyncio.to_thread(write, scored, name)
@@ -83,13 +88,14 @@ def predict(runtime: Runtime) -> Handler:
     return answer
 
 
-def _headers(scope: Scope) -> tuple[bool, bool, str]:
-    """Return whether a request is an Arrow stream, whether its answer should be one, and its name.
+def _headers(scope: Scope) -> tuple[bool, bool, str, bytes]:
+    """Return what matters of the headers.
 
-    The name is "" where no gateway gave it one.
+    That is whether a request is an Arrow stream, whether its answer should be one, and what a
+    gateway says: the name of the prediction, and the arm of an A/B test. Both may be empty.
     """
     is_table = wants_table = False
-    named = ""
+    named, exposed = "", b""
     for name, value in scope["headers"]:
         if name == b"content-type":
             is_table = value.startswith(ARROW)
@@ -97,7 +103,9 @@ def _headers(scope: Scope) -> tuple[bool, bool, str]:
             wants_table = ARROW in value
         elif name == _PREDICTION_ID and _UUID.fullmatch(value):
             named = value.decode()
-    return is_table, wants_table, named
+        elif name == _EXPOSURE:
+            exposed = value
+    return is_table, wants_table, named, exposed
 
 
 def _write_json(contract: Contract, scored: Scored, request_id: str) -> Answer:

@@ -77,7 +77,7 @@ class Runtime:
         """Whether load balancers may send requests."""
         return not self.drain.active
 
-    async def score(self, rows: Rows, arm: Arm | None = None) -> Scored:
+    async def score(self, rows: Rows, arm: Arm) -> Scored:
         """Return the answer of the model of an arm; the champion answers what the challenger fails.
 
         Raises:

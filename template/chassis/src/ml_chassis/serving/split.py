@@ -1,4 +1,7 @@
-"""An A/B test in one service: which model answers a request, and who was exposed to it.
+"""An A/B test: which model answers a request, and who was exposed to it.
+
+In one service both models answer. Where each has a service of its own, a gateway assigns, and says
+so in a header.
 
 The unit of randomization, such as a customer, is what a header names. A hash of it and of the name
 of the test decides: so all replicas assign it to the same arm, a test says nothing about the arms
@@ -12,9 +15,10 @@ from starlette.types import Scope
 
 from ..feedback.sample import ARMS, CHALLENGER, Arm, Exposure
 
-ARM = b"experiment-arm"
+ARM = "experiment-arm"
 """Header with which a tester chooses an arm; such requests are not counted."""
 HASH_BYTES = 8
+_ARM = ARM.encode()
 _ARMS: dict[bytes, Arm] = {each.encode(): each for each in ARMS}
 
 
@@ -41,21 +45,38 @@ class Split:
             header: That names the unit.
             share: Percent of the units that get the challenger.
         """
-        self._name, self._header = name, header.encode()
-        self._key = name.encode()[: blake2b.MAX_KEY_SIZE]
+        self._name, self._key, self._header = name, _key(name.encode()), header.encode()
         self._below = share * 256**HASH_BYTES // 100
 
     def assign(self, scope: Scope) -> Assigned | None:
         """Return who answers a request; None where it is not in the test: the champion does."""
         unit = b""
         for name, value in scope["headers"]:
-            if name == ARM and value in _ARMS:
+            if name == _ARM and value in _ARMS:
                 return Assigned(_ARMS[value], None)
             if name == self._header:
                 unit = value
         if not unit:
             return None
-        digest = blake2b(unit, digest_size=HASH_BYTES, key=self._key)
-        is_challenger = int.from_bytes(digest.digest()) < self._below
+        digest = _hash(self._key, unit)
+        is_challenger = int.from_bytes(digest) < self._below
         arm: Arm = CHALLENGER if is_challenger else ARMS[0]
-        return Assigned(arm, Exposure(self._name, digest.hexdigest(), arm))
+        return Assigned(arm, Exposure(self._name, digest.hex(), arm))
+
+
+def exposure_of(said: bytes) -> Exposure | None:
+    """Return what a gateway says in the header `EXPOSURE`; None where it makes no sense."""
+    name, _, rest = said.partition(b" ")
+    arm, _, unit = rest.partition(b" ")
+    if arm not in _ARMS or not unit:
+        return None
+    return Exposure(name.decode("latin-1"), _hash(_key(name), unit).hex(), _ARMS[arm])
+
+
+def _key(name: bytes) -> bytes:
+    """Return a key that is another one for each test."""
+    return blake2b(name, digest_size=HASH_BYTES).digest()
+
+
+def _hash(key: bytes, unit: bytes) -> bytes:
+    return blake2b(unit, digest_size=HASH_BYTES, key=key).digest()

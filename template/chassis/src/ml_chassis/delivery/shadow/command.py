@@ -25,6 +25,7 @@ from ..candidate import Candidate
 from ..command import HERE, LOCK
 from ..display import lasts
 from ..gateway import FOLDER, Gateway, Place
+from ..routes import Sharing
 from . import page, record
 from .comparison import compare
 from .page import About
@@ -121,7 +122,7 @@ def _mirror(found: Gateway, shadow: Shadow, seconds: float | None, place: Place)
         show(f"{shadow.version} starts.")
         candidate.start()
         record.write(FOLDER, shadow)
-        found.route(mirrored=shadow.share)
+        found.route(Sharing(mirrored=shadow.share))
         until = time.monotonic() + (seconds or float("inf"))
         with suppress(KeyboardInterrupt):
             while time.monotonic() < until and found.runs and candidate.runs:

@@ -21,8 +21,8 @@ from ...observe.prometheus import Prometheus, PrometheusError, Sample
 from ...reports import page
 from ...settings import SHADOW, STABLE
 from ...slo import Slo
-from ..envoy import PREDICT
 from ..report import by_track, memory, view_of
+from ..routes import PREDICT
 from .comparison import LEAST, QUANTILES, Comparison, Labelled
 from .record import Shadow
 from .traffic import Traffic, sent, traffic

@@ -9,8 +9,8 @@ from ...monitoring.rules.burn import failed_statuses
 from ...observe.page import matching
 from ...observe.prometheus import Prometheus
 from ...settings import SHADOW, Track
-from ..envoy import PREDICT
 from ..gateway import EDGE
+from ..routes import PREDICT
 
 FAILED = f'status=~"{failed_statuses()}"'
 REFUSED = 'status=~"4..",status!="429"'
