@@ -21,7 +21,7 @@ NAMES = ("DATA", "DO", "INPUT", "OUTPUT", "SECONDS", "SHARE", "TARGET", "TIME", 
 TASKS = {
     "adopt": 3,
     "canary": 2,
-    "experiment": 1,
+    "experiment": 2,
     "promote": 1,
     "score": 3,
     "load": 2,

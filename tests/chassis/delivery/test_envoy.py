@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,17 +16,19 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ml_chassis.current import PREDICTION_ID
+from ml_chassis.current import EXPOSURE, PREDICTION_ID
 from ml_chassis.delivery import envoy, routes
-from ml_chassis.delivery.routes import Sharing
+from ml_chassis.delivery.routes import Assignment, Sharing
 from ml_chassis.observe.site import running_site
 from ml_chassis.programs import LOCAL, ProgramError, free_port
+from ml_chassis.serving.split import ARM
 from ml_chassis.settings import CANARY, SHADOW, Settings
 from waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_envoy")]
 
 READY = "/readyz"
+OF_A_CLIENT = {PREDICTION_ID: "123e4567-e89b-42d3-a456-426614174000"}
 
 
 class Replica:
@@ -36,6 +39,7 @@ class Replica:
         self.name, self.status, self.hangs = name, 200, frozenset[str]()
         self.asked = Counter[str]()
         self.named: list[str | None] = []
+        self.exposed: list[str | None] = []
         self.port = free_port()
         self.url = f"http://{LOCAL}:{self.port}"
         methods = ["GET", "POST"]
@@ -47,6 +51,7 @@ class Replica:
         body = await request.body()
         if path == routes.PREDICT:
             self.named.append(request.headers.get(PREDICTION_ID))
+            self.exposed.append(request.headers.get(EXPOSURE))
         if path in self.hangs:
             await asyncio.sleep(3_600)
         status = 200 if path == READY else self.status
@@ -103,13 +108,30 @@ class Edge(NamedTuple):
         place = f"{CANARY}::{self.canary.url.removeprefix('http://')}"
         return f"{place}::health_flags::healthy" in found
 
+    def test(self, share: int) -> None:
+        """Begin an A/B test, and wait until the other replica answers some."""
+        envoy.write_endpoints(self.folder, CANARY, self.canary.url, self.stable.url)
+        test = Assignment("spring", share, "user-id")
+        envoy.write_routes(self.folder, self.configured, Sharing(test=test))
+        chosen = {ARM: "challenger"}
+        wait_for(lambda: self.ask(headers=chosen).text.startswith("canary"), "the canary answers")
+        for replica in (self.stable, self.canary):
+            replica.asked.clear()
+            replica.exposed.clear()
+
     def ask(
-        self, path: str = routes.PREDICT, body: bytes = b"{}", name: str = ""
+        self,
+        path: str = routes.PREDICT,
+        body: bytes = b"{}",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> httpx.Response:
-        """Ask Envoy; with a name, as a client that names its prediction."""
+        """Ask Envoy."""
         url = f"http://{LOCAL}:{self.configured.port}{path}"
-        headers = {PREDICTION_ID: name} if name else {}
-        return httpx.post(url, content=body, headers=headers, timeout=30, trust_env=False)
+        return httpx.post(url, content=body, headers={**headers}, timeout=30, trust_env=False)
+
+    def ask_as(self, user: str, **headers: str) -> httpx.Response:
+        """Ask Envoy as somebody."""
+        return self.ask(headers={"user-id": user, **headers})
 
 
 @pytest.fixture
@@ -218,7 +240,7 @@ def test_where_there_is_no_canary_stable_answers(edge: Edge) -> None:
 
 def test_a_shadow_gets_copies_under_the_same_names_and_answers_nobody(edge: Edge) -> None:
     edge.mirror(100)
-    assert answers(50, lambda: edge.ask(name="of-a-client")) == {"stable": 50}
+    assert answers(50, lambda: edge.ask(headers=OF_A_CLIENT)) == {"stable": 50}
     wait_for(lambda: edge.received == 50, "all copies have come")
     assert sorted(map(str, edge.canary.named)) == sorted(map(str, edge.stable.named))
     assert len({*edge.stable.named}) == 50
@@ -227,7 +249,7 @@ def test_a_shadow_gets_copies_under_the_same_names_and_answers_nobody(edge: Edge
 
 def test_a_shadow_gets_copies_of_a_share_and_only_those_are_named(edge: Edge) -> None:
     edge.mirror(25)
-    answers(400, lambda: edge.ask(name="of-a-client"))
+    answers(400, lambda: edge.ask(headers=OF_A_CLIENT))
     assert 48 < edge.sent < 152  # 100 are expected; see above
     wait_for(lambda: edge.received == edge.sent, "all copies have come")
 
@@ -244,7 +266,7 @@ def test_a_shadow_gets_predictions_alone(edge: Edge) -> None:
 
 
 def test_clients_name_no_prediction(edge: Edge) -> None:
-    answers(1, lambda: edge.ask(name="123e4567-e89b-42d3-a456-426614174000"))
+    answers(1, lambda: edge.ask(headers=OF_A_CLIENT))
     assert edge.stable.named == [None]
 
 
@@ -260,6 +282,43 @@ def test_nobody_waits_for_a_shadow(edge: Edge, how: str) -> None:
     times = 3 * envoy.MOST_MIRRORED
     assert answers(times, edge.ask) == {"stable": times}
     assert edge.received <= (envoy.MOST_MIRRORED if how == "hangs" else times)
+
+
+def test_users_stay_in_their_arm_and_the_service_is_told(edge: Edge) -> None:
+    edge.test(50)
+    users = [f"user {number}" for number in range(200)]
+    found = {user for user in users if edge.ask_as(user).text.startswith("canary")}
+    assert found == {user for user in users if edge.ask_as(user).text.startswith("canary")}
+    assert 57 < len(found) < 143  # 100 are expected; see above
+    assert {*edge.canary.exposed} == {f"spring challenger {user}" for user in found}
+    assert {*edge.stable.exposed} == {f"spring champion {user}" for user in {*users} - found}
+
+    edge.test(80)  # of more users, the same ones and others
+    assert all(edge.ask_as(user).text.startswith("canary") for user in found)
+
+
+def test_what_names_no_user_and_who_chooses_are_not_in_the_test(edge: Edge) -> None:
+    edge.test(50)
+    said = {EXPOSURE: "spring challenger me"}
+    assert answers(20, lambda: edge.ask(headers=said)) == {"stable": 20}
+    for arm, name in (("challenger", "canary"), ("champion", "stable")):
+        found = [edge.ask_as("1", **{ARM: arm}, **said).text[:6] for _ in range(5)]
+        assert found == [name] * 5
+    assert {*edge.stable.exposed, *edge.canary.exposed} == {None}
+
+
+def test_what_the_challenger_fails_stable_answers_and_the_user_stays_in_the_arm(edge: Edge) -> None:
+    edge.test(99)
+    edge.canary.status = 503
+    assert answers(50, lambda: edge.ask_as("one of many")) == {"stable": 50}
+    assert {*edge.stable.exposed} == {"spring challenger one of many"}
+
+
+def test_what_the_champion_fails_is_not_asked_again(edge: Edge) -> None:
+    edge.test(1)
+    edge.stable.status = 500
+    found = [edge.ask_as(f"user {number}").status_code for number in range(50)]
+    assert found.count(500) == edge.stable.asked[routes.PREDICT] > 40
 
 
 def test_it_does_not_start_where_somebody_listens(edge: Edge, tmp_path: Path) -> None:

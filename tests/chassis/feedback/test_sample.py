@@ -7,7 +7,13 @@ import pytest
 
 from chassis.flights import CONTRACT
 from ml_chassis.contract import Table
-from ml_chassis.feedback.sample import Noted, Sample, gather
+from ml_chassis.feedback.sample import (
+    MAX_UNITS_PER_SECOND,
+    Exposure,
+    Noted,
+    Sample,
+    gather,
+)
 
 ROW = CONTRACT.to_row(CONTRACT.example_row())
 MOST = 300
@@ -125,3 +131,26 @@ def test_names_that_a_client_has_made_up_are_bounded(sample: Sample, taken: list
     named_second_of(sample, [str(UUID(int=0))] * 90_000)
 
     assert len(taken) < 3 * MOST  # as many by their names as by chance
+
+
+def test_each_unit_of_an_experiment_is_noted_once_however_much_is_asked(
+    sample: Sample, taken: list[Noted]
+) -> None:
+    second_of(sample, 9_000, 1)  # of others a share is chosen
+    taken.clear()
+    units = [Exposure("a", f"{number}", "champion") for number in range(500)]
+    for _ in range(3):
+        for unit in units:
+            sample.note(unit.unit, "v", [ROW] * 2, [0.5] * 2, exposure=unit)
+
+    exposed = [each for each in taken if each.exposure]
+    assert [each.exposure for each in exposed] == units
+    assert all(0 in each.chosen for each in exposed)
+
+
+def test_units_that_a_client_has_made_up_are_bounded(sample: Sample, taken: list[Noted]) -> None:
+    for number in range(2 * MAX_UNITS_PER_SECOND):
+        unit = Exposure("a", f"{number}", "champion")
+        sample.note("a", "v", [ROW], [0.5], exposure=unit)
+
+    assert sum(each.exposure is not None for each in taken) == MAX_UNITS_PER_SECOND

@@ -367,14 +367,18 @@ def shadow(version: str, share: int, seconds: float | None) -> int:
 
 @main.command()
 @click.argument("source", metavar="INPUT", default="")
-def experiment(source: str) -> int:
+@click.option("--version", default="", help="Begin a test of it behind the gateway.")
+def experiment(source: str, version: str) -> int:
     """Decide an A/B test of services, or of INPUT, a file or table.
 
-    Columns of INPUT are unit, arm, outcome and, if there is one, at; the plan is in slo.yaml.
+    Columns of INPUT are unit, arm, outcome and, if there is one, at; the plan is in slo.yaml. With
+    --version, one begins behind the gateway, and ends when it is decided, or with Ctrl-C.
     """
-    from .delivery.experiment.command import run
+    if source and version:
+        raise click.UsageError("Give INPUT or --version, not both.")
+    from .delivery.experiment import command
 
-    return run(_project(), source)
+    return command.run_test(_project(), version) if version else command.run(_project(), source)
 
 
 # ---- models

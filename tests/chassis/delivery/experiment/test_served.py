@@ -1,7 +1,10 @@
-"""Champion and challenger answer in one service, and `chassis experiment` says what came of it."""
+"""Champion and challenger answer, in one service or two, until it is decided which is better."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,18 +12,23 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from chassis.delivery.host import chassis
+from chassis import copies
+from chassis.delivery.host import Host, chassis
 from ml_chassis import registry
 from ml_chassis.delivery.demo.stage import Stage
 from ml_chassis.delivery.gateway import Gateway, serve
-from ml_chassis.feedback.sample import MAX_ROWS_PER_SECOND
+from ml_chassis.feedback.store import EXPERIMENTS, EXPOSURES
 from ml_chassis.observe.demo.copied import Row, rows
 from ml_chassis.programs import LOCAL, ProgramError, end, free_port
 from ml_chassis.registry import CHALLENGER
 from ml_chassis.settings import STABLE
 from waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # it trains twice
+    pytest.mark.usefixtures("with_envoy"),
+]
 
 NAME, UNITS, TWICE = "spring", 500, 100
 
@@ -63,11 +71,14 @@ def ask(client: httpx.Client, row: Row, **headers: str) -> Answer:
     return Answer(version, ids[0], predictions[0])
 
 
+def database(stage: Stage) -> sa.Engine:
+    return sa.create_engine(f"sqlite:///{stage.copy.folder}/data/feedback.db")
+
+
 def exposures(stage: Stage) -> int:
     """Return how many are kept."""
-    engine = sa.create_engine(f"sqlite:///{stage.copy.folder}/data/feedback.db")
     asked = sa.text("SELECT count(*) FROM feedback_exposures WHERE experiment = :name")
-    with engine.connect() as connection:
+    with database(stage).connect() as connection:
         return int(connection.scalars(asked, {"name": NAME}).one())
 
 
@@ -75,12 +86,9 @@ def test_users_see_one_model_each_and_the_better_one_is_found(stage: Stage, tmp_
     asked, threshold = rows(stage.copy), stage.copy.config.decision
     assert threshold
     with serving(stage, tmp_path / "log", EXPERIMENT=NAME, WORKERS="2") as client:
-        found = list[Answer]()
-        for at in range(UNITS + TWICE):
-            found.append(ask(client, asked[at], user_id=f"user {at % UNITS}"))
-            if len(found) % MAX_ROWS_PER_SECOND == 0:  # of more a share is kept
-                wait_for(lambda: exposures(stage) == len(found), "all are kept")
-        first, again = found[:UNITS], found[UNITS:]
+        first = [ask(client, asked[at], user_id=f"user {at}") for at in range(UNITS)]
+        again = [ask(client, asked[at + 1], user_id=f"user {at}") for at in range(TWICE)]
+        wait_for(lambda: exposures(stage) >= UNITS, "all are kept")
         assert [each.version for each in again] == [each.version for each in first[:TWICE]]
         versions = [each.version for each in first]
         assert {*versions} == {stage.champion, stage.challenger}
@@ -111,6 +119,94 @@ def test_users_see_one_model_each_and_the_better_one_is_found(stage: Stage, tmp_
     page = (stage.copy.folder / "build/experiment/report.html").read_text(encoding="utf-8")
     assert "The challenger is better than the champion" in page
     assert f"<td>{versions.count(stage.challenger)}</td>" in page
+
+
+TEST = """
+import sys
+from ml_chassis import project
+from ml_chassis.delivery.demo.stage import FAULTY
+from ml_chassis.delivery.experiment import command
+from ml_chassis.delivery.gateway import Place
+from ml_chassis.delivery.progress import Pace
+sys.path.insert(0, "src")
+place = Place(command=(*FAULTY, sys.argv[2])) if sys.argv[2:] else Place()
+sys.exit(command.run_test(project.read(), sys.argv[1], Pace(delay=3, interval=1), place))
+"""
+"""`chassis experiment --version VERSION`, in a hurry, and perhaps with a fault."""
+
+
+@contextmanager
+def begun(host: Host, *fault: str) -> Iterator[tuple[httpx.Client, "subprocess.Popen[str]"]]:
+    """Begin a test that few outcomes decide, and wait until the challenger answers."""
+    with database(host.stage).begin() as connection:  # else that of a test before goes on
+        for table in (EXPOSURES, EXPERIMENTS):
+            connection.execute(sa.delete(table))
+    slo = host.stage.copy.folder / "slo.yaml"
+    before = slo.read_text(encoding="utf-8")
+    plan = {"least_units: 200": "least_units: 30", "least_difference: null": "least_difference: 10"}
+    copies.edit(slo, plan)
+    process = subprocess.Popen(
+        [sys.executable, "-c", TEST, host.stage.challenger, *fault],
+        cwd=host.stage.copy.folder,
+        env=host.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    asked = rows(host.stage.copy)[0]
+    try:
+        with httpx.Client(base_url=host.gateway.addresses.service, timeout=30) as client:
+
+            def is_there() -> bool:
+                assert process.poll() is None, process.communicate()
+                found = ask(client, asked, experiment_arm=CHALLENGER)
+                return found.version == host.stage.challenger
+
+            wait_for(is_there, "the challenger answers")
+            yield client, process
+    finally:
+        process.kill()
+        slo.write_text(before, encoding="utf-8")
+
+
+def test_behind_the_gateway_each_model_has_a_service_until_it_is_decided(host: Host) -> None:
+    asked, decision = rows(host.stage.copy), host.stage.copy.config.decision
+    assert decision
+    with begun(host) as (client, process):
+        found = [ask(client, asked[at], user_id=f"user {at}") for at in range(200)]
+        again = [ask(client, asked[at + 1], user_id=f"user {at}") for at in range(50)]
+        assert [each.version for each in again] == [each.version for each in found[:50]]
+        assert {each.version for each in found} == {host.stage.champion, host.stage.challenger}
+        labels = [
+            {
+                "prediction_id": each.id,
+                "label": (each.prediction >= decision.threshold)
+                is (each.version == host.stage.challenger),
+            }
+            for each in found
+        ]
+        client.post("/feedback", json={"labels": labels}).raise_for_status()
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        assert "The challenger is better than the champion" in said
+        wait_for(
+            lambda: ask(client, asked[0], experiment_arm=CHALLENGER).version == host.stage.champion,
+            "stable answers all",
+        )
+    # Who names no user is not in the test.
+    assert host.traffic.versions.keys() == {host.stage.champion}
+
+
+def test_a_challenger_that_harms_clients_is_taken_away(host: Host) -> None:
+    asked = rows(host.stage.copy)
+    with begun(host, "errors") as (client, process):
+        users = count()
+        while process.poll() is None:  # what it fails, stable answers
+            number = next(users)
+            ask(client, asked[number % len(asked)], user_id=f"user {number}")
+        said, _ = process.communicate()
+        assert process.returncode == 1, said
+        assert "harms clients: errors" in said
 
 
 def test_without_a_challenger_nothing_is_served(

@@ -26,6 +26,7 @@ from .record import WISHES, Release, Wish
 
 SCRAPE_SECONDS = 5
 LOCK = ".release.lock"
+UNDER_WAY = "A release, a shadow or an A/B test is under way; see it there, or end it there."
 PAGE = "release.html"
 
 
@@ -82,10 +83,11 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
     try:
         configured, stated = settings.read(), slo.read()
         job = stated.job or project.name
-        with only_one(FOLDER / LOCK, "A release is under way; see it there, or end it there."):
+        with only_one(FOLDER / LOCK, UNDER_WAY):
             found = gateway.find(FOLDER, configured, job)
-            begun = _release(project, configured, stated, name)
             server = Prometheus(found.addresses.prometheus)
+            require_one_version(server, job)
+            begun = _release(project, configured, stated, name)
             with Display(project.name, begun, pace, stated.release.least_requests) as display:
                 controller = Controller(
                     found,
@@ -109,6 +111,51 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
         raise
     print(f"{report.outcome(ended)}. What happened, and the plots: {page}")
     return 0 if ended.phase == "promoted" else 1
+
+
+def require_no_release() -> None:
+    """See that no release has begun, and not ended.
+
+    Raises:
+        UserError: one has.
+    """
+    known = record.read(FOLDER)
+    if known and not known.ended:
+        raise UserError(_unfinished(known))
+
+
+def _unfinished(known: Release) -> str:
+    return (
+        f"The release of {known.version} has not ended. Go on with it: make canary "
+        f"VERSION={known.version}; or end it: make canary DO=abort."
+    )
+
+
+def require_store(configured: Settings) -> str:
+    """Return the address of the database that keeps predictions.
+
+    Raises:
+        UserError: there is none.
+    """
+    if url := configured.feedback_url.get_secret_value():
+        return url
+    raise UserError(
+        f"{PREFIX}FEEDBACK_URL: what is predicted is kept there, and compared: set it to a "
+        "database, here and for make gateway."
+    )
+
+
+def require_one_version(server: Prometheus, job: str) -> None:
+    """See that stable serves one model: it is what others are compared with.
+
+    Raises:
+        UserError: it serves another one, too.
+    """
+    if len(progress.served(server, job)) > 1:
+        raise UserError(
+            "Stable serves two models: an A/B test is on, or another model is just taking over. "
+            f"Wait, or start make gateway without {PREFIX}EXPERIMENT."
+        )
 
 
 def play(project: Project) -> int:
@@ -181,10 +228,7 @@ def _release(project: Project, configured: Settings, stated: Slo, name: str) -> 
     version = registry.history(root, name)[0]
     if known and not known.ended:
         if known.version != version:
-            raise UserError(
-                f"The release of {known.version} has not ended. Go on with it: make canary "
-                f"VERSION={known.version}; or end it: make canary DO=abort."
-            )
+            raise UserError(_unfinished(known))
         return known
     if configured.alias != CHAMPION:
         raise UserError(f"{PREFIX}ALIAS: a release makes a version the {CHAMPION}: serve that.")

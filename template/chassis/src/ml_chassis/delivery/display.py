@@ -4,11 +4,13 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +20,8 @@ from .record import Event, Release
 SHOWN_EVENTS = 5
 """The last ones: a terminal may be low."""
 COMMAND = "make canary DO="
+LINE_SECONDS = 60.0
+"""Between two lines where there is no terminal."""
 
 
 class Marks(NamedTuple):
@@ -124,6 +128,25 @@ class Display:
     def _picture(self) -> RenderableType:
         marks = ASCII if self._console.options.ascii_only else Marks()
         return picture(self._name, self._state, self._pace, self._least, marks)
+
+
+@contextmanager
+def shown_line() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line: in its place in a terminal, else now and then."""
+    console = Console(force_terminal=sys.stdout.isatty())
+    if console.is_terminal:
+        with Status("", console=console) as status:
+            yield status.update
+        return
+    last = -LINE_SECONDS
+
+    def show(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_SECONDS:
+            last = time.monotonic()
+            print(line, flush=True)
+
+    yield show
 
 
 def of_day(at: float) -> str:

@@ -62,7 +62,7 @@ class Sharing(NamedTuple):
 
 
 def routes(configured: Settings, sharing: Sharing) -> Part:
-    """Return who answers what.
+    """Return who answers what; what this gateway says is not for clients to say.
 
     Predictions, labels and a team's own routes are shared between the tracks; whatever else is
     asked, as probes and metrics, is about the service that is there to stay.
@@ -73,18 +73,9 @@ def routes(configured: Settings, sharing: Sharing) -> Part:
         *(_tested(configured, sharing.test) if sharing.test else ()),
         {"match": {"prefix": "/"}, "route": _to(STABLE)},
     ]
-    host = {
-        "name": "service",
-        "domains": ["*"],
-        "routes": found,
-        # What this gateway says is not for clients to say.
-        "request_headers_to_remove": [PREDICTION_ID, EXPOSURE],
-    }
-    return {
-        "name": "routes",
-        "virtual_hosts": [host],
-        "most_specific_header_mutations_wins": True,
-    }
+    unsaid = {"request_headers_to_remove": [PREDICTION_ID, EXPOSURE]}
+    host = {"name": "service", "domains": ["*"], "routes": [{**unsaid, **each} for each in found]}
+    return {"name": "routes", "virtual_hosts": [host]}
 
 
 def _released(configured: Settings, weight: int) -> Iterator[Part]:
@@ -132,7 +123,9 @@ def _tested(configured: Settings, test: Assignment) -> Iterator[Part]:
             "timeout": "0s",
             "retry_policy": again,
         }
-        yield {"match": _with(match, any_unit), "route": route}
+        # What an arm says overwrites what a client does; removing it here would come after that.
+        said = {"request_headers_to_remove": [PREDICTION_ID]}
+        yield {"match": _with(match, any_unit), "route": route, **said}
 
 
 def _tries(configured: Settings, where: Part) -> list[tuple[Part, Part]]:

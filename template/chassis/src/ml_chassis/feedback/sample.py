@@ -40,6 +40,10 @@ class Exposure(NamedTuple):
     arm: Arm
 
 
+MAX_UNITS, MAX_UNITS_PER_SECOND = 20_000, 1_000
+"""Units of an A/B test that are known to be noted; and new ones that are, in one process."""
+
+
 class Noted(NamedTuple):
     """The answer of one request or event, and the positions of its rows that are chosen."""
 
@@ -50,6 +54,7 @@ class Noted(NamedTuple):
     chosen: Sequence[int]
     is_event: bool = False
     exposure: Exposure | None = None
+    is_degraded: bool = False
 
     def name(self, position: int) -> str:
         """Return the id of the prediction of a row."""
@@ -82,6 +87,8 @@ class Sample:
         self._passed_over = 0
         """Rows before the next one that is chosen."""
         self._named = self._named_before = self._named_chosen = 0
+        self._exposed: dict[Exposure, None] = {}
+        self._new = 0
 
     def note(
         self,
@@ -93,6 +100,7 @@ class Sample:
         is_event: bool = False,
         is_named: bool = False,
         exposure: Exposure | None = None,
+        is_degraded: bool = False,
     ) -> None:
         """Note the answer of one request or event.
 
@@ -104,10 +112,13 @@ class Sample:
             is_event: Whether it is an event of a stream, whose only row has its id.
             is_named: Whether its id is a UUID that another replica gives its answer, too.
             exposure: What is noted of it for an A/B test.
+            is_degraded: Whether the fallback answered; then only the exposure is kept.
         """
         count, at = len(predictions), self._passed_over
         self._offered += count
-        chosen = [0] if is_named and self._chooses(name) and at else []
+        if exposure and not self._is_new(exposure):
+            exposure = None
+        chosen = [0] if at and (exposure or (is_named and self._chooses(name))) else []
         if at >= count and not chosen:
             self._passed_over = at - count
             return
@@ -115,7 +126,7 @@ class Sample:
             chosen.append(at)
             at += 1 + self._draw()
         self._passed_over = at - count
-        noted = Noted(name, version, rows, predictions, chosen, is_event, exposure)
+        noted = Noted(name, version, rows, predictions, chosen, is_event, exposure, is_degraded)
         for give in self._takers:
             give(noted)
 
@@ -123,7 +134,21 @@ class Sample:
         """Begin another second."""
         self._offered_before, self._offered = self._offered, 0
         self._named_before, self._named, self._named_chosen = self._named, 0, 0
+        self._new = 0
         self._passed_over = self._draw()  # what was drawn before may be far too much now
+
+    def _is_new(self, exposure: Exposure) -> bool:
+        """Return whether it is the first one of a unit here: a unit counts once.
+
+        All of these are chosen, as the arms of a test must not be counted in different shares.
+        """
+        if exposure in self._exposed or self._new >= MAX_UNITS_PER_SECOND:
+            return False
+        self._new += 1
+        self._exposed[exposure] = None
+        if len(self._exposed) > MAX_UNITS:
+            del self._exposed[next(iter(self._exposed))]
+        return True
 
     def _chooses(self, name: str) -> bool:
         """Return whether the first row of a named request is chosen: the same in all replicas.

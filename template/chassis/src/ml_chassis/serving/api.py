@@ -55,6 +55,8 @@ def predict(runtime: Runtime) -> Handler:
 
     async def answer(scope: Scope, body: bytes) -> Answer:
         is_table, wants_table, named, exposed = _headers(scope)
+        if not settings.gateway:  # anybody may have said so
+            named, exposed = "", b""
         rows: Rows
         large = len(body) > INLINE_BYTES  # it would take a millisecond or more
         if is_table and large:  # others are answered meanwhile
@@ -72,7 +74,7 @@ def predict(runtime: Runtime) -> Handler:
         write, name = write_table if wants_table else write_json, named or next(ids)
         if (context := CURRENT.get()) is not None:
             context.prediction_id = name
-        if sample and not scored.degraded:
+        if sample and (exposure or not scored.degraded):
             sample.note(
                 name,
                 scored.version,
@@ -80,6 +82,7 @@ def predict(runtime: Runtime) -> Handler:
                 scored.predictions,
                 is_named=bool(named),
                 exposure=exposure,
+                is_degraded=bool(scored.degraded),
             )
         if large and (is_table or wants_table):
             return await asyncio.to_thread(write, scored, name)
@@ -163,8 +166,9 @@ def create_app(runtime: Runtime, hot: dict[str, Endpoint], web: FastAPI | None =
         hot: What answers requests for predictions, by path.
         web: Routes of your own, for the document; they are mounted elsewhere.
     """
-    takes_labels = runtime.feedback is not None
-    described = document(runtime.contract, runtime.settings.model_name, web, takes_labels)
+    takes_labels, settings = runtime.feedback is not None, runtime.settings
+    unit = settings.experiment_unit if settings.experiment else ""
+    described = document(runtime.contract, settings.model_name, web, takes_labels, unit)
 
     async def show_front_page(_: Request) -> Response:
         shown = {

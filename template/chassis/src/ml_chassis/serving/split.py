@@ -14,6 +14,7 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 from ..feedback.sample import ARMS, CHALLENGER, Arm, Exposure
+from .messages import RefusedError
 
 ARM = "experiment-arm"
 """Header with which a tester chooses an arm; such requests are not counted."""
@@ -49,10 +50,16 @@ class Split:
         self._below = share * 256**HASH_BYTES // 100
 
     def assign(self, scope: Scope) -> Assigned | None:
-        """Return who answers a request; None where it is not in the test: the champion does."""
+        """Return who answers a request; None where it is not in the test: the champion does.
+
+        Raises:
+            RefusedError: there is no such arm (400).
+        """
         unit = b""
         for name, value in scope["headers"]:
-            if name == _ARM and value in _ARMS:
+            if name == _ARM:
+                if value not in _ARMS:
+                    raise RefusedError(400, f"{ARM}: give {' or '.join(ARMS)}.")
                 return Assigned(_ARMS[value], None)
             if name == self._header:
                 unit = value

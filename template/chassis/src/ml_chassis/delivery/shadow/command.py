@@ -2,12 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
-
-from rich.console import Console
-from rich.status import Status
 
 from ... import registry, settings, slo
 from ...contract import Contract
@@ -20,10 +16,16 @@ from ...registry import CHAMPION
 from ...settings import PREFIX, SHADOW, Settings
 from ...slo import Slo
 from .. import gateway
-from .. import record as releases
 from ..candidate import Candidate
-from ..command import HERE, LOCK
-from ..display import lasts
+from ..command import (
+    HERE,
+    LOCK,
+    UNDER_WAY,
+    require_no_release,
+    require_one_version,
+    require_store,
+)
+from ..display import lasts, shown_line
 from ..gateway import FOLDER, Gateway, Place
 from ..routes import Sharing
 from . import page, record
@@ -35,13 +37,10 @@ from .traffic import traffic
 PAGE = "shadow.html"
 MOST = 20_000
 """Requests that are compared, a random sample where there are more."""
-TICK_SECONDS, LINE_SECONDS = 1.0, 60.0
-"""Between two looks, and between two lines where there is no terminal."""
-UNDER_WAY = "A release or another shadow is under way; see it there, or end it there."
+TICK_SECONDS = 1.0
+"""Between two looks."""
 WRITTEN_SECONDS = 15
 """For the last copies to be scraped, and the last predictions to be in the database."""
-
-Show = Callable[[str], None]
 
 
 def run(project: Project, name: str, share: int, seconds: float | None, place: Place = HERE) -> int:
@@ -56,9 +55,10 @@ def run(project: Project, name: str, share: int, seconds: float | None, place: P
     """
     try:
         configured, stated = settings.read(), slo.read()
-        _require_store(configured)
+        require_store(configured)
         with only_one(FOLDER / LOCK, UNDER_WAY):
             found = gateway.find(FOLDER, configured, stated.job or project.name)
+            require_one_version(Prometheus(found.addresses.prometheus), found.job)
             begun = _begin(project, configured, name, share)
             ended = _mirror(found, begun, seconds, place)
             record.write(FOLDER, ended)
@@ -76,19 +76,11 @@ def report(project: Project) -> int:
     """
     try:
         configured = settings.read()
-        _require_store(configured)
+        require_store(configured)
         return _report(project, configured, slo.read(), record.read(FOLDER))
     except UserError as error:
         print(f"There is no report. {error}", file=sys.stderr)
         return 1
-
-
-def _require_store(configured: Settings) -> None:
-    if not configured.feedback_url.get_secret_value():
-        raise UserError(
-            f"{PREFIX}FEEDBACK_URL: what both predict is kept there, and compared: set it to a "
-            "database, here and for make gateway."
-        )
 
 
 def _begin(project: Project, configured: Settings, name: str, share: int) -> Shadow:
@@ -97,12 +89,7 @@ def _begin(project: Project, configured: Settings, name: str, share: int) -> Sha
     Raises:
         UserError: a release has not ended, or this version cannot be served.
     """
-    known = releases.read(FOLDER)
-    if known and not known.ended:
-        raise UserError(
-            f"The release of {known.version} has not ended. Go on with it: make canary "
-            f"VERSION={known.version}; or end it: make canary DO=abort."
-        )
+    require_no_release()
     root = configured.models_dir
     version, champion = registry.history(root, name)[0], registry.history(root)[0]
     if version == champion:
@@ -118,7 +105,7 @@ def _mirror(found: Gateway, shadow: Shadow, seconds: float | None, place: Place)
         ProgramError: it does not start.
     """
     server = Prometheus(found.addresses.prometheus)
-    with Candidate(found, place, shadow.version, SHADOW) as candidate, _shown() as show:
+    with Candidate(found, place, shadow.version, SHADOW) as candidate, shown_line() as show:
         show(f"{shadow.version} starts.")
         candidate.start()
         record.write(FOLDER, shadow)
@@ -158,25 +145,6 @@ def _wait_for_scrape(server: Prometheus, instance: str) -> None:
         time.sleep(TICK_SECONDS)
 
 
-@contextmanager
-def _shown() -> Iterator[Show]:
-    """Yield what shows a line: in its place in a terminal, else now and then."""
-    console = Console(force_terminal=sys.stdout.isatty())
-    if console.is_terminal:
-        with Status("", console=console) as status:
-            yield status.update
-        return
-    last = -LINE_SECONDS
-
-    def show(line: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LINE_SECONDS:
-            last = time.monotonic()
-            print(line, flush=True)
-
-    yield show
-
-
 def _report(project: Project, configured: Settings, stated: Slo, shadow: Shadow) -> int:
     """Write the report, and say what was found; return the exit code."""
     about = _about(project.contract, configured, stated, shadow, stated.job or project.name)
@@ -197,7 +165,7 @@ def _about(
 ) -> About:
     since = datetime.fromtimestamp(shadow.begun, UTC).replace(tzinfo=None)
     asked = shadow.stable, shadow.version, since
-    store = Store(contract, configured.feedback_url.get_secret_value())
+    store = Store(contract, configured.feedback_url.get_secret_value(), is_read=True)
     try:
         pairs, count = store.pairs(*asked, MOST), store.count_pairs(*asked)
     finally:
