@@ -130,7 +130,7 @@ DEGRADED_REQUESTS = Counter(
 )
 PROBLEMS = Counter(
     "model_service_request_problems",
-    "Problems of refused rows and requests, by field and reason.",
+    "Refused requests and messages, by field and reason: each once of which some row is refused.",
     ["field", "reason"],
 )
 UNAUTHORISED = Counter("model_service_unauthorised_requests", "Requests without a valid key.")
@@ -406,15 +406,20 @@ def publish_reasons(reasons: Iterable[str]) -> None:
         _series(DEGRADED_REQUESTS, reason)
 
 
-def count_problem(field: str | None, reason: str, known: Container[str | None]) -> None:
-    """Count a problem in a refused request; a client must not be able to invent series.
+def count_problems(found: Iterable[tuple[str | None, str]], known: Container[str | None]) -> None:
+    """Count a refused request by its problems; a client must not be able to invent series.
+
+    Problems that are alike count once, however many rows have them: what they are compared with
+    is requests, as of a refused one nobody knows the rows.
 
     Args:
-        field: The field with the problem.
-        reason: Its kind.
+        found: Field and reason of each problem.
         known: Fields of the schema; all others are counted as "other".
     """
-    _series(PROBLEMS, str(field) if field in known else "other", reason).inc()
+    for field, reason in {
+        (field if field in known else "other", reason) for field, reason in found
+    }:
+        _series(PROBLEMS, str(field), reason).inc()
 
 
 def publish_training_rows(version: str, rows: int) -> None:
