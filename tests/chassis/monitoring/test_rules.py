@@ -58,7 +58,7 @@ def predictions(model: str, fallback: str) -> Series:
 
 
 def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
-    promtool("check", "rules", write(tmp_path, STATED))
+    promtool("check", "rules", "--lint-fatal", write(tmp_path, STATED))
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def recorded(slo: Slo) -> Iterator[Rule]:
     window = f"{slo.release.window_minutes}m"
     yield from _events(window)
     yield record(SHARE, f"{BAD} / ({EVENTS} > 0)")
-    yield record(Z, _difference_of_shares())
     yield from _labelled(window)
+    yield record(Z, f"{_difference_of_shares()}\nor {_difference_of_means()}")
     yield from _predictions(slo, window)
     # Of each replica: how often it was started anew, and how many of its workers ended.
     started = f"changes({metrics.series_of(metrics.START)}{{{BOTH}}}[{window}])"
@@ -126,6 +126,12 @@ def _difference_of_shares() -> str:
     return f"({_apart(SHARE)}) / on (job, reason) sqrt({spread} * on (job, reason) {sizes})"
 
 
+def _difference_of_means() -> str:
+    """Return the z of two means, from the standard error of each."""
+    both = f"{_of(ERROR, CANARY)} ^ 2 + on (job, reason) {_of(ERROR, STABLE)} ^ 2"
+    return f"({_apart(MEAN)}) / on (job, reason) sqrt({both})"
+
+
 def _apart(series: str, matcher: str = "") -> str:
     """Return by how much the canary exceeds stable."""
     canary, stable = (_of(series, each, matcher) for each in (CANARY, STABLE))
@@ -137,7 +143,7 @@ def _of(series: str, *matchers: str) -> str:
 
 
 def _labelled(window: str) -> Iterator[Rule]:
-    """Yield the mean loss of each track and the mean value of its decisions, and how they differ.
+    """Yield the mean loss of each track and the mean value of its decisions, and their errors.
 
     A label may come to another replica than the one that predicted.
     """
@@ -163,8 +169,6 @@ def _labelled(window: str) -> Iterator[Rule]:
         yield record(MEAN, f"{total} / {enough}", reason=reason)
         spread = f"clamp_min({squared} / {enough} - on {labels(TRACK)} {mean} ^ 2, 1e-12)"
         yield record(ERROR, f"sqrt({spread} / {enough})", reason=reason)
-    both = f"{_of(ERROR, CANARY)} ^ 2 + on (job, reason) {_of(ERROR, STABLE)} ^ 2"
-    yield record(Z, f"({_apart(MEAN)}) / on (job, reason) sqrt({both})")
 
 
 def _predictions(slo: Slo, window: str) -> Iterator[Rule]:
