@@ -10,6 +10,7 @@ import pytest
 from ml_chassis import slo
 from ml_chassis.monitoring import panels
 from ml_chassis.monitoring.rules import drift
+from ml_chassis.observe import runbook
 from ml_chassis.observe.prometheus import (
     Alert,
     Prometheus,
@@ -112,11 +113,32 @@ def test_each_page_says_what_fires_and_one_says_what_to_do() -> None:
     for name in ("service", "alerts"):
         shown = get(Answering(alert, pending), f"/{name}").text
         assert '<h1 class="missed">flights: ModelServiceFeatureDrift</h1>' in shown
-    assert "<li>age &lt;odd&gt;, since 2026-11-30 10:00:00 UTC</li>" in shown
-    assert "1. Which part of it has grown?" in shown
+    assert "<li>age &lt;odd&gt;, since 2026-11-30 10:00:00 UTC.</li>" in shown
+    assert "Which part of it has grown?" in shown
     assert '<span class="state unknown">pending</span> <b>ModelServiceErrors</b>' in shown
     assert 'http-equiv="refresh"' not in shown
     assert "No alert fires" in get(Answering(), "/alerts").text
+
+
+def test_the_runbook_is_rendered_once_for_an_alert_and_names_its_feature() -> None:
+    name, since = "ModelServiceFeatureDrift", "2026-11-30 10:00:00"
+    alerts = [
+        Alert(True, severity, name, since, "It is 2.92.", {"feature": feature})
+        for severity, feature in (("page", "age"), ("ticket", "size"))
+    ]
+    shown = get(Answering(*alerts), "/alerts").text
+
+    assert shown.count(f"<b>{name}</b>") == 2
+    assert shown.count("<ol>") == 1
+    assert (
+        "<code>sort_desc(model_service:feature_bin_share:window{feature=&quot;age&quot;}" in shown
+    )
+    assert "NAME" not in shown
+    assert f"<li>It is 2.92, since {since} UTC.</li>" in shown
+
+
+def test_html_in_the_runbook_is_only_shown() -> None:
+    assert "<script" not in runbook.render("1. <script>x</script>", {})
 
 
 def test_a_question_that_fails_costs_its_panel_alone() -> None:
