@@ -299,6 +299,15 @@ def test_labels_are_those_that_there_are() -> None:
             assert set(filter(None, re.split(", *", labels))) <= known, asked
 
 
+def test_without_an_error_budget_no_burn_rate_of_it_is_shown() -> None:
+    objectives = STATED.objectives.model_copy(update={"error_share": 0})
+    (service, *_) = panels.dashboards(STATED.model_copy(update={"objectives": objectives}))
+    (burning,) = (each for each in service.sections["Objectives"] if each.title == "Burn rate")
+
+    legends = [query.legend for query in burning.queries]
+    assert legends == ["ModelServiceLatency {{track}}", "ModelServiceDegraded {{track}}"]
+
+
 def test_grafana_can_read_each_dashboard_and_legends_name_labels_that_there_are() -> None:
     written = files.files(STATED, "service")
     assert {path.stem for path in written} == {"rules", "service", "model", "drift", "business"}

@@ -40,11 +40,13 @@ def test_each_place_that_disagrees_with_the_budget_is_named() -> None:
     assert problems() == []
     assert problems(memory_mib=256) == [
         f"deploy/compose.yaml: mem_limit is 512m, and by slo.yaml 256m: {fix}",
+        f"deploy/smoke.sh: --memory is 512m, and by slo.yaml 256m: {fix}",
         f"{deployment}: resources.requests.memory is 512Mi, and by slo.yaml 256Mi: {fix}",
         f"{deployment}: resources.limits.memory is 512Mi, and by slo.yaml 256Mi: {fix}",
     ]
     assert problems(cpu_cores=0.2, cpu_cores_limit=2) == [
         f"deploy/compose.yaml: cpus is 1, and by slo.yaml 2: {fix}",
+        f"deploy/smoke.sh: --cpus is 1, and by slo.yaml 2: {fix}",
         f"{deployment}: resources.requests.cpu is 500m, and by slo.yaml 200m: {fix}",
     ]
 

@@ -13,9 +13,10 @@ import yaml
 from ..slo import SLO, Budget, Slo
 
 COMPOSE = Path("deploy/compose.yaml")
+SMOKE = Path("deploy/smoke.sh")
 KUBERNETES = Path("deploy/kubernetes")
 NAME = "service"
-"""Of the service in the first, and of its container in the second."""
+"""Of the service in Compose, and of its container in Kubernetes."""
 QUANTITY = re.compile(r"([\d.]+)\s*([a-zA-Z]*)")
 SIZES = {
     **{unit: 2 ** (10 * power) for power, unit in enumerate(("", "ki", "mi", "gi"))},
@@ -28,6 +29,9 @@ def problems(slo: Slo) -> Iterator[str]:
     """Yield what disagrees in the files of the working folder: file, value, fix."""
     if COMPOSE.exists():
         yield from (f"{COMPOSE}: {each}" for each in _of_compose(slo, _objects(COMPOSE)))
+    if SMOKE.exists():
+        script = SMOKE.read_text(encoding="utf-8")
+        yield from (f"{SMOKE}: {each}" for each in _of_docker(slo.budget, _options(script)))
     for path in sorted(KUBERNETES.rglob("*.yaml")):
         yield from (f"{path}: {each}" for each in of_manifests(slo, _objects(path)))
 
@@ -46,11 +50,22 @@ def of_manifests(slo: Slo, manifests: Iterable[Any]) -> Iterator[str]:
 
 def _of_compose(slo: Slo, documents: Iterable[Any]) -> Iterator[str]:
     for each in documents:
-        found = _at(each, "services", NAME)
-        memory, cores = _at(found, "mem_limit"), _at(found, "cpus")
-        mib, most = slo.budget.memory_mib, slo.budget.cpu_cores_limit
-        yield from _differs("mem_limit", memory, _docker_bytes(memory), f"{mib}m", mib * 2**20)
-        yield from _differs("cpus", cores, _cores(cores), f"{most:g}", most)
+        yield from _of_docker(slo.budget, _at(each, "services", NAME))
+
+
+def _of_docker(budget: Budget, found: Any) -> Iterator[str]:
+    mib, most = budget.memory_mib, budget.cpu_cores_limit
+    for name in ("mem_limit", "--memory"):
+        memory = _at(found, name)
+        yield from _differs(name, memory, _docker_bytes(memory), f"{mib}m", mib * 2**20)
+    for name in ("cpus", "--cpus"):
+        cores = _at(found, name)
+        yield from _differs(name, cores, _cores(cores), f"{most:g}", most)
+
+
+def _options(script: str) -> dict[str, str]:
+    """Return the options of `docker run` in a script, with their values."""
+    return dict(re.findall(r"(--(?:memory|cpus))[ =](\S+)", script))
 
 
 def _of_container(budget: Budget, resources: Any) -> Iterator[str]:

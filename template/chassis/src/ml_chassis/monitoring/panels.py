@@ -119,6 +119,7 @@ def _service(slo: Slo) -> dict[str, tuple[Panel, ...]]:
             f"{each.alert} {{{{track}}}}",
         )
         for each in burn.indicators(slo)
+        if each.budget  # of none, one event is all of it
     )
     latency = tuple(
         Query(_quantile(quantile, metrics.DURATION), f"{100 * quantile:g} % are answered within")

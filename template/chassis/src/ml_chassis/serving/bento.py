@@ -61,6 +61,8 @@ def create_service(project: Project) -> Any:
         _use_objectives()
         served = load(contract, prepare(configured), configured.alias)
         runtime = Runtime(contract, configured)
+        if "model_name" not in configured.model_fields_set:
+            runtime.observer.service = project.name
         web = project.create_web(runtime)
         for route in web.routes if web else ():
             if isinstance(route, APIRoute):
