@@ -70,7 +70,9 @@ def get(server: Prometheus, path: str) -> httpx.Response:
 
 def test_the_feature_that_has_drifted_most_is_shown_first_and_drawn_over_time() -> None:
     server = Answering()
-    assert re.findall("<figcaption><b>(.*?)</b>", site(server).render("report", "1", "")) == [
+    assert re.findall(
+        "<figcaption><b>(.*?)</b>", site(server).render("distributions", "1", "")
+    ) == [
         "size has drifted",
         "age",
     ]
@@ -87,12 +89,28 @@ def test_the_feature_that_has_drifted_most_is_shown_first_and_drawn_over_time() 
 @pytest.mark.parametrize("odd", ['a"b', "a\\d", "a\nb", 'x"} or up{a="'])
 def test_no_name_of_a_feature_becomes_a_part_of_a_question(odd: str) -> None:
     server = Answering(names=("age", odd))
-    for name in ("drift", "report"):
+    for name in ("drift", "distributions"):
         site(server).render(name, "1", odd)
     quoted = odd.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     about = [expr for expr in server.asked if "feature=" in expr and '"age"' not in expr]
     assert about
     assert all(f'feature="{quoted}"' in expr or '"(prediction)"' in expr for expr in about)
+
+
+def test_few_rows_are_told_and_many_are_not() -> None:
+    class Counting(Answering):
+        rows = 499.0
+
+        def ask(self, expr: str, at: float | None = None) -> list[Sample]:
+            counts = expr.startswith(f"min({drift.ROWS}")
+            return [Sample({}, self.rows)] if counts else super().ask(expr, at)
+
+    server = Counting()
+    shown = site(server).render("distributions", "1", "")
+    assert "<p>499 rows; below 500 nobody is told.</p>" in shown
+    assert "<p>Population stability index 0.10, limit 0.20.</p>" in shown
+    server.rows = 500
+    assert "<p>500 rows.</p>" in site(server).render("distributions", "1", "")
 
 
 def test_a_feature_that_there_is_not_is_not_asked_for() -> None:

@@ -161,9 +161,9 @@ def report(server: Prometheus, view: View, found: Drifts) -> Iterator[Markup]:
         labels = {"job": view.job, "track": track, "version": version}
         rows = server.ask(f"min({drift.ROWS}{matching(labels)})", view.end)
         yield heading(f"{version}, {track}")
-        yield paragraph(
-            f"{rows[0].value if rows else 0:,.0f} rows; below {drift.LEAST_ROWS} nobody is told."
-        )
+        counted = rows[0].value if rows else 0
+        few = f"; below {drift.LEAST_ROWS} nobody is told" if counted < drift.LEAST_ROWS else ""
+        yield paragraph(f"{counted:,.0f} rows{few}.")
         yield charts(_both(server, one, labels, view.end) for one in features)
 
 
@@ -171,7 +171,7 @@ def _both(server: Prometheus, one: Drift, labels: Mapping[str, str], at: float) 
     drifted = " has drifted" if one.psi > one.limit else ""
     panel = Panel(
         f"{one.feature}{drifted}",
-        f"Population stability index {one.psi:.2f}; from {one.limit:.2f} on it has drifted.",
+        f"Population stability index {one.psi:.2f}, limit {one.limit:.2f}.",
         (Query(drift.SHARE, "now"), Query(drift.TRAINED, "training")),
         "percentunit",
         "bars",

@@ -27,7 +27,7 @@ REFRESH_SECONDS = 10
 FRESH_SECONDS = 5
 """For so long a page is the same for all who ask."""
 HOURS = {"1": "hour", "6": "6 hours", "24": "day", "168": "week"}
-ALERTS, DRIFT, REPORT = "alerts", "drift", "report"
+ALERTS, DRIFT, DISTRIBUTIONS = "alerts", "drift", "distributions"
 LINK = Markup('<a href="{}">{}</a> ')
 HERE = Markup('<a class="here">{}</a> ')
 NAV = Markup("<nav>{}</nav>")
@@ -66,7 +66,7 @@ class Site:
     @property
     def pages(self) -> tuple[str, ...]:
         """The names of the pages."""
-        return (*self._shown, REPORT, ALERTS)
+        return (*self._shown, DISTRIBUTIONS, ALERTS)
 
     def render(self, name: str, hours: str, feature: str) -> str:
         """Return a page; somebody else may have seen it some seconds before.
@@ -103,7 +103,7 @@ class Site:
             parts += self._why_not_seen()
         if name == ALERTS:
             parts += what_fires(alerts)
-        elif name == REPORT:
+        elif name == DISTRIBUTIONS:
             parts += report(self._server, view, drifts(self._server, view))
         else:
             parts += self._dashboard(name, hours, self._since_known(view))
