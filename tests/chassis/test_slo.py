@@ -38,6 +38,11 @@ P98 = (
             "fewest_requests: 500",
             "release.fewest_requests: there is no such key",
         ),
+        ("share: 50", "share: 100", "experiment.share"),
+        ("better: .*", "better: more", "experiment.better"),
+        ("confidence: .*", "confidence: 95", "experiment.confidence"),
+        ("least_difference: .*", "least_difference: 0", "experiment.least_difference"),
+        ("least_units: .*", "least_units: 5", "experiment.least_units"),
         ("traffic:", "traffic: [", "slo.yaml: line "),
         ("latency_p50_ms: 10", "latency_p50_ms: 2013-99-99", "slo.yaml"),
         ("budget:", "budgets:", "budgets: there is no such key; give some of owner, job, traffic"),
@@ -53,12 +58,13 @@ def test_a_mistake_is_named(tmp_path: Path, line: str, wrong: str, named: str) -
         slo.read(changed)
 
 
-def test_a_file_from_before_releases_were_judged_has_the_defaults(tmp_path: Path) -> None:
+def test_a_file_from_before_releases_and_experiments_has_the_defaults(tmp_path: Path) -> None:
     text = slo.SLO.read_text(encoding="utf-8")
     before = tmp_path / "slo.yaml"
     before.write_text(text.partition("release:")[0], encoding="utf-8")
 
     assert slo.read(before).release == slo.Release() == STATED.release
+    assert slo.read(before).experiment == slo.Experiment() == STATED.experiment
 
 
 @pytest.mark.parametrize("content", [b"", b"- 1", b"\xff\xfe\x00"])

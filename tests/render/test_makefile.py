@@ -18,7 +18,16 @@ printf '<%s>' "$@" "UV_PROJECT_ENVIRONMENT=$UV_PROJECT_ENVIRONMENT" "$MODEL_SERV
 printf '<labels %s>' "$MODEL_SERVICE_FEEDBACK_URL"
 """
 NAMES = ("DATA", "DO", "INPUT", "OUTPUT", "SECONDS", "SHARE", "TARGET", "TIME", "URL", "VERSION")
-TASKS = {"adopt": 3, "canary": 2, "promote": 1, "score": 3, "load": 2, "observe": 1, "shadow": 3}
+TASKS = {
+    "adopt": 3,
+    "canary": 2,
+    "experiment": 1,
+    "promote": 1,
+    "score": 3,
+    "load": 2,
+    "observe": 1,
+    "shadow": 3,
+}
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ GROUPS = {
         *("adopt", "data", "train", "retrain", "retrainer", "tune", "optimise", "runs"),
     ),
     "Serving": ("serve", "predict", "stream", "score", "feedback", "observe", "load"),
-    "Releases": ("gateway", "canary", "shadow"),
+    "Releases": ("gateway", "canary", "shadow", "experiment"),
     "Models": ("models", "promote", "rollback", "export"),
     "Checks": ("docs", "rules", "contract"),
 }
@@ -363,6 +363,18 @@ def shadow(version: str, share: int, seconds: float | None) -> int:
     return (
         command.run(_project(), version, share, seconds) if version else command.report(_project())
     )
+
+
+@main.command()
+@click.argument("source", metavar="INPUT", default="")
+def experiment(source: str) -> int:
+    """Decide an A/B test of services, or of INPUT, a file or table.
+
+    Columns of INPUT are unit, arm, outcome and, if there is one, at; the plan is in slo.yaml.
+    """
+    from .delivery.experiment.command import run
+
+    return run(_project(), source)
 
 
 # ---- models

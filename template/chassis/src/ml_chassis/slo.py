@@ -1,7 +1,7 @@
 """What slo.yaml says, checked: what callers may expect of the service and what it may use."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -119,6 +119,40 @@ class Release(_Section):
         return self
 
 
+class Experiment(_Section):
+    """The plan of an A/B test of two models, declared before it starts."""
+
+    share: Annotated[
+        int, Field(ge=1, le=99, description="Percent of the units that get the challenger.")
+    ] = 50
+    better: Annotated[
+        Literal["higher", "lower"],
+        Field(description="Which outcomes are better, such as `lower` where they are losses."),
+    ] = "higher"
+    outcome_unit: Annotated[
+        str,
+        Field(description="What outcomes are counted in; empty: as [decision] of training.toml."),
+    ] = ""
+    confidence: Annotated[
+        float,
+        Field(ge=0.5, le=0.9999, description="Confidence of the sequence, at all looks together."),
+    ] = 0.95
+    least_difference: Annotated[
+        Positive | None,
+        Field(
+            description="Smallest difference of the mean outcome that matters; without one, a "
+            "tenth of the champion's standard deviation."
+        ),
+    ] = None
+    least_units: Annotated[
+        int,
+        Field(ge=30, description="Known outcomes of each arm below which nothing is decided."),
+    ] = 200
+    most_days: Annotated[
+        Count, Field(description="Days after which a test ends, where nothing was decided.")
+    ] = 28
+
+
 class Freshness(_Section):
     """From when on a model is old."""
 
@@ -140,6 +174,7 @@ class Slo(_Section):
     drift: Drift = Drift()
     freshness: Freshness = Freshness()
     release: Release = Release()
+    experiment: Experiment = Experiment()
 
 
 def read(path: Path = SLO) -> Slo:
@@ -153,6 +188,15 @@ def read(path: Path = SLO) -> Slo:
         return Slo.model_validate(yaml.safe_load(path.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise SloError(f"{path}: {why(error, Slo)}") from None
+
+
+def planned() -> Experiment:
+    """Return the plan of an A/B test; the usual one where slo.yaml is not here.
+
+    Raises:
+        SloError: it is wrong.
+    """
+    return read().experiment if SLO.exists() else Experiment()
 
 
 def seconds(milliseconds: float) -> float:

@@ -21,6 +21,7 @@ SHADE = Markup(
 PATH = Markup('<path class="{}" d="{}"/>')
 TEXT = Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}</text>')
 LINE = Markup('<polyline class="line {}" points="{}"/>')
+AREA = Markup('<polygon class="area {}" points="{}"/>')
 BAR = Markup(
     '<rect class="bar {}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
     "<title>{:.3g} to {:.3g}: {:g}</title></rect>"
@@ -33,11 +34,11 @@ Points = Sequence[tuple[float, float]]
 
 
 class Series(NamedTuple):
-    """What is drawn in one colour; a bar reaches to the next point."""
+    """What is drawn in one colour; a bar reaches to the next point, an area has them around it."""
 
     name: str
     points: Points
-    shape: Literal["line", "bars", "points"] = "line"
+    shape: Literal["line", "bars", "points", "area"] = "line"
 
 
 class Mark(NamedTuple):
@@ -78,12 +79,9 @@ class Axis(NamedTuple):
             yield from (10.0**power for power in powers)
             return
         span = self.high - self.low
-        step = next(
-            size * 10.0**power
-            for power in range(-6, 12)
-            for size in (1, 2, 5)
-            if span / (size * 10.0**power) <= 6
-        )
+        power = math.floor(math.log10(span)) - 1
+        steps = (size * 10.0**power for size in (1, 2, 5, 10, 20))
+        step = next(each for each in steps if span / each <= 6)
         first = math.ceil(self.low / step)
         yield from (step * at for at in range(first, math.floor(self.high / step) + 1))
 
@@ -166,10 +164,17 @@ def _grid(across: Axis, up: Axis) -> Iterator[Markup]:
 
 
 def _line(points: Points, across: Axis, up: Axis, colour: str) -> Markup:
-    path = " ".join(
+    return LINE.format(colour, _path(points, across, up))
+
+
+def _area(points: Points, across: Axis, up: Axis, colour: str) -> Markup:
+    return AREA.format(colour, _path(points, across, up))
+
+
+def _path(points: Points, across: Axis, up: Axis) -> str:
+    return " ".join(
         f"{across.place(x, LEFT, RIGHT):.1f},{up.place(y, BOTTOM, TOP):.1f}" for x, y in points
     )
-    return LINE.format(colour, path)
 
 
 def _bars(points: Points, across: Axis, up: Axis, colour: str) -> Markup:
@@ -190,7 +195,7 @@ def _points(points: Points, across: Axis, up: Axis, colour: str) -> Markup:
     )
 
 
-SHAPES = {"line": _line, "bars": _bars, "points": _points}
+SHAPES = {"line": _line, "bars": _bars, "points": _points, "area": _area}
 
 
 def _mark(mark: Mark, across: Axis, up: Axis) -> Iterator[Markup]:
