@@ -23,6 +23,7 @@ from chassis.flights import CONTRACT, PROJECT
 from chassis.retrainer.process import running_retrainer
 from ml_chassis import slo
 from ml_chassis.monitoring import files, metrics, panels, rules
+from ml_chassis.monitoring.deployed import COMPOSE
 from ml_chassis.monitoring.rules import release
 from ml_chassis.monitoring.rules.rule import RUNBOOK
 from ml_chassis.observe.demo.quicker import quicker
@@ -338,8 +339,14 @@ def test_the_files_of_a_project_are_held_to_its_objectives_and_its_runbook(
         "docs/runbook.md has no section `## ModelServiceMemory`",
     ]
 
+    (tmp_path / COMPOSE).write_text("services: {service: {mem_limit: 256m}}")
+    limit = f"{COMPOSE}: mem_limit is 256m, and by slo.yaml 512m: change the one that is wrong"
     assert files.run(PROJECT) == 0
-    assert files.problems(PROJECT) == ["docs/runbook.md has no section `## ModelServiceMemory`"]
+    assert f"Note: {limit}\n" in capsys.readouterr().out
+    assert files.problems(PROJECT) == [
+        limit,
+        "docs/runbook.md has no section `## ModelServiceMemory`",
+    ]
     edit(tmp_path / "slo.yaml", {r"expected: \[\]": "expected: [age]"})
     assert files.run(PROJECT) == 1
     assert "drift.expected: there is no feature 'age'; give (prediction)" in capsys.readouterr().err

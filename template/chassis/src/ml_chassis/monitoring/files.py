@@ -73,11 +73,14 @@ def _data(path: Path, text: str) -> Any:
 def run(project: Project) -> int:
     """Write the files; return the exit code."""
     try:
-        written = files(_read(project.contract), project.name)
+        slo = _read(project.contract)
+        written = files(slo, project.name)
         DASHBOARDS.mkdir(parents=True, exist_ok=True)
         for path, text in written.items():
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
+        for each in deployed.problems(slo):
+            print(f"Note: {each}")
     except (UserError, OSError) as error:
         print(f"Not all rules and dashboards were written. {why(error)}", file=sys.stderr)
         return 1
