@@ -217,3 +217,11 @@ def test_what_a_shadow_predicts_is_kept_apart(tmp_path: Path, version: str) -> N
     found.close()
     for log_of_track in (stable, shadow):
         log_of_track.close()
+
+
+def test_what_stays_is_kept_whatever_others_come(made: Log) -> None:
+    watch = Watch(CONTRACT, "v", REFERENCE, EXPECTED)
+    made.use("challenger", watch, stays=True)
+    for number in (1, 2, 1, 2, 3, 4):
+        made.use(f"champion {number}", watch)
+    assert made._watches.keys() == {"challenger", "champion 2", "champion 3", "champion 4"}

@@ -1,6 +1,6 @@
 """Labels find their predictions: in any order, once, and from several processes at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -227,3 +227,21 @@ def test_predictions_of_a_shadow_are_forgotten_and_get_no_labels(store: Store) -
     store.keep([kept("a-0")])
     assert store.forget(datetime.max) == 2
     assert store.count_pairs("v1", "v2", datetime.min) == 0
+
+
+def test_a_report_says_what_fails(database_url: str) -> None:
+    store = Store(CONTRACT, database_url, is_read=True)
+    with store._engine.begin() as connection:
+        for table in ("exposures", "experiments", "shadow"):
+            connection.exec_driver_sql(f"DROP TABLE feedback_{table}")
+    asked: tuple[Callable[[], object], ...] = (
+        lambda: store.units("a"),
+        lambda: store.answered_by("a"),
+        lambda: store.declared(),
+        lambda: store.pairs("v1", "v2", datetime.min, 9),
+        lambda: store.count_pairs("v1", "v2", datetime.min),
+    )
+    for ask in asked:
+        with pytest.raises(DataError, match="cannot be read"):
+            ask()
+    store.close()

@@ -25,7 +25,6 @@ from chassis.rows import (
     assert_possible,
     needs,
 )
-from ml_chassis.current import PREDICTION_ID
 from ml_chassis.serving.api import SUFFIXES, _encoded_ids, _row_ids, create_app, endpoints
 from ml_chassis.serving.openapi import WEB
 from ml_chassis.serving.protocols.tensorflow_serving import number
@@ -50,19 +49,6 @@ def test_each_row_gets_a_prediction_and_an_id(
     for prediction in answer["predictions"]:
         assert_possible(prediction)
     assert answer["model_version"] == trained.manifest.version
-
-
-def test_a_gateway_names_predictions_by_a_uuid_and_by_nothing_else(client: httpx.Client) -> None:
-    name = "123e4567-e89b-42d3-a456-426614174000"
-    for given, is_taken in (
-        (name, True),
-        (name.upper(), False),
-        (f"{name}-0", False),
-        ("a", False),
-    ):
-        answer = client.post("/predict", json={"rows": [ROW] * 2}, headers={PREDICTION_ID: given})
-        ids = answer.raise_for_status().json()["prediction_id"]
-        assert (ids == [f"{name}-0", f"{name}-1"]) is is_taken
 
 
 @pytest.mark.parametrize("rows", [1, 2, len(SUFFIXES), len(SUFFIXES) + 1])

@@ -163,6 +163,13 @@ class Settings(BaseSettings):
             "at most 10 rows a second and worker. Without one, none does.",
         ),
     ] = ""
+    gateway: Annotated[
+        bool,
+        Field(
+            description="Whether all requests come through `make gateway`, which names predictions "
+            "that a shadow gets, too."
+        ),
+    ] = False
     experiment: Annotated[
         str,
         Field(

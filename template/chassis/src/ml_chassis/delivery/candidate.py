@@ -52,7 +52,8 @@ class Candidate:
             ProgramError: it does not become ready.
         """
         self._url = f"http://{LOCAL}:{free_port()}"
-        self._running = serve(self._place, self._url, self._track, self.log, ALIAS=self._version)
+        given = {"ALIAS": self._version, "EXPERIMENT": ""}  # it serves one model
+        self._running = serve(self._place, self._url, self._track, self.log, **given)
         self._gateway.place(self._track, self._url)
 
     def end(self) -> None:

@@ -84,8 +84,9 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
         job = stated.job or project.name
         with only_one(FOLDER / LOCK, "A release is under way; see it there, or end it there."):
             found = gateway.find(FOLDER, configured, job)
-            begun = _release(project, configured, stated, name)
             server = Prometheus(found.addresses.prometheus)
+            require_one_version(server, job)
+            begun = _release(project, configured, stated, name)
             with Display(project.name, begun, pace, stated.release.least_requests) as display:
                 controller = Controller(
                     found,
@@ -109,6 +110,19 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
         raise
     print(f"{report.outcome(ended)}. What happened, and the plots: {page}")
     return 0 if ended.phase == "promoted" else 1
+
+
+def require_one_version(server: Prometheus, job: str) -> None:
+    """See that stable serves one model: it is what others are compared with.
+
+    Raises:
+        UserError: it serves another one, too.
+    """
+    if len(progress.served(server, job)) > 1:
+        raise UserError(
+            "Stable serves two models: an A/B test is on, or another model is just taking over. "
+            f"Wait, or start make gateway without {PREFIX}EXPERIMENT."
+        )
 
 
 def play(project: Project) -> int:

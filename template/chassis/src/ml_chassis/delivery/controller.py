@@ -154,12 +154,10 @@ class Controller:
 
     def _serves(self, release: Release) -> bool:
         """Return whether stable serves what was released, and not what it served before."""
-        about = matching({"job": self._gateway.job, "track": STABLE})
         try:
-            found = self._server.ask(f"{series_of(WORKERS)}{about} > 0")
+            versions = progress.served(self._server, self._gateway.job)
         except PrometheusError:
             return False
-        versions = {each.labels["version"] for each in found}
         return release.version in versions and release.stable not in versions
 
     def _make(self, release: Release) -> Release:

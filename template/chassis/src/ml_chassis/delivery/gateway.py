@@ -212,7 +212,8 @@ def running_gateway(
 def _environment(place: Place, url: str, track: str, settings: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a replica."""
     host, port = url.removeprefix("http://").split(":")
-    given = {"HOST": host, "PORT": port, "METRICS_PORT": "0", "TRACK": track, **settings}
+    given = {"HOST": host, "PORT": port, "METRICS_PORT": "0", "TRACK": track, "GATEWAY": "yes"}
+    given |= settings
     home = place.folder.absolute() / ".bentoml" / track
     named = {f"{PREFIX}{name}": value for name, value in given.items()}
     return {**place.environment, **named, "BENTOML_HOME": str(home)}

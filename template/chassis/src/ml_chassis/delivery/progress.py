@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
-from ..monitoring.metrics import START, series_of
+from ..monitoring.metrics import START, WORKERS, series_of
 from ..monitoring.rules import release as rules
 from ..observe.page import matching
 from ..observe.prometheus import Prometheus, PrometheusError
+from ..settings import STABLE
 from .record import Release, Wish
 
 
@@ -67,6 +68,17 @@ def look(server: Prometheus, job: str, instance: str) -> Look:
         requests[0].value if requests else 0,
         scraped=bool(scraped),
     )
+
+
+def served(server: Prometheus, job: str) -> set[str]:
+    """Return the versions that stable serves.
+
+    Raises:
+        PrometheusError: there is no answer.
+    """
+    about = matching({"job": job, "track": STABLE})
+    found = server.ask(f"{series_of(WORKERS)}{about} > 0")
+    return {each.labels["version"] for each in found}
 
 
 def started(release: Release, now: float) -> Release:

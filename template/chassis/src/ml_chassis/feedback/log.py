@@ -15,12 +15,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..contract import Contract
+from ..decision import Decision
 from ..errors import UserError
 from ..monitoring import metrics
 from ..monitoring.quality import Joined, Kept, Label, Watch, count, publish
 from ..settings import SHADOW
 from .sample import Exposure, Noted, gather
-from .store import MOST_JOINED, Declared, Store, Told
+from .store import MOST_JOINED, Declared, Store, Told, utc_now
 from .writer import Writer
 
 LOGGER = logging.getLogger("model_service")
@@ -44,6 +45,8 @@ class BusyError(Exception):
 class Log(Writer):
     """Notes predictions and takes labels, for one schema and database."""
 
+    takes_degraded = True  # their exposures
+
     def __init__(
         self, contract: Contract, url: str, days: int, track: str, *, joins: bool = True
     ) -> None:
@@ -60,6 +63,7 @@ class Log(Writer):
         self._contract, self._url, self._days = contract, url, timedelta(days=days)
         self._track, self._joins = track, joins
         self._watches: dict[str, Watch] = {}
+        self._staying = set[str]()
         self._pending: list[Kept] = []
         self._exposures: dict[str, Exposure] = {}
         self._declared: Declared | None = None
@@ -78,16 +82,33 @@ class Log(Writer):
         for outcome in ("joined", "known", "changed", "waiting", "failed"):
             metrics.count_labels(outcome, 0)
 
-    def use(self, version: str, watch: Watch) -> None:
-        """Keep the predictions of this version from now on, too."""
+    def use(self, version: str, watch: Watch, *, stays: bool = False) -> None:
+        """Keep the predictions of this version from now on, too.
+
+        Args:
+            version: The version.
+            watch: What is kept of its predictions.
+            stays: Whether it is kept whatever others come.
+        """
         watch.publish(self._track)
-        self._watches = dict([*self._watches.items(), (version, watch)][-VERSIONS:])
+        if stays:
+            self._staying.add(version)
+        known = {name: each for name, each in self._watches.items() if name != version}
+        known[version] = watch
+        old = [name for name in known if name not in self._staying][:-VERSIONS]
+        self._watches = {name: each for name, each in known.items() if name not in old}
 
     def declare(
-        self, experiment: str, plan: Mapping[str, Any], champion: str, challenger: str
+        self,
+        experiment: str,
+        plan: Mapping[str, Any],
+        decision: Decision | None,
+        champion: str,
+        challenger: str,
     ) -> None:
-        """Note an A/B test, as it begins: its name, its plan and both versions."""
-        self._declared = Declared(experiment, plan, champion, challenger)
+        """Note an A/B test, as it begins: its name, its plan, the decision and both versions."""
+        worth = decision.model_dump(mode="json") if decision else None
+        self._declared = Declared(experiment, utc_now(), plan, worth, champion, challenger)
 
     def flush(self) -> None:
         """Write what was noted, and join labels; is called every second, in a thread."""
@@ -97,19 +118,17 @@ class Log(Writer):
     def _flush(self, noted: Sequence[Noted]) -> None:
         try:
             for version in {each.version for each in noted} & self._watches.keys():
-                of_version = [each for each in noted if each.version == version]
-                self._pending += self._kept(self._watches[version], of_version)
-                for each in of_version:
-                    if each.exposure:
-                        self._exposures[each.name(each.chosen[0])] = each.exposure
+                own = [each for each in noted if each.version == version and not each.is_degraded]
+                self._pending += self._kept(self._watches[version], own)
+            for each in noted:
+                if each.exposure and len(self._exposures) < MAX_PENDING:
+                    self._exposures[each.name(each.chosen[0])] = each.exposure
             self._count_seen()
             self._write()
         except Exception as error:  # the database or its driver: any of their errors
             self._say(error)
         lost = len(self._pending) - MAX_PENDING
         if lost > 0:
-            for kept in self._pending[:lost]:
-                self._exposures.pop(kept.id, None)
             del self._pending[:lost]
             self.lose(lost)
 
@@ -170,7 +189,7 @@ class Log(Writer):
         if self._declared:
             store.declare(self._declared)
             self._declared = None
-        if self._pending:
+        if self._pending or self._exposures:
             if self._track == SHADOW:
                 store.keep_shadow(self._pending)
             else:

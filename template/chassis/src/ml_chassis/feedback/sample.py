@@ -50,6 +50,7 @@ class Noted(NamedTuple):
     chosen: Sequence[int]
     is_event: bool = False
     exposure: Exposure | None = None
+    is_degraded: bool = False
 
     def name(self, position: int) -> str:
         """Return the id of the prediction of a row."""
@@ -93,6 +94,7 @@ class Sample:
         is_event: bool = False,
         is_named: bool = False,
         exposure: Exposure | None = None,
+        is_degraded: bool = False,
     ) -> None:
         """Note the answer of one request or event.
 
@@ -104,6 +106,7 @@ class Sample:
             is_event: Whether it is an event of a stream, whose only row has its id.
             is_named: Whether its id is a UUID that another replica gives its answer, too.
             exposure: What is noted of it for an A/B test.
+            is_degraded: Whether the fallback answered; then only the exposure is kept.
         """
         count, at = len(predictions), self._passed_over
         self._offered += count
@@ -115,7 +118,7 @@ class Sample:
             chosen.append(at)
             at += 1 + self._draw()
         self._passed_over = at - count
-        noted = Noted(name, version, rows, predictions, chosen, is_event, exposure)
+        noted = Noted(name, version, rows, predictions, chosen, is_event, exposure, is_degraded)
         for give in self._takers:
             give(noted)
 

@@ -7,6 +7,7 @@ A person may query it:
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ..contract import Contract, Prediction
-from ..data.database import INSERTS, open_database
+from ..data import DataError
+from ..data.database import INSERTS, hide_password, open_database, why_failed
 from ..monitoring.quality import Joined, Kept, Label
 from .sample import Exposure
 
@@ -45,7 +47,7 @@ PREDICTIONS = sa.Table(
     sa.Column("acts", sa.Boolean, comment="whether it reached the threshold of the decision"),
     sa.Column("slices", sa.JSON, nullable=False, comment="values of the categories of slices"),
     sa.Column("label", sa.Text, comment="as JSON"),
-    sa.Column("labelled_at", sa.DateTime, comment="in UTC"),
+    sa.Column("labelled_at", sa.DateTime, comment="when its first label came, in UTC"),
 )
 SHADOW = sa.Table(
     "feedback_shadow",
@@ -65,6 +67,7 @@ EXPERIMENTS = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("declared_at", sa.DateTime, nullable=False, comment="in UTC"),
     sa.Column("plan", sa.JSON, nullable=False, comment="experiment in slo.yaml"),
+    sa.Column("decision", sa.JSON(none_as_null=True), comment="[decision] in training.toml"),
     sa.Column("champion", sa.Text, nullable=False, comment="version"),
     sa.Column("challenger", sa.Text, nullable=False, comment="version"),
 )
@@ -84,38 +87,38 @@ class Declared(NamedTuple):
 
     Attributes:
         name: Its name.
+        declared_at: When, in UTC, without saying so.
         plan: What slo.yaml said.
+        decision: What somebody does because of a prediction; None is nothing.
         champion: The version.
         challenger: Likewise.
     """
 
     name: str
+    declared_at: datetime
     plan: Mapping[str, Any]
+    decision: Mapping[str, Any] | None
     champion: str
     challenger: str
 
 
-class Exposed(NamedTuple):
-    """An answer to a unit of an A/B test.
+class Unit(NamedTuple):
+    """A unit of an A/B test, and its outcome: that of the answer whose label came first.
 
     Attributes:
-        unit: A hash of what names it.
-        arm: To which it is assigned.
-        at: When, in UTC, without saying so.
-        version: That answered it.
-        prediction: A number, or the probability of each class; None where it is not kept.
+        arms: To which it was assigned: one, where nothing went wrong.
+        at: When it was answered first, in UTC, without saying so.
+        answers: How many it got.
+        prediction: A number, or the probability of each class; None where no label has come.
         acts: Whether it reaches the threshold of the decision; None where there is none.
-        labelled_at: When its label came, in UTC; None where it has not.
-        label: What turned out to be true; likewise.
+        label: What turned out to be true; None where that is not known.
     """
 
-    unit: str
-    arm: str
+    arms: tuple[str, ...]
     at: datetime
-    version: str | None
+    answers: int
     prediction: Prediction | None
     acts: bool | None
-    labelled_at: datetime | None
     label: Label | None
 
 
@@ -158,13 +161,20 @@ class Told(NamedTuple):
 class Store:
     """The database; each method is one transaction, and may be called again."""
 
-    def __init__(self, contract: Contract, url: str) -> None:
+    def __init__(self, contract: Contract, url: str, *, is_read: bool = False) -> None:
         """Open it, and make the tables that it does not have.
+
+        Args:
+            contract: The schema.
+            url: Its address.
+            is_read: Whether it is for a report, which takes its time, and holds up no writer.
 
         Raises:
             DataError: it cannot be opened.
         """
-        self._engine = open_database(url, TABLES, bool(contract.personal), SECONDS)
+        self._url, self._private = url, bool(contract.personal)
+        seconds = None if is_read else SECONDS
+        self._engine = open_database(url, TABLES, self._private, seconds)
 
     def close(self) -> None:
         """Close the connections."""
@@ -183,16 +193,17 @@ class Store:
             joins: Whether they are given their labels now; else another process does so.
             exposures: Of units of A/B tests, by the ids of predictions.
         """
-        now = _now()
+        now = utc_now()
         rows = sorted(
             ({**each._asdict(), "predicted_at": now} for each in predictions),
             key=lambda row: str(row["id"]),  # in one order, or two would wait for each other
         )
-        if not rows:
+        if not rows and not exposures:
             return []
         with self._engine.begin() as connection:
             insert = INSERTS[connection.dialect.name](PREDICTIONS)
-            connection.execute(insert.on_conflict_do_nothing(), rows)
+            if rows:
+                connection.execute(insert.on_conflict_do_nothing(), rows)
             _expose(connection, exposures, now)
             held = _hold(connection, now)
             if joins:
@@ -204,7 +215,7 @@ class Store:
         """Keep predictions of a shadow, which nobody was answered."""
         names = [column.name for column in SHADOW.columns if column.name in Kept._fields]
         rows = [
-            {**{name: getattr(each, name) for name in names}, "predicted_at": _now()}
+            {**{name: getattr(each, name) for name in names}, "predicted_at": utc_now()}
             for each in sorted(predictions, key=lambda each: each.id)
         ]
         if rows:
@@ -216,36 +227,89 @@ class Store:
         """Note an A/B test, unless one of this name is known."""
         with self._engine.begin() as connection:
             insert = INSERTS[connection.dialect.name](EXPERIMENTS).on_conflict_do_nothing()
-            connection.execute(insert, {**declared._asdict(), "declared_at": _now()})
+            connection.execute(insert, declared._asdict())
 
     def declared(self, name: str = "") -> Declared | None:
-        """Return an A/B test, or the one that was declared last; None where there is none."""
+        """Return an A/B test, or the one that was declared last; None where there is none.
+
+        Raises:
+            DataError: the database fails.
+        """
         wanted = sa.select(*(EXPERIMENTS.c[each] for each in Declared._fields))
         wanted = wanted.where(EXPERIMENTS.c.name == name) if name else wanted
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             found = connection.execute(wanted.order_by(EXPERIMENTS.c.declared_at.desc())).first()
         return Declared(*found) if found else None
 
-    def exposures(self, experiment: str) -> Iterator[Exposed]:
-        """Yield the answers to units of an A/B test, in the order of their times."""
-        wanted = (
+    def units(self, experiment: str) -> list[Unit]:
+        """Return the units of an A/B test, in the order of their first answers.
+
+        Raises:
+            DataError: the database fails.
+        """
+        own = EXPOSURES.c.experiment == experiment
+        answered = PREDICTIONS.c.id == EXPOSURES.c.id
+        order = (PREDICTIONS.c.labelled_at, EXPOSURES.c.exposed_at, EXPOSURES.c.id)
+        nth = sa.func.row_number().over(partition_by=EXPOSURES.c.unit, order_by=order)
+        labelled = (
             sa.select(
                 EXPOSURES.c.unit,
-                EXPOSURES.c.arm,
-                EXPOSURES.c.exposed_at,
-                PREDICTIONS.c.model_version,
                 PREDICTIONS.c.prediction,
                 PREDICTIONS.c.acts,
-                PREDICTIONS.c.labelled_at,
                 PREDICTIONS.c.label,
+                nth.label("nth"),
             )
-            .outerjoin(PREDICTIONS, PREDICTIONS.c.id == EXPOSURES.c.id)
-            .where(EXPOSURES.c.experiment == experiment)
-            .order_by(EXPOSURES.c.exposed_at, EXPOSURES.c.id)
+            .join(PREDICTIONS, answered)
+            .where(own, PREDICTIONS.c.label.is_not(None))
+            .subquery()
         )
-        with self._engine.connect() as connection:
-            for row in connection.execution_options(yield_per=MOST_JOINED).execute(wanted):
-                yield Exposed(*row[:-1], None if row.label is None else json.loads(row.label))
+        arm, at = EXPOSURES.c.arm, sa.func.min(EXPOSURES.c.exposed_at)
+        exposed = (
+            sa.select(
+                EXPOSURES.c.unit,
+                sa.func.min(arm).label("first"),
+                sa.func.max(arm).label("last"),
+                at.label("at"),
+                sa.func.count().label("answers"),
+            )
+            .where(own)
+            .group_by(EXPOSURES.c.unit)
+            .subquery()
+        )
+        of_unit = sa.and_(labelled.c.unit == exposed.c.unit, labelled.c.nth == 1)
+        wanted = (
+            sa.select(exposed, labelled.c.prediction, labelled.c.acts, labelled.c.label)
+            .outerjoin(labelled, of_unit)
+            .order_by(exposed.c.at, exposed.c.unit)
+        )
+        with self._reading() as connection:
+            return [
+                Unit(
+                    tuple(sorted({row.first, row.last})),
+                    row.at,
+                    row.answers,
+                    row.prediction,
+                    row.acts,
+                    None if row.label is None else json.loads(row.label),
+                )
+                for row in connection.execute(wanted)
+            ]
+
+    def answered_by(self, experiment: str) -> dict[tuple[str, str], int]:
+        """Return how many answers of each arm of an A/B test each version has given.
+
+        Raises:
+            DataError: the database fails.
+        """
+        by = (EXPOSURES.c.arm, PREDICTIONS.c.model_version)
+        wanted = (
+            sa.select(*by, sa.func.count())
+            .join(PREDICTIONS, PREDICTIONS.c.id == EXPOSURES.c.id)
+            .where(EXPOSURES.c.experiment == experiment)
+            .group_by(*by)
+        )
+        with self._reading() as connection:
+            return {(arm, version): count for arm, version, count in connection.execute(wanted)}
 
     def pairs(self, stable: str, shadow: str, since: datetime, most: int) -> list[Pair]:
         """Return what two versions predicted for the same rows: a random sample of so many.
@@ -255,6 +319,9 @@ class Store:
             shadow: The version that nobody was answered.
             since: In UTC; only what the shadow predicted later.
             most: How many at most.
+
+        Raises:
+            DataError: the database fails.
         """
         both = _both(stable, shadow, since)
         wanted = both.with_only_columns(
@@ -266,7 +333,7 @@ class Store:
             PREDICTIONS.c.slices,
             PREDICTIONS.c.label,
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             found = connection.execute(wanted.order_by(SHADOW.c.id).limit(most)).all()
         return [
             Pair(
@@ -281,9 +348,13 @@ class Store:
         ]
 
     def count_pairs(self, stable: str, shadow: str, since: datetime) -> int:
-        """Return how many `pairs` there are."""
+        """Return how many `pairs` there are.
+
+        Raises:
+            DataError: the database fails.
+        """
         wanted = _both(stable, shadow, since).with_only_columns(sa.func.count())
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.scalars(wanted).one()
 
     def add(self, labels: Mapping[str, Label]) -> Told:
@@ -333,6 +404,15 @@ class Store:
             known, changed = _relabel(connection, names)
         return Told(joined, known, changed, 0)
 
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            why = why_failed(error, self._url, self._private)
+            raise DataError(f"{hide_password(self._url)}: cannot be read: {why}") from error
+
     def forget(self, before: datetime) -> int:
         """Delete what is older; return how many predictions and labels that were."""
         with self._engine.begin() as connection:
@@ -377,7 +457,7 @@ def _both(stable: str, shadow: str, since: datetime) -> sa.Select[Any]:
 
 def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
     """Let labels wait for their predictions; the newest of each stays."""
-    now = _now()
+    now = utc_now()
     rows = [
         {"id": name, "label": json.dumps(labels[name]), "received_at": now}
         for name in sorted(labels)  # in one order, or two would wait for each other
@@ -409,7 +489,7 @@ def _renew(connection: sa.Connection, names: Sequence[str]) -> None:
     """Let labels be as new, so that others who join look at them."""
     for part in _parts(names):
         renewed = sa.update(LABELS).where(LABELS.c.id.in_(part))
-        connection.execute(renewed.values(received_at=_now()))
+        connection.execute(renewed.values(received_at=utc_now()))
 
 
 def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:
@@ -419,7 +499,7 @@ def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:
         sa.update(PREDICTIONS)
         .where(PREDICTIONS.c.label.is_(None), sa.exists().where(of_both))
         .values(
-            label=sa.select(LABELS.c.label).where(of_both).scalar_subquery(), labelled_at=_now()
+            label=sa.select(LABELS.c.label).where(of_both).scalar_subquery(), labelled_at=utc_now()
         )
         .returning(*(PREDICTIONS.c[name] for name in Kept._fields), PREDICTIONS.c.label)
     )
@@ -450,7 +530,7 @@ def _relabel(connection: sa.Connection, names: Sequence[str]) -> tuple[int, int]
     changed = [{"one": row.id, "new": row.label} for row in found if row.label != row.before]
     if changed:
         update = sa.update(PREDICTIONS).where(PREDICTIONS.c.id == sa.bindparam("one"))
-        connection.execute(update.values(label=sa.bindparam("new"), labelled_at=_now()), changed)
+        connection.execute(update.values(label=sa.bindparam("new")), changed)
     _settle(connection, [row.id for row in found])
     return len(found) - len(changed), len(changed)
 
@@ -465,5 +545,6 @@ def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:
     return (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE))
 
 
-def _now() -> datetime:
+def utc_now() -> datetime:
+    """Return the time in UTC, without saying so: as databases keep it."""
     return datetime.now(UTC).replace(tzinfo=None)

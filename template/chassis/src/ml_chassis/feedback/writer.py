@@ -21,8 +21,13 @@ class Writer(ABC):
         """Begin with nothing noted."""
         self._noted = deque[Noted]()
 
+    takes_degraded = False
+    """Whether it is given answers of the fallback, too."""
+
     def give(self, noted: Noted) -> None:
         """Take an answer, of which the chosen rows are to be written."""
+        if noted.is_degraded and not self.takes_degraded:
+            return
         if len(self._noted) < MAX_NOTED:
             self._noted.append(noted)
         else:

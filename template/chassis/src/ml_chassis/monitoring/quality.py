@@ -84,6 +84,11 @@ class Watch:
         self._levels = {name: reference.categorical[name] for name in slices}
         self._at = {name: contract.categorical.index(name) for name in slices}
 
+    @property
+    def decision(self) -> Decision | None:
+        """What somebody does because of a prediction."""
+        return self._expected.decision
+
     def publish(self, track: str) -> None:
         """Publish what is expected, and all series of a track that labels will make grow."""
         place, expected = (track, self._version), self._expected

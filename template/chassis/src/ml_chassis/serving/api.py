@@ -54,6 +54,8 @@ def predict(runtime: Runtime) -> Handler:
 
     async def answer(scope: Scope, body: bytes) -> Answer:
         is_table, wants_table, named = _headers(scope)
+        if named and not settings.gateway:  # anybody may have said so
+            named = ""
         rows: Rows
         large = len(body) > INLINE_BYTES  # it would take a millisecond or more
         if is_table and large:  # others are answered meanwhile
@@ -62,19 +64,24 @@ def predict(runtime: Runtime) -> Handler:
             rows = read_table(body)
         else:
             rows = decode(body, settings.max_rows)
-        assigned = split.assign(scope) if split else None
-        scored = await runtime.score(rows, assigned.arm if assigned else None)
+        exposure = None
+        if split and (assigned := split.assign(scope)):
+            exposure = assigned.exposure
+            scored = await runtime.score(rows, assigned.arm)
+        else:
+            scored = await runtime.scorer.score(rows)
         write, name = write_table if wants_table else write_json, named or next(ids)
         if (context := CURRENT.get()) is not None:
             context.prediction_id = name
-        if sample and not scored.degraded:
+        if sample and (exposure or not scored.degraded):
             sample.note(
                 name,
                 scored.version,
                 rows,
                 scored.predictions,
                 is_named=bool(named),
-                exposure=assigned.exposure if assigned else None,
+                exposure=exposure,
+                is_degraded=bool(scored.degraded),
             )
         if large and (is_table or wants_table):
             return await asyncio.to_thread(write, scored, name)
@@ -155,8 +162,9 @@ def create_app(runtime: Runtime, hot: dict[str, Endpoint], web: FastAPI | None =
         hot: What answers requests for predictions, by path.
         web: Routes of your own, for the document; they are mounted elsewhere.
     """
-    takes_labels = runtime.feedback is not None
-    described = document(runtime.contract, runtime.settings.model_name, web, takes_labels)
+    takes_labels, settings = runtime.feedback is not None, runtime.settings
+    unit = settings.experiment_unit if settings.experiment else ""
+    described = document(runtime.contract, settings.model_name, web, takes_labels, unit)
 
     async def show_front_page(_: Request) -> Response:
         shown = {

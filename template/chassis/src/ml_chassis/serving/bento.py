@@ -66,7 +66,7 @@ def create_service(project: Project) -> Any:
         if "model_name" not in configured.model_fields_set:
             runtime.observer.service = project.name
         if configured.experiment:
-            _require_challenger(contract, configured)
+            _require_test(contract, configured, served)
         web = project.create_web(runtime)
         for route in web.routes if web else ():
             if isinstance(route, APIRoute):
@@ -121,19 +121,28 @@ def create_service(project: Project) -> Any:
     return service
 
 
-def _require_challenger(contract: Contract, configured: Settings) -> None:
-    """See that there is one for an A/B test.
+def _require_test(contract: Contract, configured: Settings, champion: Model) -> None:
+    """See that there are two models for an A/B test, whose predictions can be kept.
 
     Raises:
-        SettingsError: there is none, or it cannot be served.
+        SettingsError: there are not, or what is kept is deleted before the test is over.
     """
-    wanted = of_challenger(configured)
-    try:
-        load(contract, prepare(wanted), wanted.alias)
-    except RegistryError as error:
+    wanted, name, days = of_challenger(configured), f"{PREFIX}EXPERIMENT", slo.planned().most_days
+    if configured.feedback_days < days:
         raise SettingsError(
-            f"{PREFIX}EXPERIMENT: {error} Name one: make promote VERSION=... ALIAS={CHALLENGER}."
-        ) from None
+            f"{PREFIX}FEEDBACK_DAYS: {name} needs what it keeps for {days} days, most_days of "
+            "experiment in slo.yaml."
+        )
+    try:
+        challenger = load(contract, prepare(wanted), wanted.alias)
+    except RegistryError as error:
+        hint = f"Name one: make promote VERSION=... ALIAS={CHALLENGER}."
+        raise SettingsError(f"{name}: {error} {hint}") from None
+    for each in (champion, challenger):
+        if each.predictor is None or each.watch is None:
+            raise SettingsError(
+                f"{name}: {each.version} is damaged, or too old for labels: train it again."
+            )
 
 
 def _use_objectives() -> None:

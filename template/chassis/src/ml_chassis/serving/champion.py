@@ -72,14 +72,24 @@ class Reloader:
         root: Path,
         name: str,
         log: "Log | None" = None,
+        *,
+        stays: bool = False,
     ) -> None:
         """Load what is named now.
+
+        Args:
+            contract: The schema.
+            scorer: Which is to answer with it.
+            root: The registry.
+            name: Alias or version.
+            log: Keeps its predictions.
+            stays: Whether it does so as long as this process lives, whatever else is served.
 
         Raises:
             RegistryError: nothing can be served.
         """
         self._contract, self._scorer, self._root, self._name = contract, scorer, root, name
-        self._log = log
+        self._log, self._stays = log, stays
         self._seen = registry.history(root, name)
         self._use(load(contract, root, name))
 
@@ -115,7 +125,7 @@ class Reloader:
         if model.drift:
             model.drift.publish()
         if self._log and model.watch:
-            self._log.use(model.version, model.watch)
+            self._log.use(model.version, model.watch, stays=self._stays)
         elif self._log:
             LOGGER.warning("%s is too old for labels: train it again", model.version)
         self._scorer.use(model)

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from ..contract import Contract
+from ..feedback.sample import ARMS
 from ..settings import Settings
 from . import feedback, protocols
 from .arrow_reader import ARROW
@@ -11,6 +12,7 @@ from .decode import Decoder
 from .describe import DEGRADED, REFUSALS, SCHEMAS, TEXT, Json, media, refusals, response, shown
 from .guard import OPEN
 from .messages import Problem, Refusal
+from .split import ARM
 
 KEY: Json = {
     "type": "http",
@@ -27,6 +29,7 @@ def document(
     name: str = DEFAULT_NAME,
     web: FastAPI | None = None,
     takes_labels: bool = False,
+    unit: str = "",
 ) -> Json:
     """Return the OpenAPI 3.1 document of the service.
 
@@ -35,6 +38,7 @@ def document(
         name: Name of the model in the paths of other servers' protocols.
         web: Routes of your own.
         takes_labels: Whether there is a database for them.
+        unit: Header that names the unit of an A/B test; "" is no test.
 
     Raises:
         ValueError: a message of yours has the name of another one.
@@ -50,7 +54,7 @@ def document(
         ref_template=f"{SCHEMAS}{{model}}",
     )
     paths: Json = {
-        "/predict": {"post": _predict(contract)},
+        "/predict": {"post": {**_predict(contract), **_parameters(unit)}},
         **({"/feedback": {"post": feedback.described(contract)}} if takes_labels else {}),
         "/": _front_page(),
         "/livez": shown("alive", "The process is alive.", TEXT),
@@ -101,6 +105,24 @@ def _predict(contract: Contract) -> Json:
         "summary": "Predict one or many rows.",
         "requestBody": {"required": True, "content": {**request, **media(columns, ARROW)}},
         "responses": {"200": good, **refusals("Refusal", REFUSALS)},
+    }
+
+
+def _parameters(unit: str) -> Json:
+    """Return the headers of an A/B test."""
+    if not unit:
+        return {}
+    words = {
+        unit: "Names the unit of the A/B test, such as a customer, which one model answers always. "
+        "Without it, the request is not in the test.",
+        ARM: "Chooses the model; then the request is not in the test.",
+    }
+    schemas: dict[str, Json] = {unit: {"type": "string"}, ARM: {"type": "string", "enum": [*ARMS]}}
+    return {
+        "parameters": [
+            {"in": "header", "name": name, "description": said, "schema": schemas[name]}
+            for name, said in words.items()
+        ]
     }
 
 

@@ -21,7 +21,7 @@ from .drain import Drain
 from .follow import Keeper, folder_of
 from .observation import Observer
 from .profiling import Profiles
-from .scoring import REASONS, NoAnswerError, Scored, Scorer
+from .scoring import REASONS, NoAnswerError, OverloadedError, Scored, Scorer
 from .split import Split
 from .table import TableChecker
 from .turns import Turns
@@ -77,7 +77,7 @@ class Runtime:
         """Whether load balancers may send requests."""
         return not self.drain.active
 
-    async def score(self, rows: Rows, arm: Arm | None = None) -> Scored:
+    async def score(self, rows: Rows, arm: Arm) -> Scored:
         """Return the answer of the model of an arm; the champion answers what the challenger fails.
 
         Raises:
@@ -85,8 +85,8 @@ class Runtime:
             NoAnswerError: the model fails and there is no fallback.
         """
         if arm == CHALLENGER and self.challenger:
-            with suppress(NoAnswerError):
-                scored = await self.challenger.score(rows)
+            with suppress(NoAnswerError, OverloadedError):
+                scored = await self.challenger.score(rows, is_tried=True)
                 if not scored.degraded:
                     return scored
         return await self.scorer.score(rows)
@@ -118,11 +118,13 @@ class Runtime:
     def _load_challenger(self, scorer: Scorer) -> None:
         """Load the other model of an A/B test: the same one as long as the test goes on."""
         folder = folder_of(of_challenger(self.settings))
-        Reloader(self.contract, scorer, folder, CHALLENGER, self.feedback)
-        if self.feedback:
+        Reloader(self.contract, scorer, folder, CHALLENGER, self.feedback, stays=True)
+        champion, challenger = self.scorer.model, scorer.model
+        if self.feedback and champion.watch:
             plan = slo.planned().model_dump(mode="json")
-            versions = (each.model.version for each in (self.scorer, scorer))
-            self.feedback.declare(self.settings.experiment, plan, *versions)
+            versions = champion.version, challenger.version
+            name, decision = self.settings.experiment, champion.watch.decision
+            self.feedback.declare(name, plan, decision, *versions)
 
     def _scorer(self) -> Scorer:
         return Scorer(self.contract, self.settings.model_seconds, self.settings.max_waiting)

@@ -149,8 +149,12 @@ class Scorer:
         most, self._most_waiting = self._most_waiting, len(self._waiting)
         return most
 
-    async def score(self, rows: Rows) -> Scored:
+    async def score(self, rows: Rows, *, is_tried: bool = False) -> Scored:
         """Return the answer for the rows of one request, at least one, and count them.
+
+        Args:
+            rows: What is predicted.
+            is_tried: Whether another model answers where this one is degraded, and is counted.
 
         Raises:
             OverloadedError: too many requests wait already.
@@ -165,6 +169,8 @@ class Scorer:
             scored = await job.answer
         else:
             scored = await self._submit(rows, context)
+        if is_tried and scored.degraded:
+            return scored
         metrics.count_predictions(scored.version, scored.degraded, len(rows))
         if context is not None:
             context.rows += len(rows)

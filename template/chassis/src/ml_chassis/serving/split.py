@@ -11,10 +11,12 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 from ..feedback.sample import ARMS, CHALLENGER, Arm, Exposure
+from .messages import RefusedError
 
-ARM = b"experiment-arm"
+ARM = "experiment-arm"
 """Header with which a tester chooses an arm; such requests are not counted."""
 HASH_BYTES = 8
+_ARM = ARM.encode()
 _ARMS: dict[bytes, Arm] = {each.encode(): each for each in ARMS}
 
 
@@ -42,14 +44,20 @@ class Split:
             share: Percent of the units that get the challenger.
         """
         self._name, self._header = name, header.encode()
-        self._key = name.encode()[: blake2b.MAX_KEY_SIZE]
+        self._key = blake2b(name.encode()).digest()
         self._below = share * 256**HASH_BYTES // 100
 
     def assign(self, scope: Scope) -> Assigned | None:
-        """Return who answers a request; None where it is not in the test: the champion does."""
+        """Return who answers a request; None where it is not in the test: the champion does.
+
+        Raises:
+            RefusedError: there is no such arm (400).
+        """
         unit = b""
         for name, value in scope["headers"]:
-            if name == ARM and value in _ARMS:
+            if name == _ARM:
+                if value not in _ARMS:
+                    raise RefusedError(400, f"{ARM}: give {' or '.join(ARMS)}.")
                 return Assigned(_ARMS[value], None)
             if name == self._header:
                 unit = value

@@ -85,9 +85,9 @@ def _act_before(application: "Application", act: Act) -> None:
     scorer, numbers = application.runtime.scorer, count(1)
     score = scorer.score
 
-    async def faulty(rows: Rows) -> "Scored":
+    async def faulty(rows: Rows, *, is_tried: bool = False) -> "Scored":
         await act(next(numbers))
-        return await score(rows)
+        return await score(rows, is_tried=is_tried)
 
     scorer.score = faulty  # type: ignore[method-assign]
 

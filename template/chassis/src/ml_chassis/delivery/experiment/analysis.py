@@ -98,15 +98,18 @@ class Analysis(NamedTuple):
         return Interval(*(each[-1] for each in self.found))
 
 
-def analyse(plan: Experiment, given: Units, now: datetime) -> Analysis:
+def analyse(
+    plan: Experiment, given: Units, now: datetime, begun: datetime | None = None
+) -> Analysis:
     """Return what is known of a test.
 
     Args:
         plan: What was declared before its start.
         given: The units, one at least.
         now: In UTC, without saying so; a test whose days are over then has ended.
+        begun: From when on the days count, likewise; without one, from the first exposure on.
     """
-    units, is_over = _within(plan, given, now)
+    units, is_over = _within(plan, given, now, begun)
     count = len(units.outcome)
     sizes = np.unique(np.linspace(0, count, LOOKS + 1).astype(np.intp))[1:]
     samples = champion, challenger = _samples(units, sizes)
@@ -135,11 +138,14 @@ def analyse(plan: Experiment, given: Units, now: datetime) -> Analysis:
     )
 
 
-def _within(plan: Experiment, given: Units, now: datetime) -> tuple[Units, bool]:
+def _within(
+    plan: Experiment, given: Units, now: datetime, begun: datetime | None
+) -> tuple[Units, bool]:
     """Return the units within the days of the plan, and whether these are over."""
     if given.at is None:
         return given, False
-    end = given.at[0] + np.timedelta64(timedelta(days=plan.most_days))
+    first = np.datetime64(begun) if begun else given.at[0]
+    end = first + np.timedelta64(timedelta(days=plan.most_days))
     kept = given.at < end
     within = given._replace(
         challenger=given.challenger[kept], outcome=given.outcome[kept], at=given.at[kept]

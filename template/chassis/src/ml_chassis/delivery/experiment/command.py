@@ -2,19 +2,20 @@
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ... import settings, slo
 from ...data.database import hide_password
 from ...decision import Decision
 from ...errors import UserError
+from ...feedback.store import utc_now
 from ...project import Project
-from ...settings import PREFIX
+from ...settings import PREFIX, Settings
 from ...slo import Experiment
 from ...training.config import read
 from . import report
-from .analysis import Units, analyse
+from .analysis import analyse
 from .reading import read_units
 from .served import Served, read_served
 
@@ -28,51 +29,59 @@ def run(project: Project, source: str) -> int:
         project: Of the working folder.
         source: File or table of exposures; "" is what services have kept.
     """
+    now, begun, notes = utc_now(), None, list[str]()
     try:
-        decision, notes = read(project).decision, list[str]()
+        decision = read(project).decision
         if source:
             print(f"analysing {hide_password(source)}", flush=True)
             plan, units = slo.read().experiment, read_units(source, project.private)
         else:
-            served = _read_served(project, decision)
-            plan, units, notes = served.plan, served.units, [*_notes(served)]
+            configured = settings.read()
+            served = _read_served(project, configured)
+            notes = [*_notes(served, decision, now - timedelta(days=configured.feedback_days))]
+            plan, units, begun, decision = served.plan, served.units, served.begun, served.decision
     except UserError as error:
         print(f"\nNothing was analysed. {error}", file=sys.stderr)
         return 1
-    _tell(project.name, _with_unit(plan, decision), units, notes)
+    found = analyse(_with_unit(plan, decision), units, now, begun)
+    notes += report.notes(found)
+    report.write(PAGE, found, project.name, notes)
+    noted = (f"Note: {each}" for each in notes)
+    print("", f"{report.TITLES[found.decision]}.", *report.sentences(found), *noted, PAGE, sep="\n")
     return 0
 
 
-def _read_served(project: Project, decision: Decision | None) -> Served:
-    configured = settings.read()
+def _read_served(project: Project, configured: Settings) -> Served:
     url = configured.feedback_url.get_secret_value()
     if not url:
         raise UserError(f"{PREFIX}FEEDBACK_URL: set it to that of the service, or give INPUT.")
-    served = read_served(project.contract, url, configured.experiment, decision)
+    served = read_served(project.contract, url, configured.experiment)
     print(f"analysing {served.name}", flush=True)
     return served
 
 
-def _notes(served: Served) -> Iterator[str]:
-    """Yield what is odd about the service."""
+def _notes(served: Served, decision: Decision | None, forgotten: datetime) -> Iterator[str]:
+    """Yield what is odd about the services."""
+    if served.failed:
+        yield (
+            f"{served.failed:.2%} of the challenger's answers were the champion's, as it failed: "
+            "these units count for the challenger all the same."
+        )
     if served.others:
         yield (
             f"{', '.join(served.others)} answered, too: the test began with other models. Begin "
             "another one, with another name."
         )
-    if slo.planned() != served.plan:
-        yield "experiment in slo.yaml is another plan by now; the one that was declared counts."
+    if slo.planned() != served.plan or decision != served.decision:
+        yield (
+            "experiment in slo.yaml, or [decision] in training.toml, is another one by now; what "
+            "was declared in the beginning counts."
+        )
+    if served.begun < forgotten:
+        yield f"What was kept in the first days is deleted by now: {PREFIX}FEEDBACK_DAYS."
 
 
 def _with_unit(plan: Experiment, decision: Decision | None) -> Experiment:
     if plan.outcome_unit or plan.better == "lower" or not decision:
         return plan
     return plan.model_copy(update={"outcome_unit": decision.unit})
-
-
-def _tell(name: str, plan: Experiment, units: Units, notes: list[str]) -> None:
-    found = analyse(plan, units, datetime.now(UTC).replace(tzinfo=None))
-    notes = [*notes, *report.notes(found)]
-    report.write(PAGE, found, name, notes)
-    noted = (f"Note: {each}" for each in notes)
-    print("", f"{report.TITLES[found.decision]}.", *report.sentences(found), *noted, PAGE, sep="\n")

@@ -1,23 +1,22 @@
 """Exposures and outcomes of an A/B test that services have made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
 from ...contract import Contract
 from ...decision import Decision
 from ...errors import UserError
-from ...feedback.store import Declared, Exposed, Store
-from ...measures import Values, measures_of
+from ...feedback.sample import ARMS, CHALLENGER
+from ...feedback.store import Declared, Store, Unit
+from ...measures import measures_of
 from ...monitoring.quality import truth
 from ...settings import PREFIX
 from ...slo import Experiment
 from .analysis import Units
-from .reading import ARM, ARMS, AT, OUTCOME, UNIT, by_unit
-
-KNOWN = "known"
+from .statistics import Numbers
 
 
 class Served(NamedTuple):
@@ -25,33 +24,39 @@ class Served(NamedTuple):
 
     Attributes:
         name: Of the test.
+        begun: When, in UTC, without saying so.
         plan: As it was declared.
+        decision: Likewise.
         units: That were exposed.
-        others: Versions that answered, beside the champion and challenger of its beginning.
+        failed: Share of the challenger's answers that the champion gave, as it failed.
+        others: Versions that answered, beside the champion and challenger of the beginning.
     """
 
     name: str
+    begun: datetime
     plan: Experiment
+    decision: Decision | None
     units: Units
+    failed: float
     others: list[str]
 
 
-def read_served(contract: Contract, url: str, name: str, decision: Decision | None) -> Served:
+def read_served(contract: Contract, url: str, name: str) -> Served:
     """Return the A/B test of a name, or the one that was declared last.
 
-    The outcome of a prediction is known when its label is: where higher outcomes are better it is
-    the value of the decision, else the loss.
+    The outcome of a unit is known when the first label of its predictions is: where higher outcomes
+    are better it is the value of the decision, else the loss.
 
     Args:
         contract: The schema.
         url: Database of predictions and labels.
         name: Of the test; "" is the last one.
-        decision: What somebody does because of a prediction, and what that is worth.
 
     Raises:
+        DataError: the database cannot be read.
         UserError: there is none, an arm has no unit, or no outcome can be computed.
     """
-    store = Store(contract, url)
+    store = Store(contract, url, is_read=True)
     try:
         declared = store.declared(name)
         if declared is None:
@@ -59,53 +64,61 @@ def read_served(contract: Contract, url: str, name: str, decision: Decision | No
                 f"There is no A/B test{f' {name}' if name else ''}: begin one with {PREFIX}"
                 "EXPERIMENT=NAME make serve, or give INPUT."
             )
-        exposed = [*store.exposures(declared.name)]
+        found, answered = store.units(declared.name), store.answered_by(declared.name)
     finally:
         store.close()
-    seen = {each.arm for each in exposed}
-    if absent := [arm for arm in ARMS if arm not in seen]:
-        raise UserError(f"{declared.name}: no unit of the {absent[0]} was answered yet.")
     plan = Experiment.model_validate(declared.plan)
-    units = by_unit(_table(exposed, _outcomes(contract, plan, decision, exposed)))
-    return Served(declared.name, plan, units, [*_others(declared, exposed)])
+    worth = Decision.model_validate(declared.decision) if declared.decision else None
+    kept = [each for each in found if len(each.arms) == 1]
+    for arm in ARMS:
+        if (arm,) not in {each.arms for each in kept}:
+            raise UserError(f"{declared.name}: no unit of the {arm} was answered yet.")
+    units = Units(
+        challenger=np.array([each.arms == (CHALLENGER,) for each in kept]),
+        outcome=_outcomes(contract, plan, worth, kept),
+        at=np.array([each.at for each in kept], "datetime64[us]"),
+        repeated=sum(each.answers - 1 for each in kept),
+        mixed=len(found) - len(kept),
+    )
+    return Served(
+        declared.name,
+        declared.declared_at,
+        plan,
+        worth,
+        units,
+        _failed(declared, answered),
+        sorted({version for _, version in answered} - {declared.champion, declared.challenger}),
+    )
 
 
 def _outcomes(
-    contract: Contract, plan: Experiment, decision: Decision | None, exposed: Sequence[Exposed]
-) -> Values:
-    """Return the outcome of each answer; NaN where its label is not known."""
-    known = {at: each.label for at, each in enumerate(exposed) if each.label is not None}
-    label = truth(contract, [*known.values()])
-    found = np.full(len(exposed), np.nan)
+    contract: Contract, plan: Experiment, decision: Decision | None, units: Sequence[Unit]
+) -> Numbers:
+    """Return the outcome of each unit; NaN where it is not known."""
+    found = np.full(len(units), np.nan)
     if plan.better == "higher":
         if decision is None:
             raise UserError(
-                "experiment.better in slo.yaml: higher is the value of decisions, and there is no "
-                "[decision] in training.toml: take lower, the loss, or give INPUT."
+                "experiment.better in slo.yaml: higher is the value of decisions, and the champion "
+                "knows no [decision] of training.toml: take lower, the loss, or give INPUT."
             )
-        acts = np.array([exposed[at].acts for at in known], bool)
-        found[[*known]] = decision.values(label.astype(bool), acts)
-    elif known:
-        predicted = np.array([exposed[at].prediction for at in known], np.float64)
-        found[[*known]] = measures_of(contract.task).losses(label, predicted)
+        known = [at for at, each in enumerate(units) if None not in {each.label, each.acts}]
+        label, acts = (
+            np.array([getattr(units[at], name) for at in known], bool) for name in ("label", "acts")
+        )
+        found[known] = decision.values(label, acts)
+        return found
+    labels = {at: each.label for at, each in enumerate(units) if each.label is not None}
+    if labels:
+        predicted = np.array([units[at].prediction for at in labels], np.float64)
+        label = truth(contract, [*labels.values()])
+        found[[*labels]] = measures_of(contract.task).losses(label, predicted)
     return found
 
 
-def _table(exposed: Sequence[Exposed], outcomes: Values) -> pl.DataFrame:
-    """Return what `by_unit` takes; of a unit, the outcome that was known first stays."""
-    table = pl.DataFrame(
-        {
-            UNIT: [each.unit for each in exposed],
-            ARM: [each.arm for each in exposed],
-            OUTCOME: pl.Series(outcomes).fill_nan(None),
-            AT: [each.at for each in exposed],
-            KNOWN: pl.Series([each.labelled_at for each in exposed], dtype=pl.Datetime),
-        }
-    )
-    is_first = pl.col(KNOWN) == pl.col(KNOWN).min().over(UNIT)
-    return table.with_columns(pl.when(is_first).then(pl.col(OUTCOME)))
-
-
-def _others(declared: Declared, exposed: Sequence[Exposed]) -> Iterator[str]:
-    known = {declared.champion, declared.challenger, None}
-    yield from sorted({str(each.version) for each in exposed if each.version not in known})
+def _failed(declared: Declared, answered: Mapping[tuple[str, str], int]) -> float:
+    """Return the share of the challenger's answers that the champion gave."""
+    if declared.champion == declared.challenger:  # an A/A test: nobody can tell
+        return 0.0
+    whole = sum(count for (arm, _), count in answered.items() if arm == CHALLENGER)
+    return answered.get((CHALLENGER, declared.champion), 0) / max(whole, 1)

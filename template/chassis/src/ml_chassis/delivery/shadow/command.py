@@ -22,7 +22,7 @@ from ...slo import Slo
 from .. import gateway
 from .. import record as releases
 from ..candidate import Candidate
-from ..command import HERE, LOCK
+from ..command import HERE, LOCK, require_one_version
 from ..display import lasts
 from ..gateway import FOLDER, Gateway, Place
 from . import page, record
@@ -58,6 +58,7 @@ def run(project: Project, name: str, share: int, seconds: float | None, place: P
         _require_store(configured)
         with only_one(FOLDER / LOCK, UNDER_WAY):
             found = gateway.find(FOLDER, configured, stated.job or project.name)
+            require_one_version(Prometheus(found.addresses.prometheus), found.job)
             begun = _begin(project, configured, name, share)
             ended = _mirror(found, begun, seconds, place)
             record.write(FOLDER, ended)
@@ -196,7 +197,7 @@ def _about(
 ) -> About:
     since = datetime.fromtimestamp(shadow.begun, UTC).replace(tzinfo=None)
     asked = shadow.stable, shadow.version, since
-    store = Store(contract, configured.feedback_url.get_secret_value())
+    store = Store(contract, configured.feedback_url.get_secret_value(), is_read=True)
     try:
         pairs, count = store.pairs(*asked, MOST), store.count_pairs(*asked)
     finally:
