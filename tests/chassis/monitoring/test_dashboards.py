@@ -235,7 +235,7 @@ def test_the_page_of_make_observe_draws_every_panel(prometheus: Prometheus) -> N
         wait_for(is_whole, f"the page {each.name} has all panels")
         panel_count = sum(map(len, each.sections.values()))
         assert site.render(each.name, "1", "distance").count("<figure>") == panel_count
-    report = site.render("report", "1", "")
+    report = site.render("distributions", "1", "")
     assert report.count("<figure>") == 2 * (len(CONTRACT.features) + 1)  # of both tracks
 
 
