@@ -62,14 +62,14 @@ def test_labels_whose_prediction_is_not_known_are_told(
     assert labels.run(PROJECT, str(path)) == 0
     said = capsys.readouterr().out
     assert "Of 1 the prediction is known" in said
-    assert "wait" not in said
+    assert "not known" not in said
 
     path.write_text("prediction_id,label\n0123456789abcdef,true\nfedcba9876543210-0,true\n")
     assert labels.run(PROJECT, str(path)) == 0
     said = capsys.readouterr().out
-    assert "Of 0 the prediction is known" in said
-    assert "2 wait for a prediction that is not known, or not yet." in said
-    assert "1 ids have no number of a row" in said
+    assert "prediction is known" not in said
+    assert "Of 2 the prediction is not known, or not yet." in said
+    assert "Of 1 the id has no number of a row at its end: the first row" in said
     assert "the first row of the answer 0123456789abcdef is 0123456789abcdef-0." in said
 
 

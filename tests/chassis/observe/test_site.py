@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from browser import look
 from ml_chassis import slo
 from ml_chassis.monitoring import panels
 from ml_chassis.monitoring.rules import drift
@@ -153,6 +155,14 @@ def test_the_runbook_is_rendered_once_for_an_alert_and_names_its_feature() -> No
     )
     assert "NAME" not in shown
     assert f"<li>It is 2.92, since {since} UTC.</li>" in shown
+
+
+@pytest.mark.slow
+def test_a_phone_shows_all_of_what_fires(tmp_path: Path) -> None:
+    names, since = runbook.sections(), "2026-11-30 10:00:00"
+    assert len(names) > 10
+    alerts = [Alert(True, "page", name, since, "So it is.", {"feature": "age"}) for name in names]
+    assert look(get(Answering(*alerts), "/alerts").text, tmp_path, width=360).width <= 360
 
 
 def test_html_in_the_runbook_is_only_shown() -> None:

@@ -55,17 +55,15 @@ def run(project: Project, source: str) -> int:
 def _told(labels: Mapping[str, Label], known: int) -> str:
     """Return what becomes of labels, of which some are of a prediction that is known."""
     joins = "a service with this database joins them within seconds"
-    told = f"Of {known:,} the prediction is known: {joins}."
-    if known == len(labels):
-        return told
-    told += f" {len(labels) - known:,} wait for a prediction that is not known, or not yet."
-    bare = [name for name in labels if not ROW.search(name)]
-    if bare:
-        told += (
-            f" {len(bare):,} ids have no number of a row at their end: the first row of the "
-            f"answer {bare[0]} is {bare[0]}-0."
-        )
-    return told
+    told = [f"Of {known:,} the prediction is known: {joins}."] if known else []
+    if known < len(labels):
+        told.append(f"Of {len(labels) - known:,} the prediction is not known, or not yet.")
+        if bare := [name for name in labels if not ROW.search(name)]:
+            told.append(
+                f"Of {len(bare):,} the id has no number of a row at its end: the first row of the "
+                f"answer {bare[0]} is {bare[0]}-0."
+            )
+    return " ".join(told)
 
 
 def read_labels(contract: Contract, source: str, private: bool) -> dict[str, Label]:
