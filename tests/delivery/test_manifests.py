@@ -178,6 +178,7 @@ BROKEN: list[tuple[str, str, Any, str]] = [
     ("HTTPRoute", "spec.rules.0.backendRefs.1.weight", 150, "[100, 150] go to stable and canary"),
     ("Rollout", f"{CANARY}.canaryService", "x", "there is no Service x"),
     ("Rollout", f"{CANARY}.steps.2.setWeight", 150, "do not rise"),
+    ("Rollout", f"{CANARY}.steps.0.setWeight", 2, "setWeight is [2, 10, 25, 50], and by slo.yaml"),
     ("Rollout", f"{CANARY}.steps.1", {"pause": {}}, "not each weight is judged"),
     ("Rollout", f"{CANARY}.canaryMetadata.labels.track", "new", "the tracks are called"),
     ("Rollout", "spec.workloadRef.name", "flight-delays-retrainer", "runs pods beside"),
@@ -216,7 +217,12 @@ BROKEN: list[tuple[str, str, Any, str]] = [
     ("CronJob", "spec.jobTemplate.spec.activeDeadlineSeconds", 60, "may take another time"),
     ("Role", "rules.0.resourceNames", ["x"], "there is no CronJob x"),
     ("RoleBinding", "subjects.0.name", "x", "there is no ServiceAccount x"),
-    ("Deployment", f"{CONTAINER}.resources.requests.cpu", "100m", "are not the budget"),
+    (
+        "Deployment",
+        f"{CONTAINER}.resources.requests.cpu",
+        "100m",
+        "cpu is 100m, and by slo.yaml 500m",
+    ),
     ("Deployment", f"{CONTAINER}.image", "flights:latest", "has no digest"),
     (
         "Deployment",

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from delivery.cluster import Manifest, Manifests, find, pods
 from ml_chassis import slo
-from ml_chassis.monitoring import metrics
+from ml_chassis.monitoring import deployed, metrics
 from ml_chassis.monitoring.files import RULES
 from ml_chassis.retrainer.runners import CronJob, runner_of
 from ml_chassis.settings import PREFIX, Settings
@@ -200,16 +200,8 @@ def environment(manifests: Manifests, _: Facts) -> Iterator[str]:
 
 
 def budget(manifests: Manifests, known: Facts) -> Iterator[str]:
-    """Resources and replicas follow from slo.yaml."""
-    stated, memory = known.slo.budget, f"{known.slo.budget.memory_mib}Mi"
-    wanted = {
-        "requests": {"cpu": f"{stated.cpu_cores * 1000:g}m", "memory": memory},
-        "limits": {"memory": memory},
-    }
-    for _, pod in pods(manifests):
-        for each in _containers(pod):
-            if each["name"] == "service" and each["resources"] != wanted:
-                yield f"the resources of the service are not the budget: {each['resources']}"
+    """Resources, weights and replicas follow from slo.yaml."""
+    yield from deployed.of_manifests(known.slo, manifests)
     for each in manifests:
         if each["kind"] == "ScaledObject":
             spec = each["spec"]

@@ -16,7 +16,9 @@ import yaml
 from binaryornot.check import is_binary
 from ruff import find_ruff_bin
 
-from ml_chassis import PUBLIC
+from ml_chassis import PUBLIC, slo
+from ml_chassis.monitoring import files
+from ml_chassis.project import read
 
 ROOT = Path(__file__).resolve().parents[2]
 SYNTAX = re.compile(r"\{\{=|=\}\}|# \{[%#]|cookiecutter\.[a-z_]|example-service")
@@ -116,6 +118,16 @@ def imports_of_library(pieces: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 # ---- projects -----------------------------------------------------------------------------
+
+
+def unwritten_rules(project: Path) -> list[str]:
+    """`make rules` changes nothing in a project that nobody has changed."""
+    written = files.files(slo.read(project / slo.SLO), read(project).name, project)
+    return [
+        f"{path}: `make rules` writes it otherwise"
+        for path, text in written.items()
+        if (project / path).read_text(encoding="utf-8") != text
+    ]
 
 
 def leftover_syntax(project: Path) -> list[str]:

@@ -29,6 +29,7 @@ PROJECT_CHECKS: list[Check] = [
     checks.unreadable_data,
     checks.untrue_readme,
     checks.dead_links,
+    checks.unwritten_rules,
 ]
 NAMES = {"1 character": "x", "60 characters": "Flights " * 7 + "late"}
 
@@ -54,7 +55,8 @@ def test_project(render: Render, template: Path, answers: Answers) -> None:
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_project_with_a_short_or_long_name(render: Render, name: str) -> None:
     project = render("cookiecutter", project_name=name)
-    assert checks.ruff_problems(project) + checks.unreadable_data(project) == []
+    found = (checks.ruff_problems, checks.unreadable_data, checks.unwritten_rules)
+    assert [problem for check in found for problem in check(project)] == []
 
 
 def test_derived_files_follow_from_their_sources() -> None:

@@ -53,6 +53,26 @@ def test_labels_of_a_file_are_joined(
     assert joined(url, "a", "b", "c") == {"a": True, "b": False}
 
 
+def test_labels_whose_prediction_is_not_known_are_told(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "labels.csv"
+    joined(url, "0123456789abcdef-0")
+    path.write_text("prediction_id,label\n0123456789abcdef-0,true\n")
+    assert labels.run(PROJECT, str(path)) == 0
+    said = capsys.readouterr().out
+    assert "Of 1 the prediction is known" in said
+    assert "not known" not in said
+
+    path.write_text("prediction_id,label\n0123456789abcdef,true\nfedcba9876543210-0,true\n")
+    assert labels.run(PROJECT, str(path)) == 0
+    said = capsys.readouterr().out
+    assert "prediction is known" not in said
+    assert "Of 2 the prediction is not known, or not yet." in said
+    assert "Of 1 the id has no number of a row at its end: the first row" in said
+    assert "the first row of the answer 0123456789abcdef is 0123456789abcdef-0." in said
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -44,8 +44,7 @@ class Replica(Handler):
         yield self.sample(requests, asked * self.failed, route="/predict", status="503")
         yield self.sample(requests, asked * self.refused, route="/predict", status="422")
         yield self.sample(f"{duration}_count", asked, route="/predict")
-        within = asked * (1 - self.slow)
-        yield self.sample(f"{duration}_bucket", within, route="/predict", le="0.05")
+        yield self.sample(series_of(metrics.SLOW), asked * self.slow, route="/predict")
         degraded = series_of(metrics.DEGRADED_REQUESTS)
         yield self.sample(degraded, asked * self.degraded, reason="error")
         for at, share in enumerate(self.predicted):

@@ -23,6 +23,7 @@ from chassis.flights import CONTRACT, PROJECT
 from chassis.retrainer.process import running_retrainer
 from ml_chassis import slo
 from ml_chassis.monitoring import files, metrics, panels, rules
+from ml_chassis.monitoring.deployed import COMPOSE
 from ml_chassis.monitoring.rules import release
 from ml_chassis.monitoring.rules.rule import RUNBOOK
 from ml_chassis.observe.demo.quicker import quicker
@@ -234,7 +235,7 @@ def test_the_page_of_make_observe_draws_every_panel(prometheus: Prometheus) -> N
         wait_for(is_whole, f"the page {each.name} has all panels")
         panel_count = sum(map(len, each.sections.values()))
         assert site.render(each.name, "1", "distance").count("<figure>") == panel_count
-    report = site.render("report", "1", "")
+    report = site.render("distributions", "1", "")
     assert report.count("<figure>") == 2 * (len(CONTRACT.features) + 1)  # of both tracks
 
 
@@ -299,6 +300,15 @@ def test_labels_are_those_that_there_are() -> None:
             assert set(filter(None, re.split(", *", labels))) <= known, asked
 
 
+def test_without_an_error_budget_no_burn_rate_of_it_is_shown() -> None:
+    objectives = STATED.objectives.model_copy(update={"error_share": 0})
+    (service, *_) = panels.dashboards(STATED.model_copy(update={"objectives": objectives}))
+    (burning,) = (each for each in service.sections["Objectives"] if each.title == "Burn rate")
+
+    legends = [query.legend for query in burning.queries]
+    assert legends == ["ModelServiceLatency {{track}}", "ModelServiceDegraded {{track}}"]
+
+
 def test_grafana_can_read_each_dashboard_and_legends_name_labels_that_there_are() -> None:
     written = files.files(STATED, "service")
     assert {path.stem for path in written} == {"rules", "service", "model", "drift", "business"}
@@ -329,8 +339,14 @@ def test_the_files_of_a_project_are_held_to_its_objectives_and_its_runbook(
         "docs/runbook.md has no section `## ModelServiceMemory`",
     ]
 
+    (tmp_path / COMPOSE).write_text("services: {service: {mem_limit: 256m}}")
+    limit = f"{COMPOSE}: mem_limit is 256m, and by slo.yaml 512m: change the one that is wrong"
     assert files.run(PROJECT) == 0
-    assert files.problems(PROJECT) == ["docs/runbook.md has no section `## ModelServiceMemory`"]
+    assert f"Note: {limit}\n" in capsys.readouterr().out
+    assert files.problems(PROJECT) == [
+        limit,
+        "docs/runbook.md has no section `## ModelServiceMemory`",
+    ]
     edit(tmp_path / "slo.yaml", {r"expected: \[\]": "expected: [age]"})
     assert files.run(PROJECT) == 1
     assert "drift.expected: there is no feature 'age'; give (prediction)" in capsys.readouterr().err

@@ -70,13 +70,27 @@ def served(
 
 
 def problems(*phases: tuple[float, int]) -> Series:
-    """Return how many rows a minute are refused, of 100 that are asked."""
+    """Return how many requests a minute are refused, of 100 of 50 rows each."""
     refused = labelled("model_service_request_problems_total", field="age", reason="range")
     answered = labelled("model_service_predictions_total", version="v1")
+    requests = "model_service_requests_total"
+    well = [(100 - refused, minutes) for refused, minutes in phases]
     return {
         refused: grows(*phases),
-        answered: grows(*((100 - refused, minutes) for refused, minutes in phases)),
+        labelled(requests, route="/predict", status="422"): grows(*phases),
+        labelled(requests, route="/predict", status="200"): grows(*well),
+        answered: grows(*((50 * rows, minutes) for rows, minutes in well)),
         labelled("model_service_degraded_predictions_total", reason="slow"): f"0x{MINUTES}",
+    }
+
+
+def messages(dead: float) -> Series:
+    """Return how many messages a minute are refused, of 100; as many are labels."""
+    refused = labelled("model_service_request_problems_total", field="age", reason="range")
+    counts = {"dead_letter": dead, "predicted": 100 - dead, "label": 100}
+    return {refused: grows((dead, MINUTES))} | {
+        labelled("model_service_stream_messages_total", outcome=outcome): grows((each, MINUTES))
+        for outcome, each in counts.items()
     }
 
 
@@ -103,6 +117,8 @@ def values_of_a_source(too_old: float) -> Series:
         (problems((1, 200)), set()),
         (problems((10, 200)), {REFUSED}),
         (problems((0, 170), (10, 30)), set()),
+        (messages(2), set()),
+        (messages(7), {REFUSED}),
         (values_of_a_source(1), set()),
         (values_of_a_source(10), {STALE}),
     ],
@@ -110,6 +126,7 @@ def values_of_a_source(too_old: float) -> Series:
         *("as in training", "shifted", "predictions are shifted", "shifted, but few rows"),
         *("a version that is not served", "missing for minutes", "missing for hours"),
         *("unknown for hours", "few are refused", "many are refused", "refused for minutes"),
+        *("few messages are refused", "many messages are refused"),
         *("a source is fresh", "a source is stale"),
     ],
 )

@@ -105,7 +105,7 @@ def test_each_series_of_the_service_has_its_track() -> None:
 def test_a_latency_that_is_an_objective_is_the_bound_of_a_bucket() -> None:
     shown = run(
         "from ml_chassis.monitoring import metrics",
-        "metrics.use_objectives([0.037])",
+        "metrics.use_objectives(0.037, 0.2)",
         "metrics.count_request('/predict', 200, 0.036)",
         "print(metrics.render('stable')[0].decode())",
     )
@@ -113,6 +113,32 @@ def test_a_latency_that_is_an_objective_is_the_bound_of_a_bucket() -> None:
     bucket = 'request_duration_seconds_bucket{le="%s",route="/predict",track="stable"} %s'
     assert bucket % (0.037, 1.0) in shown
     assert bucket % (0.025, 0.0) in shown
+
+
+def test_what_takes_longer_than_the_objective_is_slow() -> None:
+    shown = run(
+        "from ml_chassis.monitoring import metrics",
+        "metrics.use_objectives(0.01, 0.037)",
+        "metrics.publish_route('/other')",
+        "[metrics.count_request('/predict', 200, each) for each in (0.036, 0.037, 0.038, 1)]",
+        "print(metrics.render('stable')[0].decode())",
+    )
+
+    assert 'slow_requests_total{route="/predict",track="stable"} 2.0' in shown
+    assert 'slow_requests_total{route="/other",track="stable"} 0.0' in shown
+    assert 'latency_objective_seconds{track="stable"} 0.037' in shown
+
+
+def test_without_an_objective_nothing_seems_to_be_quick() -> None:
+    shown = run(
+        "from ml_chassis.monitoring import metrics",
+        "metrics.publish_route('/predict')",
+        "metrics.count_request('/predict', 200, 100)",
+        "print(metrics.render('stable')[0].decode())",
+    )
+
+    assert "slow_requests_total{" not in shown
+    assert 'latency_objective_seconds{track="stable"} 0.0' in shown
 
 
 def run(*lines: str) -> str:

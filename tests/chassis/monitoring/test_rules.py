@@ -40,12 +40,12 @@ def requests(good: str, bad: str, status: str = "503") -> Series:
     }
 
 
-def latency(requests: str, quick: str) -> Series:
-    """Return how many requests are answered, and how many in time."""
-    name = "model_service_request_duration_seconds"
+def latency(requests: str, slow: str, objective: str = "0.05x200") -> Series:
+    """Return how many requests are answered, how many too late, and by which objective."""
     return {
-        labelled(f"{name}_count", route="/predict"): requests,
-        labelled(f"{name}_bucket", route="/predict", le="0.05"): quick,
+        labelled("model_service_request_duration_seconds_count", route="/predict"): requests,
+        labelled("model_service_slow_requests_total", route="/predict"): slow,
+        labelled("model_service_latency_objective_seconds"): objective,
     }
 
 
@@ -58,7 +58,7 @@ def predictions(model: str, fallback: str) -> Series:
 
 
 def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
-    promtool("check", "rules", write(tmp_path, STATED))
+    promtool("check", "rules", "--lint-fatal", write(tmp_path, STATED))
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
         (requests(grows((600, 200)), grows((0, 150), (120, 50)), "422"), set()),
         (requests(grows((600, 200)), grows((0, 100), (120, 50), (0, 50))), {(ERRORS, TICKET)}),
         (requests(grows((0.1, 200)), grows((0, 150), (0.1, 50))), set()),
-        (latency(grows((600, 200)), grows((599, 200))), set()),
+        (latency(grows((600, 200)), grows((1, 200))), set()),
         (
-            latency(grows((600, 200)), grows((600, 150), (300, 50))),
+            latency(grows((600, 200)), grows((0, 150), (300, 50))),
             {(LATENCY, PAGE), (LATENCY, TICKET)},
         ),
         (predictions(grows((600, 200)), grows((1, 200))), set()),
@@ -97,6 +97,24 @@ def test_what_fires_after_some_hours(
     series: Series, fired: set[tuple[str, str]], tmp_path: Path
 ) -> None:
     assert_fires(tmp_path, STATED, series, 195, fired)
+
+
+def test_requests_before_slow_ones_were_counted_are_not_slow(tmp_path: Path) -> None:
+    begun = f"_x150 {grows((0, 50))}"
+    assert_fires(tmp_path, STATED, latency(grows((600, 200)), begun), 195, set())
+
+
+@pytest.mark.parametrize(
+    "objective", ["0.1x200", "0x200", ""], ids=["another one", "none", "an older service"]
+)
+def test_a_service_that_does_not_count_by_the_objective_is_told(
+    objective: str, tmp_path: Path
+) -> None:
+    series = latency(grows((600, 200)), grows((0, 200)), objective)
+    shown = {name: values for name, values in series.items() if values}
+
+    assert_fires(tmp_path, STATED, shown, 55, set())
+    assert_fires(tmp_path, STATED, shown, 195, {("ModelServiceStaleObjective", TICKET)})
 
 
 @pytest.mark.slow

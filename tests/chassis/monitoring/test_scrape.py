@@ -102,6 +102,14 @@ def test_what_was_refused_is_counted_by_field_and_reason(asked: httpx.Client) ->
         assert after.total(name, **labels) - before.total(name, **labels) == 1
 
 
+def test_a_refused_request_counts_once_however_many_rows_are_wrong(asked: httpx.Client) -> None:
+    name, labels = "model_service_request_problems_total", {"field": "distance", "reason": "type"}
+    before = scrape(asked)
+    assert ask(asked, *[{**ROW, "distance": "far"}] * 10) == 422
+
+    assert scrape(asked).total(name, **labels) - before.total(name, **labels) == 1
+
+
 def test_calls_of_the_model_and_their_rows_are_counted(asked: httpx.Client) -> None:
     before = scrape(asked)
     for _ in range(3):

@@ -101,19 +101,21 @@ def test_the_page_shows_a_service_that_wants_a_key_and_ends_when_it_is_told(proj
         for path, status in (("", 307), ("nothing", 404), ("service?hours=x", 400)):
             assert httpx.get(f"{url}/{path}", trust_env=False).status_code == status
         assert "nothing is known" not in page('drift?feature=a"b\\&hours=6')
-        key = project / "build/observe/key"
+        key = project / f"build/observe/{named(service)}/key"
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate()
     assert process.returncode == 0, said
-    assert re.fullmatch(rf"{url} shows {service}, as http://\S+ sees it; stop: Ctrl-C\n", said)
+    shows = f"{url} shows what it sees of {service}; stop: Ctrl-C"
+    assert re.fullmatch(rf"Prometheus: http://\S+\n{shows}\n", said)
     assert not key.exists()
 
 
 @pytest.mark.slow
 def test_a_service_or_a_prometheus_that_is_away_is_told(project: Path) -> None:
     tool("prometheus")
-    with observing(project, MODEL_SERVICE_PORT=str(free_port())) as (process, url):
+    service = f"http://127.0.0.1:{free_port()}"
+    with observing(project, "--url", service) as (process, url):
         wait_for(lambda: process.poll() is not None or answers(f"{url}/service"), "a page")
 
         def page() -> str:
@@ -121,12 +123,50 @@ def test_a_service_or_a_prometheus_that_is_away_is_told(project: Path) -> None:
 
         wait_for(lambda: "is not seen: Get" in page(), "the page says why")
         assert '<h1 class="missed">flight-delays: ' in page()
-        assert "Another `make observe` uses build/observe" in refused(project)
+        used = f"Another `make observe` uses build/observe/{named(service)}."
+        assert used in refused(project, MODEL_SERVICE_PORT=service.rpartition(":")[2])
         (prometheus,) = psutil.Process(process.pid).children()
         prometheus.kill()
         said, _ = process.communicate()
     assert process.returncode == 1
-    assert "Prometheus does not answer any more; see build/observe/prometheus.log" in said
+    log = f"build/observe/{named(service)}/prometheus.log"
+    assert f"Prometheus does not answer any more; see {log}" in said
+
+
+@pytest.mark.slow
+def test_what_is_known_of_a_service_is_not_shown_of_another_one(project: Path) -> None:
+    tool("prometheus")
+    started = "<figcaption><b>Time since the start</b>"
+    copies.edit(project / "slo.yaml", {"error_share: 0.001": "error_share: 0.002"})
+    with running_server(Service) as service:
+        given = {"MODEL_SERVICE_API_KEYS": KEY}
+        away = f"http://127.0.0.1:{free_port()}"
+        with (
+            observing(project, "--url", f"{service}/metrics", **given) as (_, one),
+            observing(project, "--url", away, **given) as (process, other),
+        ):
+            wait_for(lambda: answers(f"{one}/service"), "a page")
+            wait_for(lambda: answers(f"{other}/service"), "a page")
+
+            def page(url: str) -> str:
+                return httpx.get(f"{url}/service", trust_env=False).text
+
+            wait_for(lambda: started in page(one), "the service is scraped")
+            wait_for(lambda: f"{away}/metrics is not seen: Get" in page(other), "it says why")
+            assert started not in page(other)
+            note = "monitoring/rules.yaml is not that of slo.yaml: run `make rules`."
+            assert f'<p class="note">{note}</p>' in page(other)
+            where = re.search(r'Prometheus: <a href="(http://\S+)"', page(other))
+            assert where
+            assert answers(f"{where[1]}{servers.READY}")
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate()
+    assert f"Note: {note}\n" in said
+
+
+def named(service: str) -> str:
+    """Return the name of the folder of a service."""
+    return service.replace("://", "-").replace(":", "-")
 
 
 def test_without_prometheus_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +187,7 @@ def test_without_prometheus_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
 def test_what_is_no_address_is_refused(project: Path, url: str) -> None:
     said = refused(project, "--url", url)
     assert "--url: give the address of a service, such as http://localhost:3000" in said
+    assert "MODEL_SERVICE_API_KEYS" in said
     assert "secret" not in said
 
 

@@ -126,6 +126,32 @@ def test_a_number_from_its_limit_on_is_missed() -> None:
     assert re.findall('class="number (.*?)"', shown) == ["met", "missed"]
 
 
+def test_a_single_value_is_a_dot() -> None:
+    gap = Series({"name": "a"}, [(1_700_000_000.0 + at, 1.0) for at in (0, 600, 660)])
+    for found, dots in ((line("a", 1), 1), (line("a", 1, 2), 0), (gap, 1)):
+        assert (lines(PANEL, [[found]]) or "").count('aria-roledescription="circle"') == dots
+
+
+def test_thousands_at_the_axis_are_written_as_people_do() -> None:
+    panel = PANEL._replace(unit="short", limit=None)
+    shown = {*texts(lines(panel, [[line("a", 1_000, 3_000)]]) or "")}
+    assert {"0", "1,000", "3,000"} <= shown
+
+
+def test_a_legend_without_its_labels_leaves_nothing_of_it() -> None:
+    assert draw.legend("{{source}}: {{field}}", {}) == ""
+    assert draw.legend("{{source}}: {{field}}", {"source": "weather"}) == "weather"
+
+
+def test_what_goes_on_has_the_colour_of_its_kind() -> None:
+    spans = [draw.Span("a", kind, 0, 1) for kind in ("page", "ticket", "other")]
+    chart = draw.timeline("x", "", spans, [], {"page": 5, "ticket": 1})
+
+    keys = re.findall(r'class="key c(\d)">(\w+)<', chart)
+    assert keys == [("2", "other"), ("5", "page"), ("1", "ticket")]
+    assert [chart.count(f'fill="var(--c{at})"') for at in (1, 2, 5, 0)] == [1, 1, 1, 0]
+
+
 def test_no_name_becomes_html() -> None:
     series = Series({"name": ODD}, [(0.0, 1.0), (60.0, 2.0)])
     sample = Sample({"name": ODD, "bin": ODD}, 1.0)
@@ -135,7 +161,7 @@ def test_no_name_becomes_html() -> None:
         lines(panel, [[series]]),
         draw.bars(panel, [[sample]]),
         draw.numbers(panel, [[sample]]),
-        draw.timeline(ODD, ODD, [span], [0.5]),
+        draw.timeline(ODD, ODD, [span], [0.5], {}),
     ):
         assert drawn
         assert "<script" not in drawn

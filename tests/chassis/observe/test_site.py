@@ -2,14 +2,17 @@
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from browser import look
 from ml_chassis import slo
 from ml_chassis.monitoring import panels
 from ml_chassis.monitoring.rules import drift
+from ml_chassis.observe import runbook
 from ml_chassis.observe.prometheus import (
     Alert,
     Prometheus,
@@ -69,7 +72,9 @@ def get(server: Prometheus, path: str) -> httpx.Response:
 
 def test_the_feature_that_has_drifted_most_is_shown_first_and_drawn_over_time() -> None:
     server = Answering()
-    assert re.findall("<figcaption><b>(.*?)</b>", site(server).render("report", "1", "")) == [
+    assert re.findall(
+        "<figcaption><b>(.*?)</b>", site(server).render("distributions", "1", "")
+    ) == [
         "size has drifted",
         "age",
     ]
@@ -86,12 +91,28 @@ def test_the_feature_that_has_drifted_most_is_shown_first_and_drawn_over_time() 
 @pytest.mark.parametrize("odd", ['a"b', "a\\d", "a\nb", 'x"} or up{a="'])
 def test_no_name_of_a_feature_becomes_a_part_of_a_question(odd: str) -> None:
     server = Answering(names=("age", odd))
-    for name in ("drift", "report"):
+    for name in ("drift", "distributions"):
         site(server).render(name, "1", odd)
     quoted = odd.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     about = [expr for expr in server.asked if "feature=" in expr and '"age"' not in expr]
     assert about
     assert all(f'feature="{quoted}"' in expr or '"(prediction)"' in expr for expr in about)
+
+
+def test_few_rows_are_told_and_many_are_not() -> None:
+    class Counting(Answering):
+        rows = 499.0
+
+        def ask(self, expr: str, at: float | None = None) -> list[Sample]:
+            counts = expr.startswith(f"min({drift.ROWS}")
+            return [Sample({}, self.rows)] if counts else super().ask(expr, at)
+
+    server = Counting()
+    shown = site(server).render("distributions", "1", "")
+    assert "<p>499 rows; below 500 nobody is told.</p>" in shown
+    assert "<p>Population stability index 0.10, limit 0.20.</p>" in shown
+    server.rows = 500
+    assert "<p>500 rows.</p>" in site(server).render("distributions", "1", "")
 
 
 def test_a_feature_that_there_is_not_is_not_asked_for() -> None:
@@ -112,11 +133,40 @@ def test_each_page_says_what_fires_and_one_says_what_to_do() -> None:
     for name in ("service", "alerts"):
         shown = get(Answering(alert, pending), f"/{name}").text
         assert '<h1 class="missed">flights: ModelServiceFeatureDrift</h1>' in shown
-    assert "<li>age &lt;odd&gt;, since 2026-11-30 10:00:00 UTC</li>" in shown
-    assert "1. Which part of it has grown?" in shown
+    assert "<li>age &lt;odd&gt;, since 2026-11-30 10:00:00 UTC.</li>" in shown
+    assert "Which part of it has grown?" in shown
     assert '<span class="state unknown">pending</span> <b>ModelServiceErrors</b>' in shown
     assert 'http-equiv="refresh"' not in shown
     assert "No alert fires" in get(Answering(), "/alerts").text
+
+
+def test_the_runbook_is_rendered_once_for_an_alert_and_names_its_feature() -> None:
+    name, since = "ModelServiceFeatureDrift", "2026-11-30 10:00:00"
+    alerts = [
+        Alert(True, severity, name, since, "It is 2.92.", {"feature": feature})
+        for severity, feature in (("page", "age"), ("ticket", "size"))
+    ]
+    shown = get(Answering(*alerts), "/alerts").text
+
+    assert shown.count(f"<b>{name}</b>") == 2
+    assert shown.count("<ol>") == 1
+    assert (
+        "<code>sort_desc(model_service:feature_bin_share:window{feature=&quot;age&quot;}" in shown
+    )
+    assert "NAME" not in shown
+    assert f"<li>It is 2.92, since {since} UTC.</li>" in shown
+
+
+@pytest.mark.slow
+def test_a_phone_shows_all_of_what_fires(tmp_path: Path) -> None:
+    names, since = runbook.sections(), "2026-11-30 10:00:00"
+    assert len(names) > 10
+    alerts = [Alert(True, "page", name, since, "So it is.", {"feature": "age"}) for name in names]
+    assert look(get(Answering(*alerts), "/alerts").text, tmp_path, width=360).width <= 360
+
+
+def test_html_in_the_runbook_is_only_shown() -> None:
+    assert "<script" not in runbook.render("1. <script>x</script>", {})
 
 
 def test_a_question_that_fails_costs_its_panel_alone() -> None:

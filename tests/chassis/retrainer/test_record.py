@@ -68,7 +68,7 @@ def test_never_two_at_once(record: Record, clock: Clock) -> None:
 
 
 def test_some_hours_pass_between_two(record: Record, clock: Clock) -> None:
-    retrained(record, "nothing_new", LIMITS)
+    retrained(record, "promoted", LIMITS)
     clock.now += 24 * HOUR - timedelta(seconds=1)
     with pytest.raises(DeclinedError, match="the next begins from 2026-01-02 00:00 UTC on"):
         record.begin("alert Drift", LIMITS)
@@ -98,11 +98,13 @@ def test_what_did_not_begin_neither_waits_nor_counts(outcome: Outcome, record: R
     assert record.why_not(LIMITS) == ""
 
 
-def test_to_find_nothing_new_costs_nothing_of_the_budget(record: Record, clock: Clock) -> None:
+def test_to_find_nothing_new_neither_waits_nor_counts(record: Record, clock: Clock) -> None:
     for _ in range(5):
         retrained(record, "nothing_new", LIMITS)
-        clock.now += 2 * DAY
     assert record.why_not(LIMITS) == ""
+    retrained(record, "promoted", LIMITS)
+    clock.now += 23 * HOUR
+    assert "hours_between" in record.why_not(LIMITS)
 
 
 def test_an_alert_that_asks_for_days_is_declined_in_one_row(record: Record, clock: Clock) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from chassis.example.sources.weather_service import WeatherService, weather_service
 from chassis.example.test_web import FLIGHT, Stub, departure_in, with_model
-from chassis.flights import CONTRACT
+from chassis.flights import CONTRACT, PROJECT
 from collector import Collector, Span, running_collector
 from ml_chassis import logs, tracing
 from ml_chassis.contract import Categorical, Numeric, Predictions
@@ -178,7 +178,7 @@ def test_a_trace_goes_on_from_the_gateway_to_the_model(watched: Watched) -> None
 
     request, model = watched.spans_of(trace, 2)
     assert (request.name, request.kind, request.parent_id) == ("POST /predict", SERVER, PARENT)
-    assert request.resource["service.name"] == "model"
+    assert request.resource["service.name"] == PROJECT.name
     about = request.attributes
     assert about["http.route"] == "/predict"
     assert about["http.response.status_code"] == 200
@@ -568,8 +568,13 @@ def test_without_its_library_a_setting_says_what_to_add(
     value = "http://collector/v1/traces" if setting == "traces_url" else str(tmp_path)
     given = Settings.model_validate({setting: value})
 
-    with pytest.raises(SettingsError, match=rf"ml-service-chassis\[{extra}\]"):
+    line = rf'write dependencies = \["ml-service-chassis\[{extra}\]==(\S+)"\] into'
+    with pytest.raises(SettingsError, match=rf"{line} .*: make lock setup$") as raised:
         Runtime(CONTRACT, given)
+    found = re.search(line, str(raised.value))
+    assert found
+    assert f'"ml-service-chassis=={found[1]}"' in (ROOT / "template/pyproject.toml").read_text()
+    assert set(re.findall(r"ml-service-chassis\[[\w,]+\]==([\d.*]+)", PAGE)) == {found[1]}
 
 
 def test_a_folder_for_profiles_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -185,7 +185,9 @@ def test_a_challenger_that_wins_becomes_the_champion_and_its_log_says_why(renewe
     (run,) = Log(renewed.store).read()
     assert (run.kind, run.outcome) == ("retrain", result.challenger)
     assert registry.changes(renewed.models)[0].why == f"make retrain: {result.reason}"
-    assert re.match(rf"log loss [+-]0\.\d+ \(.* to .*\) against that of {first}, on", result.reason)
+    assert re.match(
+        rf"log loss (lower|higher) by 0\.\d+ \(.* to .*\) than that of {first}, on", result.reason
+    )
     assert result.champion == first
     assert result.comparison
     assert 300 < result.comparison.rows <= LATER

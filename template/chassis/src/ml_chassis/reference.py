@@ -120,7 +120,7 @@ def exported_metrics() -> str:
         (
             f"`{each.name}{'_total' if each.type == 'counter' else ''}`",
             each.type,
-            ", ".join(f"`{label}`" for label in metrics.labels_of(each.name)),
+            ", ".join(f"`{name}`" for name in metrics.labels_of(each.name) if name != "track"),
             each.documentation,
         )
         for each in metrics.described()
@@ -130,10 +130,12 @@ def exported_metrics() -> str:
         "Metrics",
         "What `/metrics` shows, over all workers; each series also has the label `track`, from\n"
         f"`{PREFIX}TRACK`. The latencies of `slo.yaml` are bounds of buckets, so the share of\n"
-        "requests within them is exact. No client can add series: the second table bounds them.\n"
-        "Probes, pages and `/metrics` itself are not counted, and of requests without a valid\n"
-        "key only how many. Metrics of sources are there once one was asked, those of messages\n"
-        f"in `make stream`, those of labels where `{PREFIX}FEEDBACK_URL` is set, and those of\n"
+        "requests within them is exact; without that file no slow requests are counted. No\n"
+        "client can add series: the second table bounds them. Probes, `/metrics` itself and\n"
+        "pages are not counted, but for those of your own routes, as `/api/docs`; of requests\n"
+        "without a valid key only how many. Metrics of sources are there once one was asked,\n"
+        "those of messages in `make stream`,\n"
+        f"those of labels where `{PREFIX}FEEDBACK_URL` is set, and those of\n"
         "retrainings in `make retrainer`, which shows no others.",
         [
             *table(("metric", "type", "labels", "meaning"), rows),

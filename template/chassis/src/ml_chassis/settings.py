@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, HttpUrl, SecretStr, ValidationError, model_validator
@@ -14,6 +15,7 @@ from .errors import UserError, describe
 from .storage import Root
 
 PREFIX = "MODEL_SERVICE_"
+PACKAGE = "ml-service-chassis"
 MIN_KEY_LENGTH = 16
 NOT_KEPT = r"sqlite(\+\w+)?://((/(file:)?(:memory:)?)?(\?.*)?|.*mode=memory.*)"
 """Databases that are gone with the process."""
@@ -130,7 +132,10 @@ class Settings(BaseSettings):
     ] = 75
     api_keys: Annotated[
         SecretStr,
-        Field(description="Accepted keys, with commas between them; none lets everybody ask."),
+        Field(
+            description="Accepted keys, of 16 characters at least, with commas between them; "
+            "none lets everybody ask."
+        ),
     ] = SecretStr("")
     metrics_port: Annotated[
         int,
@@ -279,8 +284,11 @@ def needing(name: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        needed = f"add ml-service-chassis[{extra}] to the dependencies in pyproject.toml"
-        raise SettingsError(f"{PREFIX}{name}: there is no {error.name}: {needed}.") from None
+        release = ".".join(version(PACKAGE).split(".")[:2])
+        line = f'dependencies = ["{PACKAGE}[{extra}]=={release}.*"]'
+        needed = f"write {line} into pyproject.toml, with the extras that are there, then: make"
+        text = f"{PREFIX}{name}: there is no {error.name}: {needed} lock setup"
+        raise SettingsError(text) from None
 
 
 def read() -> Settings:

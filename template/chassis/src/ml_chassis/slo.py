@@ -187,7 +187,7 @@ def read(path: Path = SLO) -> Slo:
     try:
         return Slo.model_validate(yaml.safe_load(path.read_text(encoding="utf-8-sig")))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise SloError(f"{path}: {why(error)}") from None
+        raise SloError(f"{path}: {why(error, Slo)}") from None
 
 
 def planned() -> Experiment:

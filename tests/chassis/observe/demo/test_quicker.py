@@ -48,7 +48,9 @@ def own(**changes: Any) -> dict[str, Any]:
 
 def test_others_are_told_by_the_names_of_the_receivers_and_the_retrainer_where_it_is() -> None:
     found = routes(own(), TOLD, RETRAINER)
-    urls = {each["name"]: each["webhook_configs"][0]["url"] for each in found["receivers"]}
+    nobody, *others = found["receivers"]
+    assert nobody == {"name": "nobody"}
+    urls = {each["name"]: each["webhook_configs"][0]["url"] for each in others}
     assert urls == {"page": f"{TOLD}/page", "ticket": f"{TOLD}/ticket", "retrain": RETRAINER}
     assert found["inhibit_rules"] == own()["inhibit_rules"]
 

@@ -1,5 +1,6 @@
 """Labels of many predictions, from a file or a table: `make feedback INPUT=...`."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,6 +25,8 @@ from .score import TYPES, words
 
 ID, LABEL = "prediction_id", "label"
 AT_ONCE = 5_000
+ROW = re.compile(r"-\d+$")
+"""Ends the id of each row of an answer; events of a stream have ids of their own."""
 SHOWN = 10
 """Problems that are listed: the rest are alike, mostly."""
 
@@ -40,15 +43,27 @@ def run(project: Project, source: str) -> int:
         store = Store(project.contract, url)
         for part in _parts(labels):
             store.wait(part)
+        known = store.count_known(labels)
         store.close()
     except UserError as error:
         print(f"No label was taken. {error}", file=sys.stderr)
         return 1
-    print(
-        f"{len(labels):,} labels of {hide_password(source)} are kept. A service with this database "
-        "joins them to its predictions within seconds."
-    )
+    print(f"{len(labels):,} labels of {hide_password(source)} are kept. {_told(labels, known)}")
     return 0
+
+
+def _told(labels: Mapping[str, Label], known: int) -> str:
+    """Return what becomes of labels, of which some are of a prediction that is known."""
+    joins = "a service with this database joins them within seconds"
+    told = [f"Of {known:,} the prediction is known: {joins}."] if known else []
+    if known < len(labels):
+        told.append(f"Of {len(labels) - known:,} the prediction is not known, or not yet.")
+        if bare := [name for name in labels if not ROW.search(name)]:
+            told.append(
+                f"Of {len(bare):,} the id has no number of a row at its end: the first row of the "
+                f"answer {bare[0]} is {bare[0]}-0."
+            )
+    return " ".join(told)
 
 
 def read_labels(contract: Contract, source: str, private: bool) -> dict[str, Label]:

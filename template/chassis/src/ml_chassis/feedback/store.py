@@ -370,6 +370,16 @@ class Store:
         with self._engine.begin() as connection:
             _wait(connection, labels)
 
+    def count_known(self, names: Iterable[str]) -> int:
+        """Return of how many of some ids the prediction is kept."""
+        with self._engine.connect() as connection:
+            return sum(
+                connection.scalars(
+                    sa.select(sa.func.count()).where(PREDICTIONS.c.id.in_(part))
+                ).one()
+                for part in _parts(list(names))
+            )
+
     def join(self, since: datetime) -> Told:
         """Join labels that wait, of other processes too, `MOST_JOINED` of them.
 

@@ -11,7 +11,7 @@ from ..contract import Contract
 from ..errors import UserError, why
 from ..project import Project
 from ..slo import SLO, Slo, SloError, read
-from . import grafana, panels, rules
+from . import deployed, grafana, panels, rules
 from .drift import PREDICTION
 from .rules.rule import RUNBOOK
 
@@ -40,7 +40,10 @@ def files(slo: Slo, name: str, root: Path = Path()) -> dict[Path, str]:
 
 
 def problems(project: Project) -> list[str]:
-    """Return what is wrong with the files of the project in this folder, and with its runbook."""
+    """Return what is wrong with the files of the project in this folder, by slo.yaml.
+
+    Those are rules and dashboards, the runbook, and what in deploy/ has the budget or the weights.
+    """
     try:
         slo = _read(project.contract)
         runbook = Path(RUNBOOK).read_text(encoding="utf-8").splitlines()
@@ -53,6 +56,7 @@ def problems(project: Project) -> list[str]:
         != _data(path, text)
     ]
     names = dict.fromkeys(rule["alert"] for rule in rules.rules(slo)["groups"][-1]["rules"])
+    found += deployed.problems(slo)
     return found + [
         f"{RUNBOOK} has no section `## {each}`" for each in names if f"## {each}" not in runbook
     ]
@@ -69,11 +73,14 @@ def _data(path: Path, text: str) -> Any:
 def run(project: Project) -> int:
     """Write the files; return the exit code."""
     try:
-        written = files(_read(project.contract), project.name)
+        slo = _read(project.contract)
+        written = files(slo, project.name)
         DASHBOARDS.mkdir(parents=True, exist_ok=True)
         for path, text in written.items():
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
+        for each in deployed.problems(slo):
+            print(f"Note: {each}")
     except (UserError, OSError) as error:
         print(f"Not all rules and dashboards were written. {why(error)}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import math
 import os
 import re
 import time
@@ -50,7 +51,18 @@ REQUESTS = Counter(
 FAILURES = (429, 500, 503, 504)
 """Statuses of requests that the service failed: an objective is about their share."""
 DURATION = "model_service_request_duration_seconds"
+SLOW = Counter(
+    "model_service_slow_requests",
+    "Requests that took longer than the objective for 99 of 100, by route.",
+    ["route"],
+)
+OBJECTIVE = Gauge(
+    "model_service_latency_objective_seconds",
+    "The objective by which slow requests are counted; 0 where there is none.",
+    multiprocess_mode="max",  # of a process in which it is not published it is 0
+)
 _objectives = set[float]()
+_slow_from = math.inf
 
 
 @cache
@@ -118,7 +130,7 @@ DEGRADED_REQUESTS = Counter(
 )
 PROBLEMS = Counter(
     "model_service_request_problems",
-    "Problems of refused rows and requests, by field and reason.",
+    "Refused requests and messages, by field and reason: each once of which some row is refused.",
     ["field", "reason"],
 )
 UNAUTHORISED = Counter("model_service_unauthorised_requests", "Requests without a valid key.")
@@ -312,12 +324,20 @@ def labels_of(name: str) -> Sequence[str]:
     return found._labelnames if isinstance(found, MetricWrapperBase) else ()
 
 
-def use_objectives(seconds: Iterable[float]) -> None:
-    """Let each latency that is an objective be the bound of a bucket, before the first request.
+def use_objectives(half: float, nearly_all: float) -> None:
+    """Count slow requests from now on, and show where the objectives lie among the latencies.
 
-    Only then is the share of the requests within it known, and not estimated.
+    It must come before the first route is published. A counter of slow requests has a history
+    that a bucket would not have, whose bound is another after each change of the objective.
+
+    Args:
+        half: Seconds in which half of the requests are answered; the bound of a bucket.
+        nearly_all: Those in which 99 of 100 are; what takes longer is slow.
     """
-    _objectives.update(seconds)
+    global _slow_from
+    _objectives.update((half, nearly_all))
+    _slow_from = nearly_all
+    OBJECTIVE.set(nearly_all)
 
 
 def publish_start() -> None:
@@ -333,6 +353,8 @@ def count_ended_worker() -> None:
 def publish_route(route: str) -> None:
     """Publish a route's failures at zero: a series must begin before it grows."""
     _series(_duration(), route)
+    if _slow_from < math.inf:  # else nobody counts them, and none must seem to be slow
+        _series(SLOW, route)
     for status in (200, *FAILURES):
         _series(REQUESTS, route, str(status))
 
@@ -363,6 +385,8 @@ def count_call(version: str, rows: int, seconds: float) -> None:
 def count_request(route: str, status: int, seconds: float) -> None:
     """Count an answer and its duration."""
     _series(_duration(), route).observe(seconds)
+    if seconds > _slow_from:
+        _series(SLOW, route).inc()
     _series(REQUESTS, route, str(status)).inc()
 
 
@@ -382,15 +406,20 @@ def publish_reasons(reasons: Iterable[str]) -> None:
         _series(DEGRADED_REQUESTS, reason)
 
 
-def count_problem(field: str | None, reason: str, known: Container[str | None]) -> None:
-    """Count a problem in a refused request; a client must not be able to invent series.
+def count_problems(found: Iterable[tuple[str | None, str]], known: Container[str | None]) -> None:
+    """Count a refused request by its problems; a client must not be able to invent series.
+
+    Problems that are alike count once, however many rows have them: what they are compared with
+    is requests, as of a refused one nobody knows the rows.
 
     Args:
-        field: The field with the problem.
-        reason: Its kind.
+        found: Field and reason of each problem.
         known: Fields of the schema; all others are counted as "other".
     """
-    _series(PROBLEMS, str(field) if field in known else "other", reason).inc()
+    for field, reason in {
+        (field if field in known else "other", reason) for field, reason in found
+    }:
+        _series(PROBLEMS, str(field), reason).inc()
 
 
 def publish_training_rows(version: str, rows: int) -> None:

@@ -119,6 +119,7 @@ def _service(slo: Slo) -> dict[str, tuple[Panel, ...]]:
             f"{each.alert} {{{{track}}}}",
         )
         for each in burn.indicators(slo)
+        if each.budget  # of none, one event is all of it
     )
     latency = tuple(
         Query(_quantile(quantile, metrics.DURATION), f"{100 * quantile:g} % are answered within")
@@ -153,13 +154,13 @@ def _service(slo: Slo) -> dict[str, tuple[Panel, ...]]:
                 limit=seconds(slo.objectives.latency_p99_ms),
             ),
             Panel(
-                "Refused rows",
-                "By field and reason, and requests without a valid key.",
+                "Refused requests",
+                "By field and reason of what is wrong with them, and those without a valid key.",
                 (
                     Query(refused, "{{field}}: {{reason}}"),
                     Query(f"sum({_rate(series_of(metrics.UNAUTHORISED))})", "without a valid key"),
                 ),
-                "rowsps",
+                "reqps",
             ),
         ),
         "Replicas": (
@@ -404,8 +405,8 @@ def _drift(slo: Slo) -> dict[str, tuple[Panel, ...]]:
             _broken("Missing values", MISSING),
             _broken("Unknown values", OTHER),
             Panel(
-                "Refused rows",
-                "Of all, by field and reason.",
+                "Refused requests",
+                "Of all, by field and reason of what is wrong with them.",
                 (Query(f"{drift.REFUSED}{{{CHOSEN}}}", "{{field}}: {{reason}}"),),
                 "percentunit",
                 limit=drift.BAD_SHARE,

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import vl_convert
@@ -13,8 +14,8 @@ from ..monitoring.panels import Panel, Unit
 from .prometheus import Points, Sample, Series
 
 WIDTH, HEIGHT = 400, 210
-MOST = 8
-"""Series in a chart: so many colours the page has."""
+MOST, GREY = 8, 2
+"""Series in a chart: so many colours the page has; and one of them."""
 FEW = 12
 """Bins whose names have room beside each other."""
 VEGA_LITE = "6.1"
@@ -28,16 +29,16 @@ NUMBER = Markup('<p class="number {}">{} <span>{}</span></p>')
 SVG = re.compile(r'^<svg .*?width="(\d+)" height="(\d+)"[^>]*>')
 LABEL = re.compile(r"{{(\w+)}}")
 VALUES: dict[Unit, str] = {
-    "short": "format(datum.value, '.3~g')",
-    "percentunit": "format(100 * datum.value, '.3~g') + ' %'",
-    "s": "datum.value >= 172800 ? format(datum.value / 86400, '.3~g') + ' d' : "
-    "datum.value >= 7200 ? format(datum.value / 3600, '.3~g') + ' h' : "
-    "datum.value >= 120 ? format(datum.value / 60, '.3~g') + ' min' : "
-    "datum.value >= 1 ? format(datum.value, '.3~g') + ' s' : "
-    "format(1000 * datum.value, '.3~g') + ' ms'",
+    "short": "format(datum.value, ',.3~r')",
+    "percentunit": "format(100 * datum.value, ',.3~r') + ' %'",
+    "s": "datum.value >= 172800 ? format(datum.value / 86400, ',.3~r') + ' d' : "
+    "datum.value >= 7200 ? format(datum.value / 3600, ',.3~r') + ' h' : "
+    "datum.value >= 120 ? format(datum.value / 60, ',.3~r') + ' min' : "
+    "datum.value >= 1 ? format(datum.value, ',.3~r') + ' s' : "
+    "format(1000 * datum.value, ',.3~r') + ' ms'",
     "bytes": "format(datum.value, ',.0f') + ' MiB'",
-    "reqps": "format(datum.value, '.3~g') + '/s'",
-    "rowsps": "format(datum.value, '.3~g') + '/s'",
+    "reqps": "format(datum.value, ',.3~r') + '/s'",
+    "rowsps": "format(datum.value, ',.3~r') + '/s'",
 }
 """What is written at the axis, as Vega computes it."""
 CONFIG = {
@@ -86,12 +87,17 @@ def lines(
         if name in names[:MOST]
         for part, at, value in _parts(points, step)
     ]
+    values = Counter(row["part"] for row in rows)
+    alone = [row for row in rows if values[row["part"]] == 1]  # a line of one value is not seen
     encoding = {"x": _across(start, end), **_up(panel, rows), **_colour(names)}
-    parts = {
-        "mark": {"type": "line", "strokeWidth": 1.8, "strokeCap": "round"},  # a dot is seen, too
-        "encoding": {**encoding, "detail": {"field": "part"}},
-    }
-    return figure(panel, names, _svg(rows, [parts, *_limit(panel)])) if rows else None
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "line", "strokeWidth": 1.8},
+            "encoding": {**encoding, "detail": {"field": "part"}},
+        },
+        {"data": {"values": alone}, "mark": {"type": "circle", "size": 24}, "encoding": encoding},
+    ]
+    return figure(panel, names, _svg(rows, [*layers, *_limit(panel)])) if rows else None
 
 
 def bars(panel: Panel, found: Sequence[Sequence[Sample]]) -> Markup | None:
@@ -187,7 +193,13 @@ class Span(NamedTuple):
     end: float
 
 
-def timeline(title: str, words: str, spans: Sequence[Span], marks: Sequence[float]) -> Markup:
+def timeline(
+    title: str,
+    words: str,
+    spans: Sequence[Span],
+    marks: Sequence[float],
+    colours: Mapping[str, int],
+) -> Markup:
     """Return what went on when.
 
     Args:
@@ -195,8 +207,10 @@ def timeline(title: str, words: str, spans: Sequence[Span], marks: Sequence[floa
         words: What it says.
         spans: What goes on.
         marks: Seconds that are marked, and numbered from 1.
+        colours: Of the kinds, as numbers of the page's colours; others are grey.
     """
     kinds = sorted({each.kind for each in spans})
+    chosen = [colours.get(kind, GREY) for kind in kinds]
     clock = "floor(datum.value / 60) + ':' + format(datum.value % 60, '02d')"
     axis = {"labelExpr": clock, "grid": False, "tickCount": 8, "labelOverlap": True}
     across = {"field": "start", "type": "quantitative", "axis": axis}
@@ -207,7 +221,7 @@ def timeline(title: str, words: str, spans: Sequence[Span], marks: Sequence[floa
             "x2": {"field": "end"},
             "y": {"field": "name", "type": "nominal", "sort": None, "axis": {"labelLimit": 300}},
             "yOffset": {"field": "kind"},
-            "color": {**_colour(kinds)["color"], "field": "kind"},
+            "color": {**_colour(kinds, chosen)["color"], "field": "kind"},
         },
     }
     numbered = [{"start": at, "number": number} for number, at in enumerate(marks, start=1)]
@@ -222,12 +236,12 @@ def timeline(title: str, words: str, spans: Sequence[Span], marks: Sequence[floa
         "encoding": {"x": across, "y": {"value": 8}, "text": {"field": "number"}},
     }
     drawn = _svg([each._asdict() for each in spans], [bar, rule, number], 2 * WIDTH)
-    return figure(Panel(title, words, ()), kinds, WIDE.format(drawn))
+    return figure(Panel(title, words, ()), kinds, WIDE.format(drawn), chosen)
 
 
 def legend(template: str, labels: dict[str, str]) -> str:
     """Return how Grafana calls a series, by a template with labels as `{{label}}`."""
-    return LABEL.sub(lambda found: labels.get(found[1], ""), template).strip()
+    return LABEL.sub(lambda found: labels.get(found[1], ""), template).strip(": ")
 
 
 def text(value: float, unit: Unit) -> str:
@@ -295,9 +309,9 @@ def _up(panel: Panel, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"y": {"field": "value", "type": "quantitative", "axis": axis, **scale}}
 
 
-def _colour(names: Sequence[str]) -> dict[str, Any]:
-    drawn = names[:MOST]
-    scale = {"domain": drawn, "range": [f"var(--c{at})" for at, _ in enumerate(drawn)]}
+def _colour(names: Sequence[str], colours: Sequence[int] = range(MOST)) -> dict[str, Any]:
+    both = [*zip(names, colours, strict=False)]
+    scale = {"domain": [name for name, _ in both], "range": [f"var(--c{at})" for _, at in both]}
     return {"color": {"field": "name", "type": "nominal", "scale": scale, "legend": None}}
 
 
@@ -327,15 +341,18 @@ def _svg(
     return Markup(svg)  # noqa: S704 - Vega escapes names and values
 
 
-def figure(panel: Panel, names: Sequence[str], drawn: Markup) -> Markup:
+def figure(
+    panel: Panel, names: Sequence[str], drawn: Markup, colours: Sequence[int] = range(MOST)
+) -> Markup:
     """Return a panel with its title, its words and the legend.
 
     Args:
         panel: Which one.
-        names: Of what is drawn, in the order of the colours.
+        names: Of what is drawn.
         drawn: The chart.
+        colours: Of the names, as numbers of the page's colours.
     """
-    keys = [KEY.format(at, name) for at, name in enumerate(names[:MOST]) if name]
+    keys = [KEY.format(at, name) for name, at in zip(names, colours, strict=False) if name]
     if len(names) > MOST:
         keys.append(MORE.format(len(names) - MOST))
     return FIGURE.format(

@@ -2,10 +2,8 @@
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,18 +11,15 @@ from markupsafe import Markup
 
 from ..monitoring.panels import Dashboard, Panel, Query, choose
 from ..monitoring.rules import drift
-from ..monitoring.rules.rule import RUNBOOK
 from ..reports.page import NOTHING, charts, heading, paragraph, table
-from . import draw
+from . import draw, runbook
 from .prometheus import Alert, Prometheus, QueryError, Sample
 
 POINTS = 120
 """Values of a line."""
-SECTION = re.compile(r"^## (\w+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 ALERT = Markup('<p><span class="state {}">{}</span> <b>{}</b></p>')
 LIST = Markup("<ul>{}</ul>")
-ITEM = Markup("<li>{}, since {} UTC</li>")
-SAID = Markup("<pre>{}</pre>")
+ITEM = Markup("<li>{}, since {} UTC.</li>")
 FOLDED = Markup("<details><summary>{}</summary>{}</details>")
 
 
@@ -58,25 +53,21 @@ class View(NamedTuple):
 
 
 def what_fires(alerts: Sequence[Alert]) -> Iterator[Markup]:
-    """Yield the alerts, and what the runbook says of each."""
-    sections = runbook()
-    for (fires, severity, name), found in groupby(alerts, lambda each: each[:3]):
-        kind = ("missed", severity) if fires else ("unknown", "pending")
-        yield ALERT.format(*kind, name)
-        yield LIST.format(NOTHING.join(ITEM.format(each.summary, each.since) for each in found))
+    """Yield the alerts by their names, and once what the runbook says of each."""
+    sections = runbook.sections()
+    for name in dict.fromkeys(each.name for each in alerts):
+        own = [each for each in alerts if each.name == name]
+        for (fires, severity), found in groupby(own, lambda each: each[:2]):
+            yield ALERT.format(*(("missed", severity) if fires else ("unknown", "pending")), name)
+            yield LIST.format(NOTHING.join(_item(each) for each in found))
         if name in sections:
-            yield SAID.format(sections[name])
+            yield runbook.render(sections[name], own[0].labels)
     if not alerts:
         yield paragraph("No alert fires, and none is pending.")
 
 
-def runbook(path: Path = Path(RUNBOOK)) -> dict[str, str]:
-    """Return the sections of the runbook by the name of their alert; where there is none, none."""
-    try:
-        written = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return {}
-    return {name: said.strip() for name, said in SECTION.findall(written)}
+def _item(alert: Alert) -> Markup:
+    return ITEM.format(alert.summary.rstrip("."), alert.since)
 
 
 def dashboard(
@@ -170,9 +161,9 @@ def report(server: Prometheus, view: View, found: Drifts) -> Iterator[Markup]:
         labels = {"job": view.job, "track": track, "version": version}
         rows = server.ask(f"min({drift.ROWS}{matching(labels)})", view.end)
         yield heading(f"{version}, {track}")
-        yield paragraph(
-            f"{rows[0].value if rows else 0:,.0f} rows; below {drift.LEAST_ROWS} nobody is told."
-        )
+        counted = rows[0].value if rows else 0
+        few = f"; below {drift.LEAST_ROWS} nobody is told" if counted < drift.LEAST_ROWS else ""
+        yield paragraph(f"{counted:,.0f} rows{few}.")
         yield charts(_both(server, one, labels, view.end) for one in features)
 
 
@@ -180,7 +171,7 @@ def _both(server: Prometheus, one: Drift, labels: Mapping[str, str], at: float) 
     drifted = " has drifted" if one.psi > one.limit else ""
     panel = Panel(
         f"{one.feature}{drifted}",
-        f"Population stability index {one.psi:.2f}; from {one.limit:.2f} on it has drifted.",
+        f"Population stability index {one.psi:.2f}, limit {one.limit:.2f}.",
         (Query(drift.SHARE, "now"), Query(drift.TRAINED, "training")),
         "percentunit",
         "bars",

@@ -1,6 +1,7 @@
 """Questions to Prometheus, and its answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import httpx
@@ -45,6 +46,7 @@ class Alert(NamedTuple):
         name: How it is called, as its section of the runbook is.
         since: When its condition began to hold: date and time, in UTC.
         summary: What is told.
+        labels: What it is about.
     """
 
     fires: bool
@@ -52,6 +54,7 @@ class Alert(NamedTuple):
     name: str
     since: str
     summary: str
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
 class Prometheus:
@@ -97,10 +100,11 @@ class Prometheus:
                 each["labels"]["alertname"],
                 each["activeAt"][:19].replace("T", " "),
                 each["annotations"].get("summary", ""),
+                each["labels"],
             )
             for each in self._get("alerts")["alerts"]
         ]
-        return sorted(found, key=lambda each: (not each.fires, *each[1:]))
+        return sorted(found, key=lambda each: (not each.fires, *each[1:5]))
 
     def problems(self, job: str) -> dict[str, str]:
         """Return why targets of a job are not scraped, by their addresses; "" is not yet.

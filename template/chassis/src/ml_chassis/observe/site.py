@@ -27,10 +27,12 @@ REFRESH_SECONDS = 10
 FRESH_SECONDS = 5
 """For so long a page is the same for all who ask."""
 HOURS = {"1": "hour", "6": "6 hours", "24": "day", "168": "week"}
-ALERTS, DRIFT, REPORT = "alerts", "drift", "report"
+ALERTS, DRIFT, DISTRIBUTIONS = "alerts", "drift", "distributions"
 LINK = Markup('<a href="{}">{}</a> ')
 HERE = Markup('<a class="here">{}</a> ')
 NAV = Markup("<nav>{}</nav>")
+NOTE = Markup('<p class="note">{}</p>')
+WHERE = Markup('<p>Prometheus: <a href="{}">{}</a></p>')
 
 
 class Site:
@@ -43,6 +45,7 @@ class Site:
         job: str,
         shown: Sequence[Dashboard],
         scrape_seconds: int,
+        notes: Sequence[str] = (),
     ) -> None:
         """Take whom to ask, and about what.
 
@@ -52,9 +55,10 @@ class Site:
             job: How Prometheus calls it.
             shown: The dashboards.
             scrape_seconds: Between two scrapes.
+            notes: What somebody who looks should know, sentences.
         """
         self._server, self._name, self._job = server, name, job
-        self._scrape_seconds = scrape_seconds
+        self._scrape_seconds, self._notes = scrape_seconds, notes
         self._shown = {each.name: each for each in shown}
         self._alone = threading.Lock()
         self._rendered = dict[tuple[str, str, str], tuple[float, str]]()
@@ -62,7 +66,7 @@ class Site:
     @property
     def pages(self) -> tuple[str, ...]:
         """The names of the pages."""
-        return (*self._shown, REPORT, ALERTS)
+        return (*self._shown, DISTRIBUTIONS, ALERTS)
 
     def render(self, name: str, hours: str, feature: str) -> str:
         """Return a page; somebody else may have seen it some seconds before.
@@ -94,14 +98,16 @@ class Site:
         view = View(self._job, end - 3_600 * float(hours), end, feature, self._scrape_seconds)
         seen = self._server.ask(metrics.series_of(metrics.START) + matching({"job": self._job}))
         alerts, parts = self._server.alerts(), [self._pages(name, hours, feature)]
+        parts += [NOTE.format(each) for each in self._notes]
         if not seen:
             parts += self._why_not_seen()
         if name == ALERTS:
             parts += what_fires(alerts)
-        elif name == REPORT:
+        elif name == DISTRIBUTIONS:
             parts += report(self._server, view, drifts(self._server, view))
         else:
             parts += self._dashboard(name, hours, self._since_known(view))
+        parts.append(WHERE.format(self._server.url, self._server.url))
         good = bool(seen) and not any(each.fires for each in alerts)
         refresh = 0 if name == ALERTS else REFRESH_SECONDS  # it is read for a while
         return page(self._title(bool(seen), alerts), good, parts, refresh)

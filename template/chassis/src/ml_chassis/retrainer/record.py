@@ -25,10 +25,9 @@ Outcome = Literal[
 what the record did."""
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 RUNNING = "running"
-TRIED = (RUNNING, "promoted", "nothing_new", "refused", "failed", "killed", "asked")
-"""After one of these some hours pass until the next."""
-SPENT = tuple(outcome for outcome in TRIED if outcome != "nothing_new")
-"""What the budget counts: to find nothing new costs little."""
+SPENT = (RUNNING, "promoted", "refused", "failed", "killed", "asked")
+"""What the budget counts, and after which some hours pass until the next: to find nothing new costs
+little, and something may come soon."""
 MONTH = timedelta(days=30)
 WAIT_SECONDS = 5
 """For a database that is busy or hangs: others ask too."""
@@ -174,7 +173,7 @@ class Record:
 
 def _why_not(connection: sa.Connection, limits: RetrainingConfig, now: datetime) -> str:
     chosen = sa.select(COLUMNS.begun_at, COLUMNS.ended_at).order_by(COLUMNS.id.desc())
-    last = connection.execute(chosen.where(COLUMNS.outcome.in_(TRIED)).limit(1)).first()
+    last = connection.execute(chosen.where(COLUMNS.outcome.in_(SPENT)).limit(1)).first()
     if last and not last.ended_at:
         return f"one runs since {_time(last.begun_at)}"
     if last and now < (free := last.ended_at + timedelta(hours=limits.hours_between)):

@@ -60,9 +60,11 @@ def create_service(project: Project) -> Any:
     try:
         configured = settings.read()
         contract = project.contract
-        metrics.use_objectives(_latencies())
+        _use_objectives()
         served = load(contract, prepare(configured), configured.alias)
         runtime = Runtime(contract, configured)
+        if "model_name" not in configured.model_fields_set:
+            runtime.observer.service = project.name
         if configured.experiment:
             _require_test(contract, configured, served)
         web = project.create_web(runtime)
@@ -143,13 +145,14 @@ def _require_test(contract: Contract, configured: Settings, champion: Model) -> 
             )
 
 
-def _latencies() -> list[float]:
-    """Return the latencies that are objectives, in seconds; none where slo.yaml is not here.
+def _use_objectives() -> None:
+    """Count by the latencies that are objectives; where slo.yaml is not here an alert tells.
 
     Raises:
         SloError: it is wrong.
     """
-    if not slo.SLO.exists():
-        return []
-    objectives = slo.read().objectives
-    return [slo.seconds(objectives.latency_p50_ms), slo.seconds(objectives.latency_p99_ms)]
+    if slo.SLO.exists():
+        latencies = slo.read().objectives
+        metrics.use_objectives(
+            slo.seconds(latencies.latency_p50_ms), slo.seconds(latencies.latency_p99_ms)
+        )

@@ -141,8 +141,8 @@ def refuse(
 def _explain(error: Exception, route: str, fields: Container[str | None] | None) -> RefusedError:
     if isinstance(error, RefusedError):
         if fields is not None:
-            for problem in error.refusal.problems:
-                metrics.count_problem(problem.field, problem.reason, fields)
+            problems = error.refusal.problems
+            metrics.count_problems(((each.field, each.reason) for each in problems), fields)
         return error
     if isinstance(error, OverloadedError):
         return RefusedError(429, "The service has too much to do; try again later.")

@@ -31,7 +31,11 @@ _REQUEST_ID = REQUEST_ID.encode()
 
 
 class Observer:
-    """Tells of the requests of one worker."""
+    """Tells of the requests of one worker.
+
+    Attributes:
+        service: How a collector knows the service.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Take the settings.
@@ -39,7 +43,7 @@ class Observer:
         Raises:
             SettingsError: spans are to be sent, and the library for it is not installed.
         """
-        self._settings = settings
+        self._settings, self.service = settings, settings.model_name
         self._log_share = self._most_share = settings.log_share
         self._trace_share = 0.0
         self._provider: TracerProvider | None = None
@@ -52,7 +56,7 @@ class Observer:
         url = self._settings.traces_url.get_secret_value()
         if url:
             track = {"model_service.track": self._settings.track}
-            self._provider = tracing.start(url, self._settings.model_name, track)
+            self._provider = tracing.start(url, self.service, track)
             self._tracer = self._provider.get_tracer("ml_chassis")
             self._trace_share = self._settings.traces_share
             self._most_share = max(self._log_share, self._trace_share)

@@ -1,7 +1,8 @@
 """A CPU profile of a worker while it serves: `kill -USR1 PID`, and a page to open in a browser.
 
-A statistical profiler looks at the event loop some thousand times, whatever the profile takes: more
-would take memory that a container may not have.
+A statistical profiler looks at the event loop two thousand times at most, whatever the profile
+takes: more would take memory that a container may not have. It looks when something runs; while
+the loop waits it does not, and the wait is the loop's own time in the page.
 """
 
 import asyncio

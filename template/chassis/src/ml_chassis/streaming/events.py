@@ -126,9 +126,9 @@ class EventReader:
         try:
             message = parse(self._message, received, self._max_bytes)
         except RefusedError as refused:
-            for problem in refused.refusal.problems:
-                field = (problem.field or "").removeprefix("row.")
-                metrics.count_problem(field, problem.reason, self._fields)
+            problems = refused.refusal.problems
+            found = (((each.field or "").removeprefix("row."), each.reason) for each in problems)
+            metrics.count_problems(found, self._fields)
             raise
         return Event(message.id, self._to_row(vars(message.row)), received)
 

@@ -340,9 +340,10 @@ def _in_words(contract: Contract, result: Result) -> str:
     if not (found := result.comparison):
         return "all gates passed, and there was no champion to compare with"
     gain, loss = found.gain, measures_of(contract.task).loss_words
-    change = f"{-gain.value:+.4f} ({-gain.high:+.4f} to {-gain.low:+.4f})"
+    lower = f"lower by {gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f})"
+    higher = f"higher by {-gain.value:.4f} ({-gain.high:.4f} to {-gain.low:.4f})"
     return (
-        f"{loss} {change} against that of {result.champion}, "
+        f"{loss} {lower if gain.value >= 0 else higher} than that of {result.champion}, "
         f"on {found.rows} rows {result.evaluated_on}"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from typing import Any
 
 import yaml
@@ -79,7 +80,8 @@ def manifest(slo: Slo, name: str) -> str:
 
 
 def _dump(data: dict[str, Any]) -> str:
-    return NOTE + yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=1_000)
+    # No line is folded: where, would depend on the length of the names in it.
+    return NOTE + yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=sys.maxsize)
 
 
 class _Quoted(str):

@@ -8,11 +8,9 @@ that it matters, the short one that it still goes on, so that an alert ends soon
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from prometheus_client.utils import floatToGoString
-
 from ...slo import Slo, seconds
 from .. import metrics
-from .rule import SEVERITIES, Rule, Severity, alert, record, workers_ended
+from .rule import REPLICA, SEVERITIES, Rule, Severity, alert, labels, record, workers_ended
 
 LEAST_BAD = 10
 """Bad events in the long window below which nobody is told: of few requests no share is known."""
@@ -65,8 +63,7 @@ class Indicator(NamedTuple):
 
 def indicators(slo: Slo) -> Iterator[Indicator]:
     """Yield what the objectives are about."""
-    requests, duration = metrics.series_of(metrics.REQUESTS), metrics.DURATION
-    limit = floatToGoString(seconds(slo.objectives.latency_p99_ms))
+    requests = metrics.series_of(metrics.REQUESTS)
     yield Indicator(
         "Failed requests",
         "request_errors:ratio",
@@ -80,8 +77,8 @@ def indicators(slo: Slo) -> Iterator[Indicator]:
         "Slow requests",
         "slow_requests:ratio",
         "ModelServiceLatency",
-        f'({_rate(f"{duration}_count")} - {_rate(f"""{duration}_bucket{{le="{limit}"}}""")})',
-        _rate(f"{duration}_count"),
+        _rate(metrics.series_of(metrics.SLOW)),
+        _rate(f"{metrics.DURATION}_count"),
         0.01,
         f"of the requests take more than {slo.objectives.latency_p99_ms:g} ms",
     )
@@ -156,6 +153,16 @@ def _others(slo: Slo) -> Iterator[Rule]:
         "page",
         "No replica of the service is seen: whether requests are answered is not known.",
         wait="5m",
+    )
+    limit = seconds(slo.objectives.latency_p99_ms)
+    yield alert(
+        "ModelServiceStaleObjective",
+        f"count by {labels(REPLICA)} ({metrics.DURATION}_count)\n"
+        f"unless on {labels(REPLICA)} {metrics.series_of(metrics.OBJECTIVE)} == {limit!r}",
+        "ticket",
+        "{{ $labels.instance }} does not count slow requests by the objective of "
+        f"{slo.objectives.latency_p99_ms:g} ms: it was started with another slo.yaml, or none.",
+        wait="1h",
     )
     memory = slo.budget.memory_mib * 2**20
     yield alert(

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from ...slo import Slo
 from .. import metrics
 from ..drift import MISSING, OTHER, PREDICTION
-from .burn import LEAST_BAD, answered
+from .burn import LEAST_BAD
 from .rule import (
     STEP,
     TRACK,
@@ -65,8 +65,10 @@ def recorded(slo: Slo) -> Iterator[Rule]:
     yield from _drift(slo)
     yield from _recent()
     problems, wanted = _problems(), f"sum by (job, track, source) ({_rate(metrics.SOURCE_VALUES)})"
-    rows = f"(sum by {labels(TRACK)} ({problems}) + {answered('1h')})"
-    yield record(REFUSED, f"{problems} / {to_one(TRACK)} {rows}")
+    # A process answers requests or messages: they have other labels, so that both are there.
+    messages = _rate(metrics.MESSAGES).replace("[", '{outcome!="label"}[')
+    asked = f"sum by {labels(TRACK)} ({_rate(metrics.REQUESTS)} or {messages})"
+    yield record(REFUSED, f"{problems} / {to_one(TRACK)} {asked}")
     lost = wanted.replace("[", '{state=~"missing|too_old"}[')
     yield record(STALE, f"({lost} or 0 * {wanted}) / {wanted}")
 
@@ -111,7 +113,7 @@ def alerts(slo: Slo) -> Iterator[Rule]:
         "ModelServiceRefusedValues",
         f"{REFUSED} > {BAD_SHARE}\nand {_problems('increase')} >= {LEAST_BAD}",
         "ticket",
-        "{{ $value | humanizePercentage }} of the rows are refused because of "
+        "{{ $value | humanizePercentage }} of the requests are refused because of "
         "{{ $labels.field }} ({{ $labels.reason }}).",
         LASTING,
     )

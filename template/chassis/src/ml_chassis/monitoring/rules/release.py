@@ -10,13 +10,11 @@ what is made from it, and the verdict is 0.
 from collections.abc import Iterator
 from typing import Literal
 
-from prometheus_client.utils import floatToGoString
-
-from ...slo import Slo, seconds
+from ...slo import Slo
 from .. import metrics
 from ..quality import ALL
 from .burn import MEMORY_SHARE, failed_statuses
-from .rule import TRACK, Rule, chi_squared, labels, record, smoothed, workers_ended
+from .rule import REPLICA, TRACK, Rule, chi_squared, labels, record, smoothed, workers_ended
 
 Reason = Literal[
     "errors",
@@ -50,7 +48,6 @@ UNSEEN = "2m"
 CRASHES = 2
 """Of a replica in the window, from which on it is taken for one that crashes again and again."""
 
-REPLICA = (*TRACK, "instance")
 PREDICTED = (*TRACK, "bins")
 CANARY, STABLE, BOTH = 'track="canary"', 'track="stable"', 'track=~"canary|stable"'
 
@@ -73,10 +70,10 @@ VERDICT = "model_service:canary_verdict:window"
 def recorded(slo: Slo) -> Iterator[Rule]:
     """Yield what is recorded, each from what stands before it."""
     window = f"{slo.release.window_minutes}m"
-    yield from _events(slo, window)
+    yield from _events(window)
     yield record(SHARE, f"{BAD} / ({EVENTS} > 0)")
-    yield record(Z, _difference_of_shares())
     yield from _labelled(window)
+    yield record(Z, f"{_difference_of_shares()}\nor {_difference_of_means()}")
     yield from _predictions(slo, window)
     # Of each replica: how often it was started anew, and how many of its workers ended.
     started = f"changes({metrics.series_of(metrics.START)}{{{BOTH}}}[{window}])"
@@ -87,23 +84,22 @@ def recorded(slo: Slo) -> Iterator[Rule]:
     yield record(VERDICT, _verdict(slo.release.least_requests))
 
 
-def _events(slo: Slo, window: str) -> Iterator[Rule]:
+def _events(window: str) -> Iterator[Rule]:
     """Yield the requests of each track, and those that are bad.
 
     All is by requests and not by rows: those of a request are often alike, so that of a hundred no
     more is learnt than of one.
     """
-    requests, duration = metrics.series_of(metrics.REQUESTS), metrics.DURATION
-    limit = floatToGoString(seconds(slo.objectives.latency_p99_ms))
-    within = _grown(f'{duration}_bucket{{{BOTH},le="{limit}"}}', window)
-    timed = _grown(f"{duration}_count{{{BOTH}}}", window)
+    requests = metrics.series_of(metrics.REQUESTS)
+    slow = f"{metrics.series_of(metrics.SLOW)}{{{BOTH}}}"
+    timed = _grown(f"{metrics.DURATION}_count{{{BOTH}}}", window)
     degraded = f"{metrics.series_of(metrics.DEGRADED_REQUESTS)}{{{BOTH}}}"
     failed = f'{requests}{{{BOTH},status=~"{failed_statuses()}"}}'
     refused = f'{requests}{{{BOTH},status=~"4..",status!~"{failed_statuses()}"}}'
     all_requests = _grown(f"{requests}{{{BOTH}}}", window)
     found: dict[Reason, tuple[str, str]] = {
         "errors": (all_requests, _grown(failed, window)),
-        "latency": (timed, f"{timed} - {within}"),
+        "latency": (timed, _grown(slow, window)),
         "degraded": (all_requests, _grown(degraded, window)),
         # A status that no request had has no series.
         "refused": (all_requests, f"({_grown(refused, window)} or 0 * {all_requests})"),
@@ -130,6 +126,12 @@ def _difference_of_shares() -> str:
     return f"({_apart(SHARE)}) / on (job, reason) sqrt({spread} * on (job, reason) {sizes})"
 
 
+def _difference_of_means() -> str:
+    """Return the z of two means, from the standard error of each."""
+    both = f"{_of(ERROR, CANARY)} ^ 2 + on (job, reason) {_of(ERROR, STABLE)} ^ 2"
+    return f"({_apart(MEAN)}) / on (job, reason) sqrt({both})"
+
+
 def _apart(series: str, matcher: str = "") -> str:
     """Return by how much the canary exceeds stable."""
     canary, stable = (_of(series, each, matcher) for each in (CANARY, STABLE))
@@ -141,7 +143,7 @@ def _of(series: str, *matchers: str) -> str:
 
 
 def _labelled(window: str) -> Iterator[Rule]:
-    """Yield the mean loss of each track and the mean value of its decisions, and how they differ.
+    """Yield the mean loss of each track and the mean value of its decisions, and their errors.
 
     A label may come to another replica than the one that predicted.
     """
@@ -167,8 +169,6 @@ def _labelled(window: str) -> Iterator[Rule]:
         yield record(MEAN, f"{total} / {enough}", reason=reason)
         spread = f"clamp_min({squared} / {enough} - on {labels(TRACK)} {mean} ^ 2, 1e-12)"
         yield record(ERROR, f"sqrt({spread} / {enough})", reason=reason)
-    both = f"{_of(ERROR, CANARY)} ^ 2 + on (job, reason) {_of(ERROR, STABLE)} ^ 2"
-    yield record(Z, f"({_apart(MEAN)}) / on (job, reason) sqrt({both})")
 
 
 def _predictions(slo: Slo, window: str) -> Iterator[Rule]:

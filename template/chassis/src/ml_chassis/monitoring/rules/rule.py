@@ -20,6 +20,7 @@ STEP, THREE_STEPS = "2m", "6m"
 less than the 5 minutes after which Prometheus takes a series for gone."""
 TRACK = ("job", "track")
 VERSION = (*TRACK, "version")
+REPLICA = (*TRACK, "instance")
 
 
 def labels(names: tuple[str, ...]) -> str:

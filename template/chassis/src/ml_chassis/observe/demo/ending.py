@@ -1,9 +1,10 @@
 """The page that is left of the story: what fired when, and the plots."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -19,6 +20,8 @@ from .world import SCRAPE_SECONDS, World
 PAGE = Path("build/observe/story.html")
 PREFIX = "ModelService"
 """Of the names of all alerts; a chart has no room for it."""
+COLOURS = {"page": 5, "ticket": 1}
+"""Of receivers, among those of a page: red for what wakes somebody, orange for what can wait."""
 
 
 class Part(NamedTuple):
@@ -53,7 +56,7 @@ def write(world: World, stated: Slo, parts: Sequence[Part], asked: str, failed: 
     content = [
         page.paragraph(f"{failed} A minute of the rules was a second. {asked}".strip()),
         _timeline(parts, told, end),
-        page.table(("after", "who", "what"), _lines(parts, told)),
+        page.table(("after", "who", "what"), _lines(parts, told, world.retrainer.last())),
     ]
     for moment in (*_promoted(world), end):
         then = view._replace(end=moment)
@@ -91,11 +94,17 @@ def _timeline(parts: Sequence[Part], told: Sequence[Told], end: float) -> Markup
             spans.append(draw.Span(name, each.receiver, each.at - begun, last - begun))
     numbered = [f"{number}: {each.text}" for number, each in enumerate(parts, start=1)]
     marks = [each.at - begun for each in parts]
-    return draw.timeline("What fired when", " ".join(numbered), spans, marks)
+    return draw.timeline("What fired when", " ".join(numbered), spans, marks, COLOURS)
 
 
-def _lines(parts: Sequence[Part], told: Sequence[Told]) -> Iterator[tuple[str, str, str]]:
+def _lines(
+    parts: Sequence[Part], told: Sequence[Told], retraining: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
     lines = [(each.at, "", each.text) for each in parts]
+    if ended := retraining.get("ended_at"):
+        at = datetime.fromisoformat(ended).timestamp()
+        what = f"{retraining['outcome'].replace('_', ' ')}: {retraining['reason']}"
+        lines.append((at, "retrainer", what))
     lines += [(each.at, each.receiver, each.sentence) for each in told]
     for at, who, what in sorted(lines):
         yield clock(at - parts[0].at), who, what

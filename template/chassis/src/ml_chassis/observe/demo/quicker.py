@@ -56,17 +56,7 @@ def routes(configuration: Mapping[str, Any], told: str, retrainer: str) -> dict[
     Raises:
         UserError: no receiver tells the retrainer.
     """
-    receivers = [
-        {
-            "name": each["name"],
-            "webhook_configs": [
-                {"url": retrainer, "send_resolved": False}
-                if _is_retrainer(each)
-                else {"url": f"{told}/{quote(each['name'])}", "send_resolved": True}
-            ],
-        }
-        for each in configuration["receivers"]
-    ]
+    receivers = [_told(each, told, retrainer) for each in configuration["receivers"]]
     if not any(map(_is_retrainer, configuration["receivers"])):
         raise UserError(
             f"monitoring/alertmanager.yaml: no receiver tells the retrainer: give one a webhook "
@@ -74,6 +64,16 @@ def routes(configuration: Mapping[str, Any], told: str, retrainer: str) -> dict[
         )
     kept = {name: configuration[name] for name in ("inhibit_rules",) if name in configuration}
     return {"route": _at_once(configuration["route"]), "receivers": receivers, **kept}
+
+
+def _told(receiver: Mapping[str, Any], told: str, retrainer: str) -> dict[str, Any]:
+    name = receiver["name"]
+    if receiver.keys() == {"name"}:  # tells nobody
+        return {"name": name}
+    if _is_retrainer(receiver):
+        return {"name": name, "webhook_configs": [{"url": retrainer, "send_resolved": False}]}
+    there = {"url": f"{told}/{quote(name)}", "send_resolved": True}
+    return {"name": name, "webhook_configs": [there]}
 
 
 def _is_retrainer(receiver: Mapping[str, Any]) -> bool:

@@ -48,8 +48,8 @@ class Counts(NamedTuple):
         """What became of them, in words."""
         return (
             f"Of {sum(self):,} requests {self.answered:,} were answered by the model, "
-            f"{self.degraded:,} by the fallback, {self.refused:,} refused as not valid, and "
-            f"{self.failed:,} failed."
+            f"{self.degraded:,} by the fallback, {self.refused:,} refused, as one in "
+            f"{BAD_EVERY} is not valid on purpose, and {self.failed:,} failed."
         )
 
 
