@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..contract import Contract
 from ..feedback.writer import Writers
-from ..monitoring import metrics
+from ..monitoring import counts, metrics
 from ..monitoring.exporter import Exporter
 from ..settings import Settings, needing
 from .champion import Reloader
@@ -103,8 +103,10 @@ class Runtime:
         self._ticking = asyncio.create_task(self._tick())
         self.writers.start()
         if self.settings.metrics_port:
+            from .worker import BoundedProtocol  # with Gunicorn, which not every process needs
+
             place = self.settings.host, self.settings.metrics_port
-            self._exporter = Exporter(*place, self.settings.track)
+            self._exporter = Exporter(*place, self.settings.track, BoundedProtocol)
             self._exporter.start()
 
     async def stop(self) -> None:
@@ -125,6 +127,7 @@ class Runtime:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             metrics.WAITING.set(self.scorer.take_most_waiting())
+            counts.restore()
             try:
                 self._count_drift()
             except Exception:
