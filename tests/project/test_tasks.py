@@ -174,8 +174,12 @@ def test_a_gateway_answers_and_a_release_needs_another_version(
         assert (said.returncode, "is the champion itself" in said.stdout) == (2, True), said
     said = run(project, "make", "canary", "DO=hold", env=given)
     assert (said.returncode, "No release is under way" in said.stdout) == (2, True), said
-    said = run(project, "make", "shadow", env=given)
-    assert (said.returncode, "There was no shadow yet" in said.stdout) == (2, True), said
+    for task, told in (
+        ("shadow", "There was no shadow yet"),
+        ("experiment", "There is no A/B test"),
+    ):
+        said = run(project, "make", task, env=given)
+        assert (said.returncode, told in said.stdout) == (2, True), said
     assert git(project, "status", "--porcelain") == ""
 
 

@@ -25,6 +25,19 @@ sys.exit(command.release(project.read(), sys.argv[1], PACE))
 """`chassis canary VERSION`, in which a minute is two seconds."""
 
 
+def chassis(stage: Stage, *arguments: str, **settings: str) -> tuple[int, str]:
+    """Run a command in the copy; return its exit code, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ml_chassis", *arguments],
+        cwd=stage.copy.folder,
+        env={**os.environ, **stage.copy.environment, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
 class Host(NamedTuple):
     """A gateway with traffic, in front of a champion; there is a challenger."""
 
@@ -50,16 +63,7 @@ class Host(NamedTuple):
 
     def chassis(self, *arguments: str) -> tuple[int, str]:
         """Run a command in the copy; return its exit code, and what it said."""
-        command = [sys.executable, "-m", "ml_chassis", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.stage.copy.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        return chassis(self.stage, *arguments)
 
     def wait(self, condition: Callable[[Release], bool], what: str) -> None:
         """Wait until something is so of the release."""

@@ -368,9 +368,9 @@ def shadow(version: str, share: int, seconds: float | None) -> int:
 @main.command()
 @click.argument("source", metavar="INPUT", default="")
 def experiment(source: str) -> int:
-    """Decide an A/B test by the exposures in INPUT, a file or table.
+    """Decide an A/B test of services, or of INPUT, a file or table.
 
-    Its columns are unit, arm, outcome and, if there is one, at; the plan is in slo.yaml.
+    Columns of INPUT are unit, arm, outcome and, if there is one, at; the plan is in slo.yaml.
     """
     from .delivery.experiment.command import run
 

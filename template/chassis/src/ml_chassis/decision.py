@@ -45,8 +45,10 @@ class Decision(BaseModel):
         names = ("true_positive", "false_positive", "false_negative", "true_negative")
         return {name: getattr(self, name) for name in names}
 
-    def value(self, label: npt.NDArray[np.bool_], acts: npt.NDArray[np.bool_]) -> float:
-        """Return the mean value of a decision.
+    def values(
+        self, label: npt.NDArray[np.bool_], acts: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float64]:
+        """Return the value of each decision, shape (rows,).
 
         Args:
             label: What turned out to be true, shape (rows,).
@@ -54,4 +56,8 @@ class Decision(BaseModel):
         """
         acted = np.where(label, self.true_positive, self.false_positive)
         left = np.where(label, self.false_negative, self.true_negative)
-        return float(np.where(acts, acted, left).mean())
+        return np.where(acts, acted, left)
+
+    def value(self, label: npt.NDArray[np.bool_], acts: npt.NDArray[np.bool_]) -> float:
+        """Return the mean of `values`."""
+        return float(self.values(label, acts).mean())

@@ -169,6 +169,22 @@ class Settings(BaseSettings):
             "at most 10 rows a second and worker. Without one, none does.",
         ),
     ] = ""
+    experiment: Annotated[
+        str,
+        Field(
+            pattern=f"^$|{NAME}",
+            description="Name of an A/B test, in which the challenger answers the share of the "
+            "units that `experiment` in slo.yaml says. Without one, it answers nobody.",
+        ),
+    ] = ""
+    experiment_unit: Annotated[
+        str,
+        Field(
+            pattern="^[a-z0-9][a-z0-9-]*$",
+            description="Header that names the unit of an A/B test, such as a customer; requests "
+            "without it are not in the test.",
+        ),
+    ] = "user-id"
     log_format: Annotated[
         Literal["text", "json"], Field(description="Lines of the log, for people or for machines.")
     ] = "text"
@@ -233,6 +249,11 @@ class Settings(BaseSettings):
         _check_database("DATABASE_URL", self.database_url.get_secret_value())
         if feedback := self.feedback_url.get_secret_value():
             _check_database("FEEDBACK_URL", feedback)
+        if self.experiment and not self.feedback_url.get_secret_value():
+            raise ValueError(
+                f"{PREFIX}EXPERIMENT: who was answered by which model is kept in the database of "
+                f"{PREFIX}FEEDBACK_URL: set it"
+            )
         if re.match(NO_ADDRESS, str(self.models_dir)):
             raise ValueError(f"{PREFIX}MODELS_DIR: give a whole path, or a URL as s3://bucket/path")
         if not _is_address(self.traces_url.get_secret_value()):

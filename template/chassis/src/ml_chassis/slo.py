@@ -190,6 +190,15 @@ def read(path: Path = SLO) -> Slo:
         raise SloError(f"{path}: {why(error)}") from None
 
 
+def planned() -> Experiment:
+    """Return the plan of an A/B test; the usual one where slo.yaml is not here.
+
+    Raises:
+        SloError: it is wrong.
+    """
+    return read().experiment if SLO.exists() else Experiment()
+
+
 def seconds(milliseconds: float) -> float:
     """Return seconds, as a person would write them: 2.1 / 1000 is 0.0021000000000000003."""
     return float(f"{milliseconds / 1_000:.12g}")

@@ -70,7 +70,7 @@ def test_a_loss_is_not_counted_in_money(project: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((), "make experiment INPUT=exposures.csv"),
+        ((), "MODEL_SERVICE_FEEDBACK_URL: set it to that of the service, or give INPUT"),
         (("nowhere.csv",), "nowhere.csv: there is no such file"),
         (("slo.yaml",), "give a file that ends in"),
         (("sqlite:///nowhere.db",), "table"),

@@ -26,7 +26,7 @@ FOUND: dict[Decision, Analysis] = {
 
 
 def written(found: Analysis, folder: Path) -> str:
-    report.write(folder / "report.html", found, "flights")
+    report.write(folder / "report.html", found, "flights", report.notes(found))
     return (folder / "report.html").read_text(encoding="utf-8")
 
 

@@ -128,7 +128,7 @@ class Controller:
                 return self._give_way(release)
             release = self._make(release)
         give_up = time.monotonic() + self._patience
-        while not self._serves(release.version):
+        while not self._serves(release):
             if self._is_other(release.version):
                 return self._give_way(release)
             if time.monotonic() > give_up:
@@ -152,14 +152,15 @@ class Controller:
         """Take it back: somebody has named another champion."""
         return self._keep(progress.rolled_back(release, time.time(), OTHER_CHAMPION))
 
-    def _serves(self, version: str) -> bool:
-        """Return whether stable serves a version, and no other."""
+    def _serves(self, release: Release) -> bool:
+        """Return whether stable serves what was released, and not what it served before."""
         about = matching({"job": self._gateway.job, "track": STABLE})
         try:
             found = self._server.ask(f"{series_of(WORKERS)}{about} > 0")
         except PrometheusError:
             return False
-        return {each.labels["version"] for each in found} == {version}
+        versions = {each.labels["version"] for each in found}
+        return release.version in versions and release.stable not in versions
 
     def _make(self, release: Release) -> Release:
         why = f"Released as a canary beside {release.stable}: {release.events[-1].text}"

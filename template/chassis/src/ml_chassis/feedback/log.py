@@ -12,14 +12,15 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ..contract import Contract
 from ..errors import UserError
 from ..monitoring import metrics
 from ..monitoring.quality import Joined, Kept, Label, Watch, count, publish
 from ..settings import SHADOW
-from .sample import Noted, gather
-from .store import MOST_JOINED, Store, Told
+from .sample import Exposure, Noted, gather
+from .store import MOST_JOINED, Declared, Store, Told
 from .writer import Writer
 
 LOGGER = logging.getLogger("model_service")
@@ -60,6 +61,8 @@ class Log(Writer):
         self._track, self._joins = track, joins
         self._watches: dict[str, Watch] = {}
         self._pending: list[Kept] = []
+        self._exposures: dict[str, Exposure] = {}
+        self._declared: Declared | None = None
         self._store: Store | None = None
         # Of its own: a database that hangs must not stop what other threads do.
         self._threads: ThreadPoolExecutor | None = None
@@ -80,6 +83,12 @@ class Log(Writer):
         watch.publish(self._track)
         self._watches = dict([*self._watches.items(), (version, watch)][-VERSIONS:])
 
+    def declare(
+        self, experiment: str, plan: Mapping[str, Any], champion: str, challenger: str
+    ) -> None:
+        """Note an A/B test, as it begins: its name, its plan and both versions."""
+        self._declared = Declared(experiment, plan, champion, challenger)
+
     def flush(self) -> None:
         """Write what was noted, and join labels; is called every second, in a thread."""
         with self._flushing:  # at the end another thread may still be at it
@@ -90,12 +99,17 @@ class Log(Writer):
             for version in {each.version for each in noted} & self._watches.keys():
                 of_version = [each for each in noted if each.version == version]
                 self._pending += self._kept(self._watches[version], of_version)
+                for each in of_version:
+                    if each.exposure:
+                        self._exposures[each.name(each.chosen[0])] = each.exposure
             self._count_seen()
             self._write()
         except Exception as error:  # the database or its driver: any of their errors
             self._say(error)
         lost = len(self._pending) - MAX_PENDING
         if lost > 0:
+            for kept in self._pending[:lost]:
+                self._exposures.pop(kept.id, None)
             del self._pending[:lost]
             self.lose(lost)
 
@@ -153,13 +167,17 @@ class Log(Writer):
 
     def _write(self) -> None:
         store, now = self._open(), time.monotonic()
+        if self._declared:
+            store.declare(self._declared)
+            self._declared = None
         if self._pending:
             if self._track == SHADOW:
                 store.keep_shadow(self._pending)
             else:
-                self._count(Told(store.keep(self._pending, self._joins), 0, 0, 0))
+                joined = store.keep(self._pending, self._joins, self._exposures)
+                self._count(Told(joined, 0, 0, 0))
             metrics.count_kept("kept", len(self._pending))
-            self._pending = []
+            self._pending, self._exposures = [], {}
         if self._joins and now - self._joined > JOIN_SECONDS:
             begun = datetime.now(UTC).replace(tzinfo=None)
             told = store.join(self._since)

@@ -11,7 +11,7 @@ both replicas choose the same ones.
 from collections.abc import Callable, Sequence
 from math import log, log1p
 from random import random
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -19,6 +19,25 @@ from ..contract import Prediction, Rows, Table
 
 MAX_ROWS_PER_SECOND = 100
 """In one process: a row takes some 30 microseconds in the database, and 60 in BentoML's monitor."""
+
+
+Arm = Literal["champion", "challenger"]
+ARMS: tuple[Arm, Arm] = get_args(Arm)
+CHALLENGER = ARMS[1]
+
+
+class Exposure(NamedTuple):
+    """That a unit of an A/B test was answered.
+
+    Attributes:
+        experiment: Name of the test.
+        unit: A hash of what names it.
+        arm: To which it is assigned.
+    """
+
+    experiment: str
+    unit: str
+    arm: Arm
 
 
 class Noted(NamedTuple):
@@ -30,6 +49,7 @@ class Noted(NamedTuple):
     predictions: Sequence[Prediction]
     chosen: Sequence[int]
     is_event: bool = False
+    exposure: Exposure | None = None
 
     def name(self, position: int) -> str:
         """Return the id of the prediction of a row."""
@@ -72,6 +92,7 @@ class Sample:
         *,
         is_event: bool = False,
         is_named: bool = False,
+        exposure: Exposure | None = None,
     ) -> None:
         """Note the answer of one request or event.
 
@@ -82,6 +103,7 @@ class Sample:
             predictions: Of the rows.
             is_event: Whether it is an event of a stream, whose only row has its id.
             is_named: Whether its id is a UUID that another replica gives its answer, too.
+            exposure: What is noted of it for an A/B test.
         """
         count, at = len(predictions), self._passed_over
         self._offered += count
@@ -93,7 +115,7 @@ class Sample:
             chosen.append(at)
             at += 1 + self._draw()
         self._passed_over = at - count
-        noted = Noted(name, version, rows, predictions, chosen, is_event)
+        noted = Noted(name, version, rows, predictions, chosen, is_event, exposure)
         for give in self._takers:
             give(noted)
 

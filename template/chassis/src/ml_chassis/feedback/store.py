@@ -6,8 +6,9 @@ A person may query it:
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from ..contract import Contract, Prediction
 from ..data.database import INSERTS, open_database
 from ..monitoring.quality import Joined, Kept, Label
+from .sample import Exposure
 
 SECONDS = 5
 """For which a database is waited for."""
@@ -55,6 +57,66 @@ SHADOW = sa.Table(
     sa.Column("prediction", sa.JSON, nullable=False, comment="a number, or one for each class"),
     sa.Column("acts", sa.Boolean, comment="whether it reached the threshold of the decision"),
 )
+
+
+EXPERIMENTS = sa.Table(
+    "feedback_experiments",
+    TABLES,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("declared_at", sa.DateTime, nullable=False, comment="in UTC"),
+    sa.Column("plan", sa.JSON, nullable=False, comment="experiment in slo.yaml"),
+    sa.Column("champion", sa.Text, nullable=False, comment="version"),
+    sa.Column("challenger", sa.Text, nullable=False, comment="version"),
+)
+EXPOSURES = sa.Table(
+    "feedback_exposures",
+    TABLES,
+    sa.Column("id", sa.Text, primary_key=True, comment="prediction_id of the answer"),
+    sa.Column("experiment", sa.Text, nullable=False, index=True),
+    sa.Column("unit", sa.Text, nullable=False, comment="a hash of what names it"),
+    sa.Column("arm", sa.Text, nullable=False, comment="to which it is assigned"),
+    sa.Column("exposed_at", sa.DateTime, nullable=False, index=True, comment="in UTC"),
+)
+
+
+class Declared(NamedTuple):
+    """An A/B test as it began.
+
+    Attributes:
+        name: Its name.
+        plan: What slo.yaml said.
+        champion: The version.
+        challenger: Likewise.
+    """
+
+    name: str
+    plan: Mapping[str, Any]
+    champion: str
+    challenger: str
+
+
+class Exposed(NamedTuple):
+    """An answer to a unit of an A/B test.
+
+    Attributes:
+        unit: A hash of what names it.
+        arm: To which it is assigned.
+        at: When, in UTC, without saying so.
+        version: That answered it.
+        prediction: A number, or the probability of each class; None where it is not kept.
+        acts: Whether it reaches the threshold of the decision; None where there is none.
+        labelled_at: When its label came, in UTC; None where it has not.
+        label: What turned out to be true; likewise.
+    """
+
+    unit: str
+    arm: str
+    at: datetime
+    version: str | None
+    prediction: Prediction | None
+    acts: bool | None
+    labelled_at: datetime | None
+    label: Label | None
 
 
 class Pair(NamedTuple):
@@ -108,12 +170,18 @@ class Store:
         """Close the connections."""
         self._engine.dispose()
 
-    def keep(self, predictions: Iterable[Kept], joins: bool = True) -> list[Joined]:
+    def keep(
+        self,
+        predictions: Iterable[Kept],
+        joins: bool = True,
+        exposures: Mapping[str, Exposure] = MappingProxyType({}),
+    ) -> list[Joined]:
         """Keep predictions; return those whose label was waiting for them.
 
         Args:
             predictions: What is kept.
             joins: Whether they are given their labels now; else another process does so.
+            exposures: Of units of A/B tests, by the ids of predictions.
         """
         now = _now()
         rows = sorted(
@@ -125,6 +193,7 @@ class Store:
         with self._engine.begin() as connection:
             insert = INSERTS[connection.dialect.name](PREDICTIONS)
             connection.execute(insert.on_conflict_do_nothing(), rows)
+            _expose(connection, exposures, now)
             held = _hold(connection, now)
             if joins:
                 return _join(connection, held)
@@ -142,6 +211,41 @@ class Store:
             with self._engine.begin() as connection:
                 insert = INSERTS[connection.dialect.name](SHADOW)
                 connection.execute(insert.on_conflict_do_nothing(), rows)
+
+    def declare(self, declared: Declared) -> None:
+        """Note an A/B test, unless one of this name is known."""
+        with self._engine.begin() as connection:
+            insert = INSERTS[connection.dialect.name](EXPERIMENTS).on_conflict_do_nothing()
+            connection.execute(insert, {**declared._asdict(), "declared_at": _now()})
+
+    def declared(self, name: str = "") -> Declared | None:
+        """Return an A/B test, or the one that was declared last; None where there is none."""
+        wanted = sa.select(*(EXPERIMENTS.c[each] for each in Declared._fields))
+        wanted = wanted.where(EXPERIMENTS.c.name == name) if name else wanted
+        with self._engine.connect() as connection:
+            found = connection.execute(wanted.order_by(EXPERIMENTS.c.declared_at.desc())).first()
+        return Declared(*found) if found else None
+
+    def exposures(self, experiment: str) -> Iterator[Exposed]:
+        """Yield the answers to units of an A/B test, in the order of their times."""
+        wanted = (
+            sa.select(
+                EXPOSURES.c.unit,
+                EXPOSURES.c.arm,
+                EXPOSURES.c.exposed_at,
+                PREDICTIONS.c.model_version,
+                PREDICTIONS.c.prediction,
+                PREDICTIONS.c.acts,
+                PREDICTIONS.c.labelled_at,
+                PREDICTIONS.c.label,
+            )
+            .outerjoin(PREDICTIONS, PREDICTIONS.c.id == EXPOSURES.c.id)
+            .where(EXPOSURES.c.experiment == experiment)
+            .order_by(EXPOSURES.c.exposed_at, EXPOSURES.c.id)
+        )
+        with self._engine.connect() as connection:
+            for row in connection.execution_options(yield_per=MOST_JOINED).execute(wanted):
+                yield Exposed(*row[:-1], None if row.label is None else json.loads(row.label))
 
     def pairs(self, stable: str, shadow: str, since: datetime, most: int) -> list[Pair]:
         """Return what two versions predicted for the same rows: a random sample of so many.
@@ -228,9 +332,20 @@ class Store:
                     (LABELS, LABELS.c.received_at),  # first, as where they are joined
                     (PREDICTIONS, PREDICTIONS.c.predicted_at),
                     (SHADOW, SHADOW.c.predicted_at),
+                    (EXPOSURES, EXPOSURES.c.exposed_at),
                 )
             )
             return sum(deleted)
+
+
+def _expose(connection: sa.Connection, exposures: Mapping[str, Exposure], now: datetime) -> None:
+    if exposures:
+        rows = [
+            {"id": name, **exposures[name]._asdict(), "exposed_at": now}
+            for name in sorted(exposures)  # in one order, or two would wait for each other
+        ]
+        insert = INSERTS[connection.dialect.name](EXPOSURES).on_conflict_do_nothing()
+        connection.execute(insert, rows)
 
 
 def _both(stable: str, shadow: str, since: datetime) -> sa.Select[Any]:

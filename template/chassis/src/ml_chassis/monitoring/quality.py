@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..contract import Contract, Prediction, Task
+from ..contract import Contract, Labels, Prediction, Task
 from ..decision import Decision
 from ..measures import measures_of
 from . import metrics
@@ -165,14 +165,20 @@ def count(contract: Contract, joined: Iterable[Joined]) -> None:
             metrics.count_decision(*place, _outcome(kept.acts, bool(label)))
 
 
+def truth(contract: Contract, labels: Sequence[Label]) -> Labels:
+    """Return labels as measures take them, shape (rows,): of classes their positions."""
+    if contract.classes:
+        return np.array([contract.classes.index(str(label)) for label in labels])
+    return np.array(labels)
+
+
 def _slices(kept: Kept) -> tuple[str, ...]:
     return (ALL, *(f"{feature} {level}" for feature, level in kept.slices.items()))
 
 
 def _loss(contract: Contract, prediction: Prediction, label: Label) -> float:
-    truth = contract.classes.index(str(label)) if contract.classes else label
     predicted = np.array([prediction], np.float64)
-    return float(measures_of(contract.task).losses(np.array([truth]), predicted)[0])
+    return float(measures_of(contract.task).losses(truth(contract, [label]), predicted)[0])
 
 
 def _seen(contract: Contract, prediction: Prediction, label: Label) -> tuple[str, float]:

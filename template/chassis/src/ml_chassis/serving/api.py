@@ -39,7 +39,7 @@ def predict(runtime: Runtime) -> Handler:
     contract, settings = runtime.contract, runtime.settings
     decode, check = runtime.decoder.decode, runtime.tables.check
     write_stream = StreamWriter(contract).write
-    sample = runtime.writers.sample
+    sample, split = runtime.writers.sample, runtime.split
 
     def read_table(body: bytes) -> Table:
         columns = read_stream(contract, body, settings.max_table_rows)
@@ -62,12 +62,20 @@ def predict(runtime: Runtime) -> Handler:
             rows = read_table(body)
         else:
             rows = decode(body, settings.max_rows)
-        scored = await runtime.scorer.score(rows)
+        assigned = split.assign(scope) if split else None
+        scored = await runtime.score(rows, assigned.arm if assigned else None)
         write, name = write_table if wants_table else write_json, named or next(ids)
         if (context := CURRENT.get()) is not None:
             context.prediction_id = name
         if sample and not scored.degraded:
-            sample.note(name, scored.version, rows, scored.predictions, is_named=bool(named))
+            sample.note(
+                name,
+                scored.version,
+                rows,
+                scored.predictions,
+                is_named=bool(named),
+                exposure=assigned.exposure if assigned else None,
+            )
         if large and (is_table or wants_table):
             return await asyncio.to_thread(write, scored, name)
         return write(scored, name)

@@ -13,17 +13,19 @@ import bentoml
 from fastapi.routing import APIRoute
 
 from .. import settings, slo
+from ..contract import Contract
 from ..errors import UserError
 from ..monitoring import metrics
 from ..project import Project
-from ..settings import Settings
+from ..registry import CHALLENGER, RegistryError
+from ..settings import PREFIX, Settings, SettingsError
 from .api import create_app, endpoints
 from .champion import load
 from .endpoint import Endpoint
 from .follow import prepare
 from .guard import Guard, accepted_keys
 from .openapi import WEB
-from .runtime import Runtime
+from .runtime import Runtime, of_challenger
 from .scoring import Model
 
 
@@ -61,6 +63,8 @@ def create_service(project: Project) -> Any:
         metrics.use_objectives(_latencies())
         served = load(contract, prepare(configured), configured.alias)
         runtime = Runtime(contract, configured)
+        if configured.experiment:
+            _require_challenger(contract, configured)
         web = project.create_web(runtime)
         for route in web.routes if web else ():
             if isinstance(route, APIRoute):
@@ -113,6 +117,21 @@ def create_service(project: Project) -> Any:
     # BentoML's workers import the service from the module that names it: that of the caller.
     service._caller_module = sys._getframe(1).f_globals["__name__"]
     return service
+
+
+def _require_challenger(contract: Contract, configured: Settings) -> None:
+    """See that there is one for an A/B test.
+
+    Raises:
+        SettingsError: there is none, or it cannot be served.
+    """
+    wanted = of_challenger(configured)
+    try:
+        load(contract, prepare(wanted), wanted.alias)
+    except RegistryError as error:
+        raise SettingsError(
+            f"{PREFIX}EXPERIMENT: {error} Name one: make promote VERSION=... ALIAS={CHALLENGER}."
+        ) from None
 
 
 def _latencies() -> list[float]:

@@ -8,7 +8,9 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..contract import Contract
+from .. import slo
+from ..contract import Contract, Rows
+from ..feedback.sample import CHALLENGER, Arm
 from ..feedback.writer import Writers
 from ..monitoring import counts, metrics
 from ..monitoring.exporter import Exporter
@@ -19,7 +21,8 @@ from .drain import Drain
 from .follow import Keeper, folder_of
 from .observation import Observer
 from .profiling import Profiles
-from .scoring import REASONS, Scorer
+from .scoring import REASONS, NoAnswerError, Scored, Scorer
+from .split import Split
 from .table import TableChecker
 from .turns import Turns
 
@@ -40,6 +43,8 @@ class Runtime:
         decoder: Reads rows that come one by one.
         tables: Checks rows that come in columns.
         scorer: Answers them.
+        split: Assigns units to the arms of an A/B test; None where there is none.
+        challenger: Answers those of its arm; None where there is no test.
         turns: Lets large bodies wait for each other.
         feedback: Keeps predictions until their labels come; None where no database is set.
         writers: What writes predictions beside the requests.
@@ -53,7 +58,9 @@ class Runtime:
         self.decoder = Decoder(contract)
         self.tables = TableChecker(self.decoder)
         self.drain = Drain(settings.drain_seconds)
-        self.scorer = Scorer(contract, settings.model_seconds, settings.max_waiting)
+        self.scorer = self._scorer()
+        self.split = _split(settings)
+        self.challenger = self._scorer() if self.split else None
         self.turns = Turns(settings.max_waiting)
         self.feedback = _log(contract, settings)
         self.writers = Writers(self.feedback, _monitor(contract, settings))
@@ -70,6 +77,20 @@ class Runtime:
         """Whether load balancers may send requests."""
         return not self.drain.active
 
+    async def score(self, rows: Rows, arm: Arm | None = None) -> Scored:
+        """Return the answer of the model of an arm; the champion answers what the challenger fails.
+
+        Raises:
+            OverloadedError: too many requests wait already.
+            NoAnswerError: the model fails and there is no fallback.
+        """
+        if arm == CHALLENGER and self.challenger:
+            with suppress(NoAnswerError):
+                scored = await self.challenger.score(rows)
+                if not scored.degraded:
+                    return scored
+        return await self.scorer.score(rows)
+
     def load(self) -> None:
         """Load the model.
 
@@ -83,6 +104,8 @@ class Runtime:
             self.settings.alias,
             self.feedback,
         )
+        if self.challenger:
+            self._load_challenger(self.challenger)
         metrics.publish_start()
         metrics.publish_reasons(REASONS)
         # What is here now stays: looking through it again and again would stop requests for
@@ -91,6 +114,18 @@ class Runtime:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         gc.enable()
+
+    def _load_challenger(self, scorer: Scorer) -> None:
+        """Load the other model of an A/B test: the same one as long as the test goes on."""
+        folder = folder_of(of_challenger(self.settings))
+        Reloader(self.contract, scorer, folder, CHALLENGER, self.feedback)
+        if self.feedback:
+            plan = slo.planned().model_dump(mode="json")
+            versions = (each.model.version for each in (self.scorer, scorer))
+            self.feedback.declare(self.settings.experiment, plan, *versions)
+
+    def _scorer(self) -> Scorer:
+        return Scorer(self.contract, self.settings.model_seconds, self.settings.max_waiting)
 
     async def start(self) -> None:
         """Begin what is done beside the requests."""
@@ -126,7 +161,7 @@ class Runtime:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            metrics.WAITING.set(self.scorer.take_most_waiting())
+            metrics.WAITING.set(sum(each.take_most_waiting() for each in self._scorers))
             counts.restore()
             try:
                 self._count_drift()
@@ -142,8 +177,29 @@ class Runtime:
                 signal.raise_signal(signal.SIGTERM)
 
     def _count_drift(self) -> None:
-        if drift := self.scorer.model.drift:
-            drift.flush()
+        for scorer in self._scorers:
+            if drift := scorer.model.drift:
+                drift.flush()
+
+    @property
+    def _scorers(self) -> list[Scorer]:
+        return [each for each in (self.scorer, self.challenger) if each]
+
+
+def of_challenger(settings: Settings) -> Settings:
+    """Return the settings by which the challenger is found."""
+    return settings.model_copy(update={"alias": CHALLENGER})
+
+
+def _split(settings: Settings) -> Split | None:
+    """Return what assigns units to arms.
+
+    Raises:
+        SloError: slo.yaml is wrong.
+    """
+    if not settings.experiment:
+        return None
+    return Split(settings.experiment, settings.experiment_unit, slo.planned().share)
 
 
 def _log(contract: Contract, settings: Settings) -> "Log | None":

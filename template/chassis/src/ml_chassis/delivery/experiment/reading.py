@@ -51,7 +51,7 @@ def read_units(source: str, private: bool) -> Units:
         raise ScoreError(f"{name}: there is no row.")
     if absent := [each for each in ARMS if each not in exposures[ARM]]:
         raise ScoreError(f"{name}: there is no unit of the {absent[0]}: nothing can be compared.")
-    units = _by_unit(exposures)
+    units = by_unit(exposures)
     if not len(units.outcome):
         raise ScoreError(f"{name}: each unit is in both arms: nothing can be compared.")
     return units
@@ -80,7 +80,8 @@ def _problems(block: Block, typed: pl.DataFrame) -> Iterator[str]:
         yield f"row {position}: {reason}"
 
 
-def _by_unit(exposures: pl.DataFrame) -> Units:
+def by_unit(exposures: pl.DataFrame) -> Units:
+    """Return the units of exposures with the columns that `read_units` names."""
     timed = AT in exposures.columns
     ordered = exposures.sort(AT, maintain_order=True) if timed else exposures
     units = ordered.group_by(UNIT, maintain_order=True).agg(

@@ -1,7 +1,7 @@
 """What became of an A/B test, for those who decide: sentences, and a page with the numbers."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -50,20 +50,21 @@ ASSUMPTIONS = (
 )
 
 
-def write(path: Path, found: Analysis, name: str) -> None:
+def write(path: Path, found: Analysis, name: str, noted: Iterable[str]) -> None:
     """Write a page about a test.
 
     Args:
         path: Of the page.
         found: What is known of it.
         name: Of the service.
+        noted: What is odd; see `notes`.
     """
     title = f"{name}: {TITLES[found.decision]}"
     first, *others = sentences(found)
     parts = [
         page.paragraph(page.bold(first)),
         *map(page.paragraph, others),
-        *map(NOTE.format, notes(found)),
+        *map(NOTE.format, noted),
         *([] if found.decision == "invalid" else _numbers(found)),
         page.heading("Arms"),
         _arms(found),

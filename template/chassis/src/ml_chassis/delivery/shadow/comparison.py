@@ -16,6 +16,7 @@ from ...contract import Contract
 from ...decision import Decision
 from ...feedback.store import Pair
 from ...measures import Estimate, Values, mean_interval, measures_of
+from ...monitoring.quality import truth
 
 QUANTILES = (0.5, 0.9, 0.99)
 NORMAL = NormalDist().inv_cdf(0.975)
@@ -163,7 +164,7 @@ def _labelled(
     known = [pair for pair in pairs if pair.label is not None]
     if len(known) < LEAST:
         return None
-    label = _truth(contract, known)
+    label = truth(contract, [pair.label for pair in known if pair.label is not None])
     by = measures_of(contract.task)
     stable, shadow = (
         by.losses(label, np.array([pair[at] for pair in known], np.float64)) for at in (1, 2)
@@ -175,13 +176,6 @@ def _labelled(
         mean_interval(stable - shadow),
         _values(decision, known, label),
     )
-
-
-def _truth(contract: Contract, known: Sequence[Pair]) -> npt.NDArray[np.generic]:
-    """Return the labels as measures take them, shape (rows,)."""
-    if contract.classes:
-        return np.array([contract.classes.index(str(pair.label)) for pair in known])
-    return np.array([pair.label for pair in known])
 
 
 def _values(
