@@ -147,6 +147,7 @@ def test_what_keeps_the_tables_from_being_made_is_told(database_url: str) -> Non
     [
         ("postgresql+psycopg://u:hunter2@h/x", "postgresql+psycopg://u:***@h/x"),
         ("postgresql+psycopg://h/x?password=hunter2&b=1", "postgresql+psycopg://h/x?b=1"),
+        ("https://u:hunter2@h/x?page_token=a", "https://u:***@h/x?page_token=a"),
         ("postgresql+psycopg//u:hunter2@h/x", "an address that cannot be read"),
         (" postgresql+psycopg://u:hunter2@h/x", "an address that cannot be read"),
         ("postgresql+psycopg://u:hunter2@h:abc/x", "an address that cannot be read"),

@@ -19,7 +19,9 @@ MOST = 2**31 - 1
 """What libraries take as a number."""
 NOT_KEPT = r"sqlite(\+\w+)?://((/(file:)?(:memory:)?)?(\?.*)?|.*mode=memory.*)"
 """Databases that are gone with the process."""
-DATABASE = r"(sqlite(\+\w+)?:///|postgresql(\+\w+)?://([^@]*@)?(\[[^]]*\]|[^:/?]*)(:\d*)?([/?]|$)).*"
+DATABASE = (
+    r"(sqlite(\+\w+)?:///|postgresql(\+\w+)?://([^@]*@)?(\[[^]]*\]|[^:/?]*)(:\d*)?([/?]|$)).*"
+)
 """Databases that can be used; the library finds what else may be wrong."""
 DATABASES = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME"
 NO_ADDRESS = r"[~$]|\w{2,}:(?!//)"
@@ -107,9 +109,9 @@ class Settings(BaseSettings):
             "group and topics in `make stream`.",
         ),
     ] = "model"
-    max_rows: Annotated[
-        int, Field(ge=1, le=MOST, description="Rows in one request at most.")
-    ] = 1_000
+    max_rows: Annotated[int, Field(ge=1, le=MOST, description="Rows in one request at most.")] = (
+        1_000
+    )
     max_table_rows: Annotated[
         int,
         Field(

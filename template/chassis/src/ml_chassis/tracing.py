@@ -208,7 +208,8 @@ def require(url: str) -> None:
             _require_batches()
     except ValueError as error:
         given = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_")))
-        raise SettingsError(f"OpenTelemetry cannot be used: {error}. It is set by {given}.") from None
+        told = f"OpenTelemetry cannot be used: {error}. It is set by {given}."
+        raise SettingsError(told) from None
 
 
 def _require_batches() -> None:

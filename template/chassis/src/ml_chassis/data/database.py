@@ -16,9 +16,9 @@ from .privacy import said
 
 Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
 LOCKED_SECONDS = 30
-SECRET = "pass|key|token|secret|sig"
-"""In names of what stands behind the `?` of an address."""
-MAY_BE_SECRET = r":.*@|//.*@|\?.*="
+PASSWORDS = ("password", "sslpassword")
+"""What PostgreSQL also takes behind the `?` of an address."""
+CREDENTIALS = r":.*@|//.*@|\?.*="
 """What nobody writes in the name of a file."""
 INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Inserts that may meet a key that is there already, by the name of the dialect."""
@@ -190,6 +190,5 @@ def hide_password(address: str) -> str:
     try:
         shown = sa.make_url(address)
     except (sa.exc.ArgumentError, ValueError):
-        return "an address that cannot be read" if re.search(MAY_BE_SECRET, address) else address
-    secret = [name for name in shown.query if re.search(SECRET, name, re.IGNORECASE)]
-    return shown.difference_update_query(secret).render_as_string(hide_password=True)
+        return "an address that cannot be read" if re.search(CREDENTIALS, address) else address
+    return shown.difference_update_query(PASSWORDS).render_as_string(hide_password=True)

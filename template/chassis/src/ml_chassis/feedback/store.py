@@ -540,7 +540,8 @@ def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:
 def _clock(connection: sa.Connection) -> datetime:
     """Return the time in UTC, which those who share a server do not know alike."""
     if connection.dialect.name == "postgresql":
-        now: datetime = connection.scalars(sa.text("SELECT timezone('UTC', clock_timestamp())")).one()
+        wanted = sa.text("SELECT timezone('UTC', clock_timestamp())")
+        now: datetime = connection.scalars(wanted).one()
         return now
     return _now()
 

@@ -195,8 +195,7 @@ class Counts(_Reserved):
 
     def restore(self) -> None:
         """Write the file again if somebody has removed it, and what waits for room."""
-        if self._waiting or self._m is None or not Path(self._fname).exists():
-            self._try(self._write_again)
+        self._try(self._write_again)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -51,9 +51,7 @@ class Server(uvicorn.Server):
 class Exporter:
     """Answers in the event loop of a worker; all workers share the port."""
 
-    def __init__(
-        self, host: str, port: int, track: str, protocol: type[asyncio.Protocol]
-    ) -> None:
+    def __init__(self, host: str, port: int, track: str, protocol: type[asyncio.Protocol]) -> None:
         """Take the address, the track that all metrics name, and what bounds each connection.
 
         Those that a client leaves open take file descriptors from the service beside it.

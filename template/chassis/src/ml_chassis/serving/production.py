@@ -77,6 +77,11 @@ class Supervisor(Arbiter):  # type: ignore[misc]
         self.is_stopping = True
         super().stop(graceful)
 
+    def murder_workers(self) -> None:
+        """End workers that hang; is called each second, so that counts that are gone come back."""
+        super().murder_workers()
+        counts.restore()
+
     def handle_hup(self) -> None:
         """Stop when the terminal is closed; else there is nothing to read anew."""
         if self._in_terminal:
