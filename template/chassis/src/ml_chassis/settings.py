@@ -249,8 +249,7 @@ class Settings(BaseSettings):
                 f"{PREFIX}API_KEYS: give ASCII keys of {MIN_KEY_LENGTH} characters or more"
             )
         _check_database("DATABASE_URL", self.database_url.get_secret_value())
-        if feedback := self.feedback_url.get_secret_value():
-            _check_database("FEEDBACK_URL", feedback)
+        _check_database("FEEDBACK_URL", self.feedback_url.get_secret_value())
         if self.experiment and not self.feedback_url.get_secret_value():
             raise ValueError(
                 f"{PREFIX}EXPERIMENT: who was answered by which model is kept in the database of "
@@ -270,7 +269,7 @@ def _check_database(name: str, url: str) -> None:
     """Refuse an address that no database has; what may hold a password is not repeated."""
     if re.fullmatch(NOT_KEPT, url):
         raise ValueError(f"{PREFIX}{name}: name a file, as in sqlite:///data/service.db")
-    if not re.fullmatch(DATABASE, url) or url != url.strip():
+    if url and (not re.fullmatch(DATABASE, url) or url != url.strip()):
         raise ValueError(f"{PREFIX}{name}: give the address of a database, {DATABASES}")
 
 
