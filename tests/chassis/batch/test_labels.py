@@ -1,5 +1,6 @@
 """Labels of a file or table are all kept for a service to join, or none is."""
 
+import resource
 from datetime import datetime
 from pathlib import Path
 
@@ -110,3 +111,70 @@ def test_what_is_not_said_is_asked_for(
     monkeypatch.setenv("MODEL_SERVICE_FEEDBACK_URL", "sqlite:///x.db")
     assert labels.run(PROJECT, "nowhere.csv") == 1
     assert "there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("url")
+def test_lines_that_are_all_broken_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_text('{"prediction_id": \n[]\n')
+
+    assert labels.run(PROJECT, str(path)) == 1
+
+    error = capsys.readouterr().err
+    assert "row 1: " in error
+    assert "row 2: " in error
+    assert "there is no column" not in error
+
+
+def test_of_labels_for_which_there_is_no_room_it_is_told_how_many_are_kept(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(labels, "AT_ONCE", 500)
+    path = tmp_path / "labels.csv"
+    names = [f"prediction-{number}" for number in range(5_000)]
+    write(pl.DataFrame({"prediction_id": names, "label": True}), path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    joined(url)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        assert labels.run(PROJECT, str(path)) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    error = capsys.readouterr().err
+    kept = int(
+        error.partition(" of 5,000 labels are kept; then the database failed: ")[0].replace(",", "")
+    )
+    assert 0 < kept < 5_000
+    assert len(joined(url, *names)) == kept
+    assert labels.run(PROJECT, str(path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("postgresql+psycopg//u:hunter2@h/x", "MODEL_SERVICE_FEEDBACK_URL: give the address of"),
+        (" postgresql+psycopg://u:hunter2@h/x", "MODEL_SERVICE_FEEDBACK_URL: give the address of"),
+        ("'sqlite:///hunter2.db'", "MODEL_SERVICE_FEEDBACK_URL: give the address of"),
+        ("postgresql+psycopg://u:hunter2@h:abc/x", "MODEL_SERVICE_FEEDBACK_URL: give the address"),
+        ("mysql://u:hunter2@h/x", "MODEL_SERVICE_FEEDBACK_URL: give the address of a database"),
+        ("sqlite:///{folder}/x.db?timeout=abc", "x.db?timeout=abc: cannot be opened"),
+    ],
+)
+def test_an_address_that_no_database_has_is_told_without_its_password(
+    address: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MODEL_SERVICE_FEEDBACK_URL", address.format(folder=tmp_path))
+    (tmp_path / "labels.csv").write_text("prediction_id,label\na,true\n")
+
+    assert labels.run(PROJECT, str(tmp_path / "labels.csv")) == 1
+
+    error = capsys.readouterr().err
+    assert said in error
+    assert "hunter2" not in error

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from chassis.flights import CONTRACT, PROJECT
 from ml_chassis.data import DataError, database
-from ml_chassis.data.database import open_database
+from ml_chassis.data.database import hide_password, open_database
 from ml_chassis.data.store import METADATA, Store
 from ml_chassis.streaming.sink import Sink
 
@@ -140,3 +140,26 @@ def test_what_keeps_the_tables_from_being_made_is_told(database_url: str) -> Non
     sa.Table("x", tables, sa.Column("id", sa.Text, server_default=sa.text("(")))
     with pytest.raises(DataError, match="cannot be opened"):
         open_database(database_url, tables, private=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql+psycopg://u:hunter2@h/x", "postgresql+psycopg://u:***@h/x"),
+        ("postgresql+psycopg://h/x?password=hunter2&b=1", "postgresql+psycopg://h/x?b=1"),
+        ("https://u:hunter2@h/x?page_token=a", "https://u:***@h/x?page_token=a"),
+        ("postgresql+psycopg//u:hunter2@h/x", "an address that cannot be read"),
+        (" postgresql+psycopg://u:hunter2@h/x", "an address that cannot be read"),
+        ("postgresql+psycopg://u:hunter2@h:abc/x", "an address that cannot be read"),
+        ("data/of march @ home?.csv", "data/of march @ home?.csv"),
+    ],
+)
+def test_what_may_be_a_password_is_not_shown(address: str, shown: str) -> None:
+    assert hide_password(address) == shown
+
+
+@pytest.mark.parametrize("address", ["postgresql+psycopg://u:hunter2@h:abc/x", "hunter2"])
+def test_an_address_that_cannot_be_read_is_not_repeated(address: str) -> None:
+    with pytest.raises(DataError, match="cannot be read: use sqlite:///FILE") as refused:
+        open_database(address, METADATA, private=False)
+    assert "hunter2" not in str(refused.value)

@@ -1,22 +1,28 @@
 """A worker keeps what it predicted, and what the database cannot take is counted."""
 
+import asyncio
+import resource
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
 from chassis.flights import CONTRACT
 from chassis.test_decision import WARN
 from ml_chassis.contract import Table
 from ml_chassis.feedback import log, store, writer
-from ml_chassis.feedback.log import Log
+from ml_chassis.feedback.log import BusyError, Log
 from ml_chassis.feedback.sample import Sample
 from ml_chassis.monitoring.drift import Reference
-from ml_chassis.monitoring.quality import Expected, Watch
+from ml_chassis.monitoring.quality import Expected, Kept, Watch
 
 ROW = CONTRACT.to_row(CONTRACT.example_row())
 REFERENCE = Reference.fit(
@@ -225,3 +231,100 @@ def test_what_stays_is_kept_whatever_others_come(made: Log) -> None:
     for number in (1, 2, 1, 2, 3, 4):
         made.use(f"champion {number}", watch)
     assert made._watches.keys() == {"challenger", "champion 2", "champion 3", "champion 4"}
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_file_that_somebody_removed_is_made_again(
+    restored: bool, made: Log, version: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Sample(made.give).note("a", version, [ROW], [0.5])
+    made.flush()
+    (tmp_path / "x.db").rename(tmp_path / "old.db")
+    if restored:
+        shutil.copy(tmp_path / "old.db", tmp_path / "x.db")
+    Sample(made.give).note("b", version, [ROW], [0.5])
+    made.flush()
+
+    assert len(made.add({"b-0": True}).joined) == 1
+    assert caplog.text.count("the file of the database for labels is gone") == 1
+    found = store.Store(CONTRACT, f"sqlite:///{tmp_path}/x.db")
+    assert found.add({"b-0": True}).known == 1
+    found.close()
+
+
+def test_why_predictions_are_not_kept_is_told(
+    made: Log, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made.flush()
+    Sample(made.give).note("a", version, [ROW] * 100, [0.5] * 100)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))  # as on a full disk
+    try:
+        made.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert "predictions are not kept for their labels: disk I/O error" in caplog.text
+    made.flush()
+    assert len(made.add({f"a-{row}": True for row in range(100)}).joined) == 100
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_database_that_is_frozen_does_not_hold_up_a_request(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "TAKE_SECONDS", 0.5)
+    told = Log(CONTRACT, database_url, 90, "stable")
+    told.add({"a": True})
+    before = value("feedback_labels_total", outcome="failed")
+
+    async def tell() -> None:
+        with frozen(database_url):
+            for _ in range(log.MAX_WAITING):
+                with pytest.raises(TimeoutError, match="does not answer"):
+                    await told.take({"a": True})
+            with pytest.raises(BusyError):
+                await told.take({"a": True})
+        while told._waiting:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(log, "TAKE_SECONDS", 60)
+        assert (await told.take({"a": True})).waiting == 1
+
+    asyncio.run(tell())
+    assert value("feedback_labels_total", outcome="failed") - before == log.MAX_WAITING
+    told.close()
+
+
+@contextmanager
+def frozen(database_url: str) -> Iterator[None]:
+    """Stop a server and all of its processes for a while."""
+    engine = sa.create_engine(database_url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        pid = connection.scalars(sa.text("SELECT pg_backend_pid()")).one()
+    server = psutil.Process(pid).parent()
+    assert server
+    processes = [server, *server.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def test_a_label_that_does_not_fit_its_prediction_stops_no_other(
+    made: Log, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = store.Store(CONTRACT, made._url)
+    other.keep(
+        [Kept("of another service", version, "stable", [0.1, 0.9], [0.5, 0.5], "", None, {})]
+    )
+    other.close()
+    Sample(made.give).note("a", version, [ROW], [0.5])
+    made.flush()
+    before = value("labelled_rows_total", version=version, slice="(all)")
+    made.add({"of another service": True, "a-0": True})
+
+    assert value("labelled_rows_total", version=version, slice="(all)") == before + 1
+    assert "labels are not counted" in caplog.text

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from chassis.flights import CONTRACT
 from ml_chassis.data import DataError
@@ -245,3 +246,63 @@ def test_a_report_says_what_fails(database_url: str) -> None:
         with pytest.raises(DataError, match="cannot be read"):
             ask()
     store.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_label_of_a_machine_whose_clock_is_slow_is_joined(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.keep([kept("a")])
+    since = store.now()
+    with monkeypatch.context() as slow:
+        slow.setattr(feedback_store, "utc_now", lambda: datetime(2020, 1, 1))
+        store.wait({"a": True})
+
+    assert store.join(since).joined == [Joined(kept("a"), True)]
+
+
+@pytest.mark.parametrize("odd", ["late", '"late"', "3", "null", ""])
+def test_what_somebody_else_wrote_that_is_no_label_stops_no_other(
+    odd: str, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.keep([kept("a"), kept("b")])
+    store.wait({"a": True, "b": True, "c": True})
+    with store._engine.begin() as connection:
+        for name in "ac":
+            wrong = sa.update(feedback_store.LABELS).values(label=odd)
+            connection.execute(wrong.where(feedback_store.LABELS.c.id == name))
+
+    assert store.join(datetime.min) == ([Joined(kept("b"), True)], 0, 0, 0)
+    assert store.keep([kept("c")]) == []
+    assert caplog.text.count("is_refused is set") == 2
+    assert store.join(datetime.min) == ([], 0, 0, 0)
+    assert store.add({"a": False}).joined == [Joined(kept("a"), False)]
+    store.wait({"c": True})
+    assert store.join(datetime.min).joined == [Joined(kept("c"), True)]
+
+
+def test_of_labels_without_a_prediction_the_newest_wait(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_store, "MOST_WAITING", 3)
+    store.keep([kept("known")], joins=False)
+    store.wait({"known": True})
+    for name in ("a", "b", "c"):
+        assert store.trim() == 0
+        store.wait({name: True})
+    assert store.trim() == 0  # that of a prediction is not for this to delete
+    store.wait({"d": True})
+
+    assert store.trim() == 1
+    assert store.trim() == 0
+    joined = store.keep(kept(name) for name in "abcd") + store.join(datetime.min).joined
+    assert sorted(each.kept.id for each in joined) == ["b", "c", "d", "known"]
+
+
+def test_labels_for_a_file_that_somebody_removed_are_refused(tmp_path: Path) -> None:
+    opened = Store(CONTRACT, f"sqlite:///{tmp_path}/x.db")
+    (tmp_path / "x.db").unlink()
+
+    with pytest.raises(DataError, match="is gone: start again"):
+        opened.wait({"a": True})
+    opened.close()

@@ -1,6 +1,5 @@
-"""The counts of worker processes that ended are kept, their files are not; what is shown."""
+"""What is shown of the metrics."""
 
-import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -8,14 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-from ml_chassis.monitoring import metrics
-
-
-def write(folder: Path, kind: str, pid: int, name: str, value: float) -> None:
-    """Write a value as a worker does."""
-    file = MmapedDict(str(folder / f"{kind}_{pid}.db"))
-    file.write_value(mmap_key(name, name, ["label"], ["x"], "A help text."), value, 1.0)
-    file.close()
+from ml_chassis.monitoring import counts, metrics
 
 
 def lines() -> list[str]:
@@ -24,29 +16,10 @@ def lines() -> list[str]:
     return sorted(line for line in shown if metrics.MEMORY not in line)
 
 
-def test_ended_workers_are_added_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
-    for pid in (7, 8, 9):
-        write(tmp_path, "counter", pid, "rows_total", pid)
-        write(tmp_path, "histogram", pid, "seconds_sum", 0.5)
-        write(tmp_path, "gauge_mostrecent", pid, "share", 0.25)
-    before = lines()
-
-    metrics.add_up_ended(7)
-    metrics.add_up_ended(8)
-
-    assert lines() == before
-    assert 'rows_total{label="x"} 24.0' in before
-    assert {path.stem for path in tmp_path.glob("*.db")} == {
-        *("counter_9", "histogram_9", "gauge_mostrecent_9"),
-        *("counter_ended", "histogram_ended"),
-    }
-
-
 def test_versions_that_were_served_long_ago_are_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    monkeypatch.setenv(counts.FOLDER, str(tmp_path))
     versions = ("v1", "v2", "v3", "v4", "v5")
     for number, version in enumerate(versions):
         per_version(tmp_path, "counter", "model_service_feature_bin", version, 1)
@@ -71,23 +44,6 @@ def per_version(folder: Path, kind: str, family: str, version: str, value: float
     file = MmapedDict(str(folder / f"{kind}_7.db"))
     file.write_value(mmap_key(family, name, ["version"], [version], "Help."), value, 1.0)
     file.close()
-
-
-def test_a_process_that_holds_the_lock_for_long_stops_nobody(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
-    monkeypatch.setattr(metrics, "LOCK_SECONDS", 0.05)
-    write(tmp_path, "counter", 7, "rows_total", 7)
-
-    with (tmp_path / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        metrics.add_up_ended(7)
-        with pytest.raises(TimeoutError):
-            lines()
-
-    assert (tmp_path / "counter_7.db").exists()
-    assert 'rows_total{label="x"} 7.0' in lines()
 
 
 def test_each_series_of_the_service_has_its_track() -> None:

@@ -45,7 +45,11 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
             "https://example.com",
             "MODEL_SERVICE_RETRAIN_URL: give https://api.github.com/repos/",
         ),
-        ("DATABASE", "mysql://localhost/x", "use sqlite:///FILE or postgresql+psycopg://"),
+        (
+            "DATABASE",
+            "mysql://localhost/x",
+            "MODEL_SERVICE_DATABASE_URL: give the address of a database, sqlite:///FILE or",
+        ),
     ],
 )
 def test_a_wrong_address_is_told(

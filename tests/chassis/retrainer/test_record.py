@@ -78,6 +78,18 @@ def test_some_hours_pass_between_two(record: Record, clock: Clock) -> None:
     record.begin("alert Drift", LIMITS)
 
 
+def test_a_time_to_come_that_a_wrong_clock_left_holds_up_nothing(
+    record: Record, clock: Clock
+) -> None:
+    clock.now += 2_000 * DAY
+    for _ in range(LIMITS.maximum_per_month):
+        retrained(record, "promoted")
+    clock.now = START
+
+    assert record.why_not(LIMITS) == ""
+    record.begin("alert Drift", LIMITS)
+
+
 def test_no_more_than_the_budget_in_a_month(record: Record, clock: Clock) -> None:
     for outcome in ("promoted", "failed", "asked"):
         retrained(record, outcome, LIMITS)

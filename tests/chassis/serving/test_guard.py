@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -160,3 +162,14 @@ def test_a_service_without_keys_says_so_when_it_starts(
     service.process.wait(timeout=30)
 
     assert "NO AUTHENTICATION" in capfd.readouterr().err
+
+
+def test_a_connection_to_the_metrics_without_a_request_is_closed(
+    guarded: tuple[Service, str],
+) -> None:
+    host, port = guarded[1].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: te")
+        with suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    httpx.get(f"{guarded[1]}/metrics").raise_for_status()

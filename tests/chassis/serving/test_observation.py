@@ -406,14 +406,36 @@ def test_what_is_known_of_a_request_is_not_said_of_the_next() -> None:
     assert first != second
 
 
-def test_a_collector_that_is_down_costs_no_prediction(caplog: pytest.LogCaptureFixture) -> None:
-    url = f"http://127.0.0.1:{free_port()}/v1/traces"
+def test_a_collector_that_is_down_costs_no_prediction_and_its_key_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracing, "SEND_SECONDS", 3)
+    monkeypatch.setattr(tracing, "STOP_SECONDS", 60)
+    logs.start("text")
+    url = f"http://127.0.0.1:{free_port()}/v1/traces?api-key=hunter2"
 
     answers = ask(with_model(Stub(), traces_url=url, traces_share=1), 3)
 
     assert all(answer.is_success for answer in answers)
-    told = [each for each in caplog.records if each.name.startswith("opentelemetry")]
-    assert told, "it is said that spans are lost"
+    told = capfd.readouterr().err
+    assert "spans are lost: 127.0.0.1 did not take them" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("OTEL_BSP_SCHEDULE_DELAY", "-1", "OTEL_BSP_SCHEDULE_DELAY must be a positive integer"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "soon", "OTEL_BSP_MAX_QUEUE_SIZE must be a positive integer"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "9", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be more than"),
+    ],
+)
+def test_a_variable_that_opentelemetry_cannot_use_is_named(
+    variable: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=said):
+        Runtime(CONTRACT, Settings.model_validate({"traces_url": "http://collector/v1/traces"}))
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError()])
@@ -547,7 +569,10 @@ def test_a_request_that_fails_is_a_failed_span() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["collector:4317", "grpc://collector/v1", "http://", "http://a:99999/v1", "http://a:4318"],
+    [
+        *("collector:4317", "grpc://collector/v1", "http://", "http://a:99999/v1"),
+        *("http://a:4318", "http://a:4318/v1/traces "),
+    ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="MODEL_SERVICE_TRACES_URL: give a whole address"):

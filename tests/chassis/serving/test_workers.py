@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import threading
@@ -49,9 +50,9 @@ def count_folder(service: Service) -> Path:
     return folder
 
 
-def count_files(service: Service) -> set[str]:
-    """Return whose files are in the folder of the counts."""
-    return {path.stem.rpartition("_")[2] for path in count_folder(service).glob("*.db")}
+def counting(folder: Path) -> set[str]:
+    """Return whose files are in a folder of counts."""
+    return {path.stem.rpartition("_")[2] for path in folder.glob("*.db")}
 
 
 ANSWERS = 'model_service_requests_total{route="/predict",status="200",track="stable"}'
@@ -100,7 +101,8 @@ def test_clients_with_one_retry_see_nothing_of_killed_workers(
     for client in clients:
         client.join()
     expected = {*map(str, [service.process.pid, *workers(service)]), "ended"}
-    wait_for(lambda: count_files(service) == expected)  # a new worker makes its file when it counts
+    folder = count_folder(service)
+    wait_for(lambda: counting(folder) == expected)  # a new worker makes its file when it counts
     answers, ended = counted(service, ANSWERS), counted(service, ENDED)
     service.process.terminate()
 
@@ -139,6 +141,50 @@ def test_a_worker_that_ends_while_the_service_goes_on_is_counted_and_told(
     httpx.post(f"{service.url}/predict", json=BODY).raise_for_status()
     assert counted(service, ENDED) == 1
     assert f"worker {ended} ended and is replaced" in log.read_text()
+    service.process.terminate()
+    assert service.process.wait(timeout=30) == 0
+
+
+def test_counts_that_somebody_removes_cost_no_prediction_and_come_back(
+    trained: Trained, tmp_path: Path
+) -> None:
+    service = start_two(trained, tmp_path)
+    for _ in range(20):
+        httpx.post(f"{service.url}/predict", json=BODY).raise_for_status()
+    folder = count_folder(service)
+
+    files = {path.name for path in folder.glob("*.db")}
+    shutil.rmtree(folder)
+    wait_for(lambda: files <= {path.name for path in folder.glob("*.db")})
+    assert counted(service, ANSWERS) == 20
+
+    shutil.rmtree(folder)
+    os.kill(workers(service)[0], signal.SIGKILL)
+    wait_for(lambda: len(workers(service)) == 2 and is_ready(service))
+    for _ in range(20):
+        httpx.post(f"{service.url}/predict", json=BODY).raise_for_status()
+    expected = set(map(str, [service.process.pid, *workers(service)]))
+    wait_for(lambda: expected <= counting(folder))
+
+    assert counted(service, ENDED) == 1
+    assert counted(service, ANSWERS) >= 20
+    service.process.terminate()
+    assert service.process.wait(timeout=30) == 0
+    assert not folder.exists()
+
+
+def test_a_damaged_file_of_counts_costs_no_prediction(trained: Trained, tmp_path: Path) -> None:
+    service = start_service(trained.models, tmp_path)
+    (worker,) = workers(service)
+    file = count_folder(service) / f"counter_{worker}.db"
+    file.write_bytes(b"\x7f" * file.stat().st_size)
+
+    assert httpx.get(f"{service.url}/metrics").status_code == 503
+    httpx.post(f"{service.url}/predict", json=BODY).raise_for_status()
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: worker not in workers(service) and is_ready(service))
+
+    assert counted(service, ENDED) == 1
     service.process.terminate()
     assert service.process.wait(timeout=30) == 0
 

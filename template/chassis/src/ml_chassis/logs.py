@@ -29,6 +29,8 @@ QUIET = {
     "httpx": logging.WARNING,
     # They repeat what a client sends.
     "opentelemetry.trace": logging.ERROR,
+    # It writes the address of the collector, in which there may be a key.
+    "opentelemetry.exporter": logging.CRITICAL,
 }
 
 Format = Literal["text", "json"]

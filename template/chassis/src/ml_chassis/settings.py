@@ -17,8 +17,15 @@ from .storage import Root
 PREFIX = "MODEL_SERVICE_"
 PACKAGE = "ml-service-chassis"
 MIN_KEY_LENGTH = 16
+MOST = 2**31 - 1
+"""What libraries take as a number."""
 NOT_KEPT = r"sqlite(\+\w+)?://((/(file:)?(:memory:)?)?(\?.*)?|.*mode=memory.*)"
 """Databases that are gone with the process."""
+DATABASE = (
+    r"(sqlite(\+\w+)?:///|postgresql(\+\w+)?://([^@]*@)?(\[[^]]*\]|[^:/?]*)(:\d*)?([/?]|$)).*"
+)
+"""Databases that can be used; the library finds what else may be wrong."""
+DATABASES = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME"
 NO_ADDRESS = r"[~$]|\w{2,}:(?!//)"
 """What would be a folder of that name in this one, and is meant as another place."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -104,15 +111,21 @@ class Settings(BaseSettings):
             "group and topics in `make stream`.",
         ),
     ] = "model"
-    max_rows: Annotated[int, Field(ge=1, description="Rows in one request at most.")] = 1_000
-    max_table_rows: Annotated[
-        int, Field(ge=1, description="Rows in one request at most that come in columns, as Arrow.")
-    ] = 100_000
-    max_body_bytes: Annotated[int, Field(ge=1, description="Bytes in one request at most.")] = (
-        1_048_576
+    max_rows: Annotated[int, Field(ge=1, le=MOST, description="Rows in one request at most.")] = (
+        1_000
     )
+    max_table_rows: Annotated[
+        int,
+        Field(
+            ge=1, le=MOST, description="Rows in one request at most that come in columns, as Arrow."
+        ),
+    ] = 100_000
+    max_body_bytes: Annotated[
+        int, Field(ge=1, le=MOST, description="Bytes in one request at most.")
+    ] = 1_048_576
     max_waiting: Annotated[
-        int, Field(ge=1, description="Requests that wait for the model in one worker at most.")
+        int,
+        Field(ge=1, le=MOST, description="Requests that wait for the model in one worker at most."),
     ] = 512
     model_seconds: Annotated[
         float, Field(gt=0, le=60, description="Seconds that the model may take for one call.")
@@ -247,10 +260,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}API_KEYS: give ASCII keys of {MIN_KEY_LENGTH} characters or more"
             )
-        for name, url in (("DATABASE", self.database_url), ("FEEDBACK", self.feedback_url)):
-            if re.fullmatch(NOT_KEPT, url.get_secret_value()):
-                file = "sqlite:///data/service.db"
-                raise ValueError(f"{PREFIX}{name}_URL: name a file, as in {file}")
+        _check_database("DATABASE_URL", self.database_url.get_secret_value())
+        _check_database("FEEDBACK_URL", self.feedback_url.get_secret_value())
         if self.experiment and not self.feedback_url.get_secret_value():
             raise ValueError(
                 f"{PREFIX}EXPERIMENT: who was answered by which model is kept in the database of "
@@ -266,10 +277,19 @@ class Settings(BaseSettings):
         return self
 
 
+def _check_database(name: str, url: str) -> None:
+    """Refuse an address that no database has; what may hold a password is not repeated."""
+    if re.fullmatch(NOT_KEPT, url):
+        raise ValueError(f"{PREFIX}{name}: name a file, as in sqlite:///data/service.db")
+    if url and (not re.fullmatch(DATABASE, url) or url != url.strip()):
+        raise ValueError(f"{PREFIX}{name}: give the address of a database, {DATABASES}")
+
+
 def _is_address(url: str) -> bool:
     """Return whether it is one of HTTP with a path, or none at all."""
     try:
-        return not url or HttpUrl(url).path not in {None, "/"}
+        blank = re.search(r"\s", url)
+        return not url or (not blank and HttpUrl(url).path not in {None, "/"})
     except ValidationError:
         return False
 

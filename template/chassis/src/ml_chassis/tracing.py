@@ -4,13 +4,16 @@ Spans are sent to a collector by OTLP over HTTP. The trace goes on that the clie
 handed on to the services that are asked meanwhile.
 """
 
+import logging
+import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -25,16 +28,25 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from .current import CURRENT, RequestContext
-from .settings import needing
+from .settings import SettingsError, needing
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+LOGGER = logging.getLogger("model_service")
 SEND_SECONDS = 5
 """For which a collector may let the sender wait."""
 STOP_SECONDS = 2.0
 """For the last spans, when the service ends."""
 STOPPING = "last spans"
+SAY_SECONDS = 60
+BATCHES = {
+    "OTEL_BSP_SCHEDULE_DELAY": 5_000,
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": 512,
+    "OTEL_BSP_MAX_QUEUE_SIZE": 2_048,
+}
+"""OpenTelemetry's variables for the thread that sends spans, with their defaults."""
 MOST_CALLS = 32
 """Of the model that get a span in one request."""
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
@@ -139,8 +151,35 @@ def start(url: str, name: str, attributes: Attributes) -> "TracerProvider":
     resource = Resource.create({**own, **attributes}).merge(OTELResourceDetector().detect())
     # Which requests get spans is decided before any is made.
     provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url, timeout=SEND_SECONDS)))
+    sender = _Sender(OTLPSpanExporter(url, timeout=SEND_SECONDS), urlsplit(url).hostname)
+    provider.add_span_processor(BatchSpanProcessor(cast("SpanExporter", sender)))
     return provider
+
+
+class _Sender:
+    """Says that spans are lost: the exporter itself would say for which address, keys and all."""
+
+    def __init__(self, exporter: "SpanExporter", host: str | None) -> None:
+        self._exporter, self._host = exporter, host
+        self._said = -float("inf")
+
+    def export(self, spans: Sequence["ReadableSpan"]) -> "SpanExportResult":
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        try:
+            result = self._exporter.export(spans)
+        except Exception:
+            result = SpanExportResult.FAILURE
+        if result is not SpanExportResult.SUCCESS and time.monotonic() - self._said > SAY_SECONDS:
+            self._said = time.monotonic()
+            LOGGER.error("%d spans are lost: %s did not take them", len(spans), self._host)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
 
 
 def stop(provider: "TracerProvider") -> None:
@@ -150,11 +189,38 @@ def stop(provider: "TracerProvider") -> None:
     sending.join(STOP_SECONDS)
 
 
-def require() -> None:
-    """Make sure that spans can be sent.
+def require(url: str) -> None:
+    """Make sure that spans can be sent, before a thread is made that sends them.
+
+    Args:
+        url: Where they are sent; "" is nowhere.
 
     Raises:
-        SettingsError: the library for it is not installed.
+        SettingsError: the library for it is not installed, or a variable of OpenTelemetry has a
+            value that cannot be used.
     """
-    with needing("TRACES_URL", "tracing"):
-        import opentelemetry.exporter.otlp.proto.http  # noqa: F401
+    try:
+        from opentelemetry.sdk import trace  # noqa: F401 - as BentoML does, with or without spans
+
+        if url:
+            with needing("TRACES_URL", "tracing"):
+                import opentelemetry.exporter.otlp.proto.http  # noqa: F401
+            _require_batches()
+    except ValueError as error:
+        given = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_")))
+        told = f"OpenTelemetry cannot be used: {error}. It is set by {given}."
+        raise SettingsError(told) from None
+
+
+def _require_batches() -> None:
+    sizes = {name: _positive(name, default) for name, default in BATCHES.items()}
+    _, most, queue = sizes.values()
+    if most > queue:
+        raise ValueError(f"{' must not be more than '.join([*sizes][1:])}")
+
+
+def _positive(name: str, default: int) -> int:
+    given = os.environ.get(name, str(default))
+    if not given.strip().isdecimal() or not int(given):
+        raise ValueError(f"{name} must be a positive integer")
+    return int(given)

@@ -7,10 +7,11 @@ from typing import Any
 
 import polars as pl
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from .. import settings
 from ..contract import Contract
-from ..data.database import hide_password
+from ..data.database import hide_password, why_failed
 from ..data.parse import REASON, to_types
 from ..errors import UserError
 from ..feedback.store import Store
@@ -40,16 +41,40 @@ def run(project: Project, source: str) -> int:
         if not url:
             raise ScoreError(f"Set {PREFIX}FEEDBACK_URL to the database of the service.")
         labels = read_labels(project.contract, source, project.private)
-        store = Store(project.contract, url)
-        for part in _parts(labels):
-            store.wait(part)
-        known = store.count_known(labels)
-        store.close()
+        known = _keep(project, url, labels)
+    except _PartError as error:
+        print(error, file=sys.stderr)
+        return 1
     except UserError as error:
         print(f"No label was taken. {error}", file=sys.stderr)
         return 1
     print(f"{len(labels):,} labels of {hide_password(source)} are kept. {_told(labels, known)}")
     return 0
+
+
+class _PartError(UserError):
+    """Not all labels are kept; the message says how many."""
+
+
+def _keep(project: Project, url: str, labels: Mapping[str, Label]) -> int:
+    """Keep labels part by part, as a service that writes meanwhile waits for seconds only.
+
+    Return of how many the prediction is known.
+    """
+    store, kept = Store(project.contract, url), 0
+    try:
+        for part in _parts(labels):
+            store.wait(part)
+            kept += len(part)
+        return store.count_known(labels)
+    except SQLAlchemyError as error:
+        reason = why_failed(error, url, project.private)
+        raise _PartError(
+            f"{kept:,} of {len(labels):,} labels are kept; then the database failed: {reason}. "
+            "Once it works, do it again: a label that comes twice counts once."
+        ) from error
+    finally:
+        store.close()
 
 
 def _told(labels: Mapping[str, Label], known: int) -> str:
@@ -99,6 +124,8 @@ def _rows(contract: Contract, source: str, private: bool) -> Iterator[tuple[int,
     for block in read(source, private):
         for broken in block.broken:
             yield broken.position, "", None, broken.reason
+        if block.rows.is_empty():  # of lines that are all broken, no column is known
+            continue
         if missing := [name for name in types if name not in block.rows.columns]:
             raise ScoreError(
                 f"{hide_password(source)}: there is no column {' and no column '.join(missing)}."

@@ -1,6 +1,7 @@
 """A database by its URL, SQLite or PostgreSQL."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,16 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ..settings import DATABASES
 from . import DataError
 from .privacy import said
 
 Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
 LOCKED_SECONDS = 30
+PASSWORDS = ("password", "sslpassword")
+"""What PostgreSQL also takes behind the `?` of an address."""
+CREDENTIALS = r":.*@|//.*@|\?.*="
+"""What nobody writes in the name of a file."""
 INSERTS: dict[str, Insert] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 """Inserts that may meet a key that is there already, by the name of the dialect."""
 
@@ -42,14 +48,18 @@ def open_database(
     """
     try:
         parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # it may hold a password anywhere
+        raise DataError(f"The address of the database cannot be read: use {DATABASES}.") from None
+    try:
         if parsed.get_backend_name() not in INSERTS:
-            raise DataError(f"{hide_password(url)}: use sqlite:///FILE or postgresql+psycopg://.")
+            raise DataError(f"{hide_password(url)}: use {DATABASES}.")
         if parsed.database and parsed.get_backend_name() == "sqlite":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = engine_of(parsed) if seconds is None else _impatient(parsed, seconds, writes)
         _create(engine, tables)
         _add_columns(engine, tables)
-    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+    # Drivers refuse what stands behind the `?` with the last two.
+    except (sa.exc.SQLAlchemyError, ImportError, OSError, ValueError, TypeError) as error:
         raise DataError(
             f"{hide_password(url)}: cannot be opened: {why_failed(error, url, private)}"
         ) from error
@@ -173,9 +183,12 @@ def _process(pid: str) -> str:
 
 
 def hide_password(address: str) -> str:
-    """Return an address as it may be shown."""
+    """Return an address as it may be shown; of one that cannot be read, nothing that may be secret.
+
+    That of a file is shown as it is.
+    """
     try:
         shown = sa.make_url(address)
-    except sa.exc.ArgumentError:
-        return address
-    return shown.render_as_string(hide_password=True)
+    except (sa.exc.ArgumentError, ValueError):
+        return "an address that cannot be read" if re.search(CREDENTIALS, address) else address
+    return shown.difference_update_query(PASSWORDS).render_as_string(hide_password=True)

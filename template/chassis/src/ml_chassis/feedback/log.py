@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..contract import Contract
+from ..data.database import why_failed
 from ..decision import Decision
 from ..errors import UserError
 from ..monitoring import metrics
@@ -33,6 +34,8 @@ VERSIONS = 3
 """Of models whose predictions may still be in the list."""
 LATE = timedelta(minutes=10)
 """How long a label and a prediction may take from their processes to the database."""
+TAKE_SECONDS = 10
+"""For which a request with labels waits: a server that is frozen keeps to no time of its own."""
 SCRAPE_SECONDS = 60
 """After which Prometheus has seen a new series at zero: only then is it known to grow."""
 JOIN_SECONDS, FORGET_SECONDS, SAY_SECONDS = 10, 3_600, 60
@@ -135,6 +138,7 @@ class Log(Writer):
     def lose(self, rows: int) -> None:
         """Count rows that are not kept."""
         metrics.count_kept("lost", rows)
+        self._say(TimeoutError("the database does not answer"))
 
     async def in_background(self) -> None:
         """Flush, and let the event loop go on."""
@@ -145,15 +149,22 @@ class Log(Writer):
 
         Raises:
             BusyError: too many others wait.
+            TimeoutError: the database does not answer; the labels may be added once it does.
         """
         if self._waiting >= MAX_WAITING:
             raise BusyError
         self._waiting += 1
+        loop = asyncio.get_running_loop()
+        adding = loop.run_in_executor(self._executor(), self._add, labels)
+        adding.add_done_callback(self._leave)
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor(), self.add, labels)
-        finally:
-            self._waiting -= 1
+            done, _ = await asyncio.wait({adding}, timeout=TAKE_SECONDS)
+            if not done:
+                raise TimeoutError("the database does not answer")
+            return adding.result()
+        except Exception:
+            metrics.count_labels("failed", len(labels))
+            raise
 
     def add(self, labels: Mapping[str, Label]) -> Told:
         """Add labels by the ids of predictions.
@@ -163,12 +174,26 @@ class Log(Writer):
             sqlalchemy.exc.SQLAlchemyError: it fails.
         """
         try:
-            told = self._open().add(labels)
+            return self._add(labels)
         except Exception:
             metrics.count_labels("failed", len(labels))
             raise
+
+    def why(self, error: Exception) -> str:
+        """Return why something failed, for the log."""
+        if isinstance(error, UserError):
+            return str(error)
+        return why_failed(error, self._url, bool(self._contract.personal))
+
+    def _add(self, labels: Mapping[str, Label]) -> Told:
+        told = self._open().add(labels)
         self._count(told)
         return told
+
+    def _leave(self, adding: asyncio.Future[Told]) -> None:
+        self._waiting -= 1
+        if not adding.cancelled():
+            adding.exception()  # whoever has waited long enough does not ask for it
 
     def close(self) -> None:
         """Let go of the database; what still waits for it ends within its time."""
@@ -176,7 +201,7 @@ class Log(Writer):
             self._threads.shutdown(wait=False, cancel_futures=True)
         with self._counting:
             for _, joined in self._unseen:
-                count(self._contract, joined)
+                self._count_each(joined)
             self._unseen = []
 
     def _executor(self) -> ThreadPoolExecutor:
@@ -198,17 +223,23 @@ class Log(Writer):
             metrics.count_kept("kept", len(self._pending))
             self._pending, self._exposures = [], {}
         if self._joins and now - self._joined > JOIN_SECONDS:
-            begun = datetime.now(UTC).replace(tzinfo=None)
+            begun = store.now()
             told = store.join(self._since)
             self._count(told)
             if len(told.joined) + told.known + told.changed < MOST_JOINED:
                 self._joined, self._since = now, begun - LATE
+                store.trim()
         if now - self._forgot > FORGET_SECONDS:
             store.forget(datetime.now(UTC).replace(tzinfo=None) - self._days)
             self._forgot = now
 
     def _open(self) -> Store:
         with self._lock:
+            if self._store and self._store.is_gone():
+                LOGGER.error("the file of the database for labels is gone: another one is begun")
+                self._store.close()
+                self._store = None
+                self._joined, self._since = -float("inf"), datetime.min
             if self._store is None:
                 self._store = Store(self._contract, self._url)
             return self._store
@@ -221,7 +252,7 @@ class Log(Writer):
             own, others = list[Joined](), list[Joined]()
             for each in told.joined:
                 (own if self._publishes(each.kept) else others).append(each)
-            count(self._contract, own)
+            self._count_each(own)
             if others:
                 publish(self._contract, others)
                 self._unseen.append((time.monotonic(), others))
@@ -233,7 +264,16 @@ class Log(Writer):
         """Count labels of other versions, whose series Prometheus has seen by now."""
         with self._counting:
             while self._unseen and time.monotonic() - self._unseen[0][0] > SCRAPE_SECONDS:
-                count(self._contract, self._unseen.pop(0)[1])
+                self._count_each(self._unseen.pop(0)[1])
+
+    def _count_each(self, joined: Sequence[Joined]) -> None:
+        """Count labels; one that does not fit its prediction stops no other."""
+        for each in joined:
+            try:
+                count(self._contract, [each])
+            except Exception as error:
+                metrics.count_labels("failed", 1)
+                self._say(error, "labels are not counted")
 
     def _kept(self, watch: Watch, noted: Sequence[Noted]) -> list[Kept]:
         """Return what is kept of answers of one version."""
@@ -241,8 +281,9 @@ class Log(Writer):
         _, categorical = self._contract.to_inputs(chosen.rows)
         return watch.keep(self._track, chosen.ids, categorical, chosen.predictions)
 
-    def _say(self, error: Exception) -> None:
+    def _say(
+        self, error: Exception, what: str = "predictions are not kept for their labels"
+    ) -> None:
         if time.monotonic() - self._said > SAY_SECONDS:
             self._said = time.monotonic()
-            why = str(error) if isinstance(error, UserError) else type(error).__name__
-            LOGGER.error("predictions are not kept for their labels: %s", why)
+            LOGGER.error("%s: %s", what, self.why(error))

@@ -6,23 +6,30 @@ A person may query it:
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ..contract import Contract, Prediction
 from ..data import DataError
 from ..data.database import INSERTS, hide_password, open_database, why_failed
+from ..monitoring.metrics import count_labels
 from ..monitoring.quality import Joined, Kept, Label
 from .sample import Exposure
 
+LOGGER = logging.getLogger("model_service")
 SECONDS = 5
 """For which a database is waited for."""
 MOST_JOINED = 1_000
+MOST_WAITING = 100_000
+"""Labels whose predictions are not known; beyond, the oldest are deleted."""
 AT_ONCE = 500
 """Ids in a statement: a database takes so many parameters and no more."""
 
@@ -33,6 +40,7 @@ LABELS = sa.Table(
     sa.Column("id", sa.Text, primary_key=True, comment="of a prediction that is not known yet"),
     sa.Column("label", sa.Text, nullable=False, comment="as JSON"),
     sa.Column("received_at", sa.DateTime, nullable=False, index=True, comment="in UTC"),
+    sa.Column("is_refused", sa.Boolean, comment="true: it is no label of this service"),
 )
 PREDICTIONS = sa.Table(
     "feedback_predictions",
@@ -80,6 +88,9 @@ EXPOSURES = sa.Table(
     sa.Column("arm", sa.Text, nullable=False, comment="to which it is assigned"),
     sa.Column("exposed_at", sa.DateTime, nullable=False, index=True, comment="in UTC"),
 )
+
+
+ACCEPTED = LABELS.c.is_refused.is_not(sa.true())
 
 
 class Declared(NamedTuple):
@@ -175,6 +186,19 @@ class Store:
         self._url, self._private = url, bool(contract.personal)
         seconds = None if is_read else SECONDS
         self._engine = open_database(url, TABLES, self._private, seconds)
+        self._file = _file(self._engine.url)
+        field = contract.labelled_schema.model_fields[contract.label]
+        exact = ConfigDict(strict=True, allow_inf_nan=False)
+        self._label = TypeAdapter[Label](field.rebuild_annotation(), config=exact)
+
+    def is_gone(self) -> bool:
+        """Return whether its file was removed, or another is there: what is written is lost."""
+        return self._file != _file(self._engine.url)
+
+    def now(self) -> datetime:
+        """Return the time of the database, in UTC, as `join` compares it."""
+        with self._engine.connect() as connection:
+            return _clock(connection)
 
     def close(self) -> None:
         """Close the connections."""
@@ -205,7 +229,7 @@ class Store:
             if rows:
                 connection.execute(insert.on_conflict_do_nothing(), rows)
             _expose(connection, exposures, now)
-            held = _hold(connection, now)
+            held = self._valid(connection, _hold(connection, now))
             if joins:
                 return _join(connection, held)
             _renew(connection, held)
@@ -366,7 +390,13 @@ class Store:
         return Told(joined, known, changed, len(labels) - len(joined) - known - changed)
 
     def wait(self, labels: Mapping[str, Label]) -> None:
-        """Add labels for a service to join and count, by any process."""
+        """Add labels for a service to join and count, by any process.
+
+        Raises:
+            DataError: the file was removed since it was opened.
+        """
+        if self.is_gone():
+            raise DataError("The file of the database for labels is gone: start again.")
         with self._engine.begin() as connection:
             _wait(connection, labels)
 
@@ -392,14 +422,14 @@ class Store:
         late = (
             sa.select(LABELS.c.id)
             .join(PREDICTIONS, PREDICTIONS.c.id == LABELS.c.id)
-            .where(LABELS.c.received_at >= since)
+            .where(LABELS.c.received_at >= since, ACCEPTED)
             .order_by(LABELS.c.received_at, LABELS.c.id)  # of too many, the oldest
             .limit(MOST_JOINED)
             # As `add` does: labels are locked first, or the two would wait for each other.
             .with_for_update(of=LABELS, skip_locked=True)
         )
         with self._engine.begin() as connection:
-            names = connection.scalars(late).all()
+            names = self._valid(connection, connection.scalars(late).all())
             joined = _join(connection, names)
             known, changed = _relabel(connection, names)
         return Told(joined, known, changed, 0)
@@ -412,6 +442,18 @@ class Store:
         except sa.exc.SQLAlchemyError as error:
             why = why_failed(error, self._url, self._private)
             raise DataError(f"{hide_password(self._url)}: cannot be read: {why}") from error
+
+    def trim(self) -> int:
+        """Delete the oldest labels whose predictions are not known, beyond `MOST_WAITING`."""
+        unknown = ~sa.exists().where(PREDICTIONS.c.id == LABELS.c.id)
+        newest = sa.select(LABELS.c.received_at).order_by(LABELS.c.received_at.desc())
+        with self._engine.begin() as connection:
+            last = connection.scalar(newest.offset(MOST_WAITING).limit(1))
+            if last is None:
+                return 0
+            older = sa.select(LABELS.c.id).where(LABELS.c.received_at <= last, unknown)
+            older = older.with_for_update(of=LABELS, skip_locked=True)
+            return connection.execute(sa.delete(LABELS).where(LABELS.c.id.in_(older))).rowcount
 
     def forget(self, before: datetime) -> int:
         """Delete what is older; return how many predictions and labels that were."""
@@ -426,6 +468,45 @@ class Store:
                 )
             )
             return sum(deleted)
+
+    def _valid(self, connection: sa.Connection, names: Sequence[str]) -> list[str]:
+        """Return whose labels are such of this service; set the others aside, and count them."""
+        wanted = sa.select(LABELS.c.id, LABELS.c.label)
+        found = [
+            row
+            for part in _parts(names)
+            for row in connection.execute(wanted.where(LABELS.c.id.in_(part)))
+        ]
+        odd = [row.id for row in found if not self._is_valid(row.label)]
+        if odd:
+            for part in _parts(odd):
+                refused = sa.update(LABELS).where(LABELS.c.id.in_(part))
+                connection.execute(refused.values(is_refused=True))
+            count_labels("failed", len(odd))
+            LOGGER.error(
+                "%d labels that somebody else wrote into feedback_labels are not of this service; "
+                "is_refused is set in their rows, as in that of %r",
+                *(len(odd), odd[0]),
+            )
+        return [row.id for row in found if row.id not in {*odd}]
+
+    def _is_valid(self, label: str) -> bool:
+        try:
+            self._label.validate_json(label)
+        except ValidationError:
+            return False
+        return True
+
+
+def _file(url: sa.URL) -> tuple[int, int] | None:
+    """Return what tells a file from others of its name; None where there is none."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    try:
+        found = Path(str(url.database).removeprefix("file:")).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _expose(connection: sa.Connection, exposures: Mapping[str, Exposure], now: datetime) -> None:
@@ -457,14 +538,14 @@ def _both(stable: str, shadow: str, since: datetime) -> sa.Select[Any]:
 
 def _wait(connection: sa.Connection, labels: Mapping[str, Label]) -> None:
     """Let labels wait for their predictions; the newest of each stays."""
-    now = utc_now()
+    now = _clock(connection)
     rows = [
-        {"id": name, "label": json.dumps(labels[name]), "received_at": now}
+        {"id": name, "label": json.dumps(labels[name]), "received_at": now, "is_refused": None}
         for name in sorted(labels)  # in one order, or two would wait for each other
     ]
     if rows:
         insert = INSERTS[connection.dialect.name](LABELS)
-        new = {"label": insert.excluded.label, "received_at": insert.excluded.received_at}
+        new = {name: insert.excluded[name] for name in ("label", "received_at", "is_refused")}
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=new), rows)
 
 
@@ -479,7 +560,7 @@ def _hold(connection: sa.Connection, now: datetime) -> list[str]:
         The ids of those that have a label.
     """
     kept = sa.select(PREDICTIONS.c.id).where(PREDICTIONS.c.predicted_at == now)
-    there = sa.select(LABELS.c.id).where(LABELS.c.id.in_(kept))
+    there = sa.select(LABELS.c.id).where(LABELS.c.id.in_(kept), ACCEPTED)
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
         there = there.order_by(sa.collate(LABELS.c.id, "C")).with_for_update()
     return list(connection.scalars(there))
@@ -489,7 +570,7 @@ def _renew(connection: sa.Connection, names: Sequence[str]) -> None:
     """Let labels be as new, so that others who join look at them."""
     for part in _parts(names):
         renewed = sa.update(LABELS).where(LABELS.c.id.in_(part))
-        connection.execute(renewed.values(received_at=utc_now()))
+        connection.execute(renewed.values(received_at=_clock(connection)))
 
 
 def _join(connection: sa.Connection, names: Sequence[str]) -> list[Joined]:
@@ -543,6 +624,15 @@ def _settle(connection: sa.Connection, names: Sequence[str]) -> None:
 
 def _parts(names: Sequence[str]) -> Iterable[Sequence[str]]:
     return (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE))
+
+
+def _clock(connection: sa.Connection) -> datetime:
+    """Return the time in UTC, which those who share a server do not know alike."""
+    if connection.dialect.name == "postgresql":
+        wanted = sa.text("SELECT timezone('UTC', clock_timestamp())")
+        now: datetime = connection.scalars(wanted).one()
+        return now
+    return utc_now()
 
 
 def utc_now() -> datetime:

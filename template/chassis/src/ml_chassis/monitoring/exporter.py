@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from . import metrics
+from .counts import CountsError
 
 
 def share(host: str, port: int) -> socket.socket:
@@ -31,7 +32,7 @@ def show_metrics(track: str) -> Callable[[Request], Awaitable[Response]]:
         async with alone:  # one thread at a time: requests for predictions go on meanwhile
             try:
                 content, media_type = await asyncio.to_thread(metrics.render, track)
-            except TimeoutError as error:
+            except CountsError as error:
                 return PlainTextResponse(f"The counts cannot be read: {error}.\n", 503)
         return Response(content, media_type=media_type)
 
@@ -50,11 +51,21 @@ class Server(uvicorn.Server):
 class Exporter:
     """Answers in the event loop of a worker; all workers share the port."""
 
-    def __init__(self, host: str, port: int, track: str) -> None:
-        """Take the address, and the track that all metrics name."""
+    def __init__(self, host: str, port: int, track: str, protocol: type[asyncio.Protocol]) -> None:
+        """Take the address, the track that all metrics name, and what bounds each connection.
+
+        Those that a client leaves open take file descriptors from the service beside it.
+        """
         self._socket = share(host, port)
         app = Starlette(routes=[Route("/metrics", show_metrics(track))])
-        config = uvicorn.Config(app, access_log=False, log_config=None, ws="none", lifespan="off")
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            access_log=False,
+            log_config=None,
+            ws="none",
+            lifespan="off",
+        )
         self._server = Server(config)
 
     def start(self) -> None:

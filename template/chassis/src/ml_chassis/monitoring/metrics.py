@@ -1,13 +1,11 @@
 """The metrics of the service: every name is here and nowhere else."""
 
-import fcntl
 import logging
 import math
 import os
 import re
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,27 +19,20 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
     generate_latest,
-    values,
 )
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.mmap_dict import MmapedDict
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
-from prometheus_client.values import MultiProcessValue
+
+from . import counts
+from .counts import FOLDER
 
 disable_created_metrics()  # a series beside each counter, of which nobody asks
 LOGGER = logging.getLogger("model_service")
 
 PREFIX = "model_service_"
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable that names the folder in which worker processes share their counts."""
-
 if FOLDER in os.environ:
-    # By default each count asks the system for the process id, which costs more than the count.
-    _process = {"id": os.getpid()}
-    os.register_at_fork(after_in_child=lambda: _process.update(id=os.getpid()))
-    values.ValueClass = MultiProcessValue(lambda: _process["id"])
+    counts.share()
 
 REQUESTS = Counter(
     "model_service_requests",
@@ -268,8 +259,6 @@ SHOWN_VERSIONS = 3
 """Those that were trained last, of what was served; and what is served."""
 MEMORY_SECONDS = 5
 """Between two looks at the memory, which takes milliseconds a process."""
-LOCK_SECONDS = 2
-"""A process that was stopped may hold the lock, and must not stop the others."""
 
 
 @cache
@@ -538,14 +527,9 @@ def render(track: str) -> tuple[bytes, str]:
         track: Stands as a label on each series of the service.
 
     Raises:
-        TimeoutError: another process holds the counts for long.
+        CountsError: those of the other processes cannot be read.
     """
-    if FOLDER not in os.environ:
-        return _rendered([*REGISTRY.collect(), _memory()], track)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)
-    with _alone(Path(os.environ[FOLDER])):
-        found = list(registry.collect())
+    found = counts.read() if FOLDER in os.environ else REGISTRY.collect()
     return _rendered([*found, _memory()], track)
 
 
@@ -634,48 +618,3 @@ def _of_process(pid: str) -> str:
         return Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except OSError:  # it has ended, or this is no Linux
         return ""
-
-
-def add_up_ended(pid: int) -> None:
-    """Add what a worker that ended has counted to what all of them have.
-
-    Its own files would stay, and fill the memory if workers went on dying. They do stay, and count
-    on, where another process holds the lock for long.
-    """
-    folder = Path(os.environ[FOLDER])
-    try:
-        with _alone(folder):
-            _add_up(folder, pid)
-    except TimeoutError as error:
-        LOGGER.warning("the counts of process %d stay apart: %s", pid, error)
-
-
-def _add_up(folder: Path, pid: int) -> None:
-    for path in folder.glob(f"*_{pid}.db"):
-        kind = path.name.partition("_")[0]
-        if kind != "gauge":  # those tell of workers that live
-            sums = MmapedDict(str(folder / f"{kind}_ended.db"))
-            for key, value, *_ in MmapedDict.read_all_values_from_file(str(path)):
-                sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
-            sums.close()
-        path.unlink()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let no other process read the counts while they are moved: none must be missing or double.
-
-    Raises:
-        TimeoutError: another process holds the lock for long.
-    """
-    deadline = time.monotonic() + LOCK_SECONDS
-    with (folder / "lock").open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError("another process holds their lock") from None
-                time.sleep(0.005)
-        yield

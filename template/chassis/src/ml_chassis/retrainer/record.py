@@ -173,7 +173,9 @@ class Record:
 
 def _why_not(connection: sa.Connection, limits: RetrainingConfig, now: datetime) -> str:
     chosen = sa.select(COLUMNS.begun_at, COLUMNS.ended_at).order_by(COLUMNS.id.desc())
-    last = connection.execute(chosen.where(COLUMNS.outcome.in_(SPENT)).limit(1)).first()
+    # A clock that was wrong may have left a time to come, until which none would begin.
+    known = COLUMNS.outcome.in_(SPENT) & (COLUMNS.ended_at.is_(None) | (COLUMNS.ended_at <= now))
+    last = connection.execute(chosen.where(known).limit(1)).first()
     if last and not last.ended_at:
         return f"one runs since {_time(last.begun_at)}"
     if last and now < (free := last.ended_at + timedelta(hours=limits.hours_between)):
@@ -181,7 +183,7 @@ def _why_not(connection: sa.Connection, limits: RetrainingConfig, now: datetime)
             f"the last one ended at {_time(last.ended_at)}; hours_between in training.toml is "
             f"{limits.hours_between:g}, so the next begins from {_time(free)} on"
         )
-    recent = COLUMNS.outcome.in_(SPENT) & (COLUMNS.begun_at > now - MONTH)
+    recent = COLUMNS.outcome.in_(SPENT) & COLUMNS.begun_at.between(now - MONTH, now)
     spent = connection.scalars(chosen.where(recent)).all()
     if len(spent) >= limits.maximum_per_month:
         free = spent[limits.maximum_per_month - 1] + MONTH

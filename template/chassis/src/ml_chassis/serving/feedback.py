@@ -86,7 +86,7 @@ def answer(contract: Contract, log: "Log", max_labels: int) -> Handler:
         except BusyError:
             raise OverloadedError from None
         except Exception as error:
-            metrics.LOGGER.error("labels were not kept: %s", type(error).__name__)
+            metrics.LOGGER.error("labels were not kept: %s", log.why(error))
             raise RefusedError(
                 503, "The labels cannot be kept now; send them again later."
             ) from None

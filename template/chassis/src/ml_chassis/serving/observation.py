@@ -41,15 +41,14 @@ class Observer:
         """Take the settings.
 
         Raises:
-            SettingsError: spans are to be sent, and the library for it is not installed.
+            SettingsError: see `tracing.require`.
         """
         self._settings, self.service = settings, settings.model_name
         self._log_share = self._most_share = settings.log_share
         self._trace_share = 0.0
         self._provider: TracerProvider | None = None
         self._bound = PerSecond(MOST)
-        if settings.traces_url.get_secret_value():
-            tracing.require()
+        tracing.require(settings.traces_url.get_secret_value())
 
     def start(self) -> None:
         """Send spans from now on, if they are to be sent; a thread lives in one process alone."""

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -17,7 +18,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..monitoring import metrics
+from ..monitoring import counts, metrics
 from ..monitoring.exporter import share
 from ..project import Project
 from ..settings import Settings
@@ -54,7 +55,7 @@ def note_end(supervisor: Any, worker: Any) -> None:
             "SIGTERM, or exit code 0",
             worker.pid,
         )
-    metrics.add_up_ended(worker.pid)
+    counts.add_up_ended(worker.pid)
 
 
 class Supervisor(Arbiter):  # type: ignore[misc]
@@ -75,6 +76,11 @@ class Supervisor(Arbiter):  # type: ignore[misc]
         """End all workers; that they end is no news then."""
         self.is_stopping = True
         super().stop(graceful)
+
+    def murder_workers(self) -> None:
+        """End workers that hang; is called each second, so that counts that are gone come back."""
+        super().murder_workers()
+        counts.restore()
 
     def handle_hup(self) -> None:
         """Stop when the terminal is closed; else there is nothing to read anew."""
@@ -134,7 +140,8 @@ class Production(BaseApplication):  # type: ignore[misc]
             "loglevel": "warning",
             "logger_class": GunicornLogger,
             "control_socket_disable": True,
-            "worker_tmp_dir": os.environ[metrics.FOLDER],
+            # Beside the counts, whose folder somebody may remove.
+            "worker_tmp_dir": str(Path(os.environ[counts.FOLDER]).parent),
             "when_ready": lambda _: self._announce(),
             "pre_fork": give_socket,
             "post_fork": number_worker,

@@ -12,7 +12,7 @@ from .. import slo
 from ..contract import Contract, Rows
 from ..feedback.sample import CHALLENGER, Arm
 from ..feedback.writer import Writers
-from ..monitoring import metrics
+from ..monitoring import counts, metrics
 from ..monitoring.exporter import Exporter
 from ..settings import Settings, needing
 from .champion import Reloader
@@ -140,8 +140,10 @@ class Runtime:
         self._ticking = asyncio.create_task(self._tick())
         self.writers.start()
         if self.settings.metrics_port:
+            from .worker import BoundedProtocol  # with Gunicorn, which not every process needs
+
             place = self.settings.host, self.settings.metrics_port
-            self._exporter = Exporter(*place, self.settings.track)
+            self._exporter = Exporter(*place, self.settings.track, BoundedProtocol)
             self._exporter.start()
 
     async def stop(self) -> None:
@@ -162,6 +164,7 @@ class Runtime:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             metrics.WAITING.set(sum(each.take_most_waiting() for each in self._scorers))
+            counts.restore()
             try:
                 self._count_drift()
             except Exception:

@@ -92,7 +92,10 @@ async def _metrics(configured: Settings) -> AsyncIterator[None]:
     if not configured.metrics_port:
         yield
         return
-    exporter = Exporter(configured.host, configured.metrics_port, configured.track)
+    from ..serving.worker import BoundedProtocol  # with Gunicorn, which nothing else here needs
+
+    place = configured.host, configured.metrics_port
+    exporter = Exporter(*place, configured.track, BoundedProtocol)
     exporter.start()
     try:
         yield
