@@ -49,7 +49,7 @@ SLOW = Counter(
 )
 OBJECTIVE = Gauge(
     "model_service_latency_objective_seconds",
-    "The objective by which slow requests are counted; 0 where there is none.",
+    "The objective by which slow requests are counted; 0 is no objective.",
     multiprocess_mode="max",  # of a process in which it is not published it is 0
 )
 _objectives = set[float]()

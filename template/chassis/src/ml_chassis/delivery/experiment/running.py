@@ -124,7 +124,7 @@ def _follow(
 ) -> str:
     """Let units be assigned until the test ends, and return what went wrong; "" is nothing."""
     begun, server = time.monotonic(), Prometheus(found.addresses.prometheus)
-    problem = ""
+    problem, scraped = "", float("inf")
     with suppress(KeyboardInterrupt), shown_line() as show:
         show(f"{test.name} starts.")
         candidate.start()
@@ -139,8 +139,11 @@ def _follow(
             next_look = time.monotonic() + pace.interval
             said, is_decided = _look(project, url, test.name)
             show(f"{lasts(time.monotonic() - begun)}  {said}")
-            seen = progress.look(server, found.job, candidate.instance)
-            if harm := HARM & {*seen.problems} if time.monotonic() - begun > pace.delay else set():
+            seen, now = progress.look(server, found.job, candidate.instance), time.monotonic()
+            # Until then, what is recorded may be of a canary before this one.
+            scraped = min(scraped, now) if seen.scraped else scraped
+            harm = HARM & {*seen.problems}
+            if harm and now - scraped > pace.delay:
                 problem = f"{test.name} harms clients: {', '.join(sorted(harm))}."
             if is_decided:
                 break
