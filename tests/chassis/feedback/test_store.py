@@ -236,7 +236,7 @@ def test_a_report_says_what_fails(database_url: str) -> None:
         for table in ("exposures", "experiments", "shadow"):
             connection.exec_driver_sql(f"DROP TABLE feedback_{table}")
     asked: tuple[Callable[[], object], ...] = (
-        lambda: store.units("a"),
+        lambda: store.units("a", datetime.max),
         lambda: store.answered_by("a"),
         lambda: store.declared(),
         lambda: store.pairs("v1", "v2", datetime.min, 9),

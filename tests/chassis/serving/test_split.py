@@ -12,7 +12,7 @@ from chassis.flights import CONTRACT
 from chassis.serving.test_scoring import BASE_RATE, ROW, Stub, fail
 from ml_chassis.current import PREDICTION_ID
 from ml_chassis.fallback import Fallback
-from ml_chassis.feedback.store import Store
+from ml_chassis.feedback.store import Store, utc_now
 from ml_chassis.serving.api import endpoints
 from ml_chassis.serving.messages import RefusedError
 from ml_chassis.serving.openapi import document
@@ -147,7 +147,7 @@ def test_who_was_answered_is_noted_also_where_the_fallback_did(tmp_path: Path, s
     runtime.feedback.flush()
 
     store = Store(CONTRACT, url)
-    found = store.units("a")
+    found = store.units("a", utc_now())
     store.close()
     arms = ["challenger" if each["model_version"] == "v2" else "champion" for each in answers[:20]]
     assert sorted(each.arms[0] for each in found) == sorted(arms)

@@ -1,5 +1,6 @@
 """Outcomes of units come from the labels of what they were answered."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ class Test:
         """Begin without any."""
         self.url = f"sqlite:///{folder}/x.db"
         self.store = Store(CONTRACT, self.url)
+        self.at = time.time() - 60
 
     def declare(self, better: str = "higher", decision: Decision | None = WARN) -> None:
         plan = Experiment.model_validate({"better": better}).model_dump(mode="json")
@@ -38,7 +40,12 @@ class Test:
         version = version or {"champion": "v1", "challenger": "v2"}[arm]
         acts = prediction >= WARN.threshold
         kept = Kept(name, version, "stable", prediction, 0.2, "any", acts, {})
-        self.store.keep([kept], exposures={name: Exposure(NAME, unit, arm)})
+        self.store.keep([kept], exposures={name: self.exposure(unit, arm)})
+
+    def exposure(self, unit: str, arm: Arm) -> Exposure:
+        """Return one of a while ago; those before it are older."""
+        self.at += 0.001
+        return Exposure(NAME, unit, arm, self.at)
 
     def read(self, name: str = "") -> Served:
         return read_served(CONTRACT, self.url, name)
@@ -124,7 +131,17 @@ def test_a_prediction_of_which_no_decision_was_known_has_no_value(test: Test) ->
 def test_an_exposure_whose_prediction_is_not_kept_counts_for_the_sample_ratio(test: Test) -> None:
     test.declare()
     test.expose("a", "1", "champion", 0.9)
-    test.store.keep([], exposures={"b": Exposure(NAME, "2", "challenger")})
+    test.store.keep([], exposures={"b": test.exposure("2", "challenger")})
+
+    assert test.read().units.challenger.tolist() == [False, True]
+
+
+def test_what_may_not_be_written_by_all_replicas_yet_does_not_count(test: Test) -> None:
+    test.declare()
+    test.expose("a", "1", "champion", 0.9)
+    test.expose("b", "2", "challenger", 0.9)
+    now = Exposure(NAME, "3", "challenger", time.time())
+    test.store.keep([], exposures={"c": now})
 
     assert test.read().units.challenger.tolist() == [False, True]
 

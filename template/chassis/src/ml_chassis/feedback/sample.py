@@ -11,6 +11,7 @@ both replicas choose the same ones.
 from collections.abc import Callable, Sequence
 from math import log, log1p
 from random import random
+from time import time
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -33,11 +34,13 @@ class Exposure(NamedTuple):
         experiment: Name of the test.
         unit: A hash of what names it.
         arm: To which it is assigned.
+        at: When it was noted, in Unix time; 0 is not yet.
     """
 
     experiment: str
     unit: str
     arm: Arm
+    at: float = 0
 
 
 MAX_UNITS, MAX_UNITS_PER_SECOND = 20_000, 1_000
@@ -116,8 +119,9 @@ class Sample:
         """
         count, at = len(predictions), self._passed_over
         self._offered += count
-        if exposure and not self._is_new(exposure):
-            exposure = None
+        if exposure:
+            # Not when it is written, which replicas do at different moments.
+            exposure = exposure._replace(at=time()) if self._is_new(exposure) else None
         chosen = [0] if at and (exposure or (is_named and self._chooses(name))) else []
         if at >= count and not chosen:
             self._passed_over = at - count

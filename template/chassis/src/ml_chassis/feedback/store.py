@@ -228,7 +228,7 @@ class Store:
             insert = INSERTS[connection.dialect.name](PREDICTIONS)
             if rows:
                 connection.execute(insert.on_conflict_do_nothing(), rows)
-            _expose(connection, exposures, now)
+            _expose(connection, exposures)
             held = self._valid(connection, _hold(connection, now))
             if joins:
                 return _join(connection, held)
@@ -265,13 +265,17 @@ class Store:
             found = connection.execute(wanted.order_by(EXPERIMENTS.c.declared_at.desc())).first()
         return Declared(*found) if found else None
 
-    def units(self, experiment: str) -> list[Unit]:
+    def units(self, experiment: str, until: datetime) -> list[Unit]:
         """Return the units of an A/B test, in the order of their first answers.
+
+        Args:
+            experiment: Name of the test.
+            until: In UTC; what was answered later does not count.
 
         Raises:
             DataError: the database fails.
         """
-        own = EXPOSURES.c.experiment == experiment
+        own = sa.and_(EXPOSURES.c.experiment == experiment, EXPOSURES.c.exposed_at <= until)
         answered = PREDICTIONS.c.id == EXPOSURES.c.id
         order = (PREDICTIONS.c.labelled_at, EXPOSURES.c.exposed_at, EXPOSURES.c.id)
         nth = sa.func.row_number().over(partition_by=EXPOSURES.c.unit, order_by=order)
@@ -509,10 +513,16 @@ def _file(url: sa.URL) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _expose(connection: sa.Connection, exposures: Mapping[str, Exposure], now: datetime) -> None:
+def _expose(connection: sa.Connection, exposures: Mapping[str, Exposure]) -> None:
     if exposures:
         rows = [
-            {"id": name, **exposures[name]._asdict(), "exposed_at": now}
+            {
+                "id": name,
+                "experiment": exposures[name].experiment,
+                "unit": exposures[name].unit,
+                "arm": exposures[name].arm,
+                "exposed_at": in_utc(exposures[name].at),
+            }
             for name in sorted(exposures)  # in one order, or two would wait for each other
         ]
         insert = INSERTS[connection.dialect.name](EXPOSURES).on_conflict_do_nothing()
@@ -633,6 +643,11 @@ def _clock(connection: sa.Connection) -> datetime:
         now: datetime = connection.scalars(wanted).one()
         return now
     return utc_now()
+
+
+def in_utc(at: float) -> datetime:
+    """Return a Unix time in UTC, without saying so."""
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
 
 
 def utc_now() -> datetime:

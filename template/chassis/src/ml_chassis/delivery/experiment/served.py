@@ -1,7 +1,7 @@
 """Exposures and outcomes of an A/B test that services have made."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +10,17 @@ from ...contract import Contract
 from ...decision import Decision
 from ...errors import UserError
 from ...feedback.sample import ARMS, CHALLENGER
-from ...feedback.store import Declared, Store, Unit
+from ...feedback.store import Declared, Store, Unit, utc_now
 from ...measures import measures_of
 from ...monitoring.quality import truth
 from ...settings import PREFIX
 from ...slo import Experiment
 from .analysis import Units
 from .statistics import Numbers
+
+WRITTEN = timedelta(seconds=5)
+"""For exposures to be in the database: replicas write at different moments, and an arm of which
+less is written yet would look as if units were lost."""
 
 
 class Served(NamedTuple):
@@ -64,7 +68,8 @@ def read_served(contract: Contract, url: str, name: str) -> Served:
                 f"There is no A/B test{f' {name}' if name else ''}: begin one with {PREFIX}"
                 "EXPERIMENT=NAME make serve, or give INPUT."
             )
-        found, answered = store.units(declared.name), store.answered_by(declared.name)
+        until = utc_now() - WRITTEN
+        found, answered = store.units(declared.name, until), store.answered_by(declared.name)
     finally:
         store.close()
     plan = Experiment.model_validate(declared.plan)
