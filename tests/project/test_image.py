@@ -13,7 +13,7 @@ from ml_chassis.programs import free_port
 from nightly import NIGHTLY
 from project.combinations import DEFAULT, OPPOSITE, name_of
 from project.conftest import Generate, loosen
-from project.containers import HARDENED, WATCH, Engine, with_engine
+from project.containers import HARDENED, WATCH, Engine, build_image, with_engine
 from project.packages import PASSWORD
 from project.service import STOP_SECONDS, Service
 from project.tools import make, run
@@ -58,18 +58,9 @@ def image(request: pytest.FixtureRequest, env: dict[str, str], engine: Engine) -
     project = request.getfixturevalue("trained_project" if default else "opposite_project")
     name = f"registry.example/team/service:{request.param['model_family']}"
     env = {**with_engine(env, engine), "IMAGE": name}
-    build(project, env)
+    build_image(project, env)
     yield Image(name, project, env, f"python:{request.param['python_version']}-slim")
     engine.docker("image", "rm", "--force", name)
-
-
-def build(project: Path, env: dict[str, str], *arguments: str) -> None:
-    """Build an image as `make image` does, with these arguments of make."""
-    told = make(project, env, "--dry-run", "image", *arguments)
-    # The index of these tests is on this machine itself, whose network a build does not see.
-    line = told.replace("docker build", "docker build --network=host --progress=plain")
-    built = run(project, "sh", "-e", "-c", line, env=env)
-    assert built.returncode == 0, built.stdout
 
 
 def is_healthy(engine: Engine, container: str) -> bool:
@@ -120,7 +111,7 @@ def test_one_that_trains_does_what_the_cron_job_asks(
     pod = found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     name = "registry.example/team/service-training:test"
-    build(trained_project, {**with_engine(env, engine), "IMAGE": name}, "TRAINING=yes")
+    build_image(trained_project, {**with_engine(env, engine), "IMAGE": name}, "TRAINING=yes")
     options = [
         *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
         *(f"--tmpfs={each['mountPath']}:mode=1777" for each in container["volumeMounts"]),
@@ -209,22 +200,3 @@ def test_too_little_memory_is_named(image: Image) -> None:
         compose.write_text(text)
     assert done.returncode != 0
     assert "It ran out of memory: see deploy/compose.yaml" in done.stdout
-
-
-@pytest.mark.parametrize("image", [OPPOSITE], ids=name_of, indirect=True)
-def test_compose_runs_it(image: Image, engine: Engine) -> None:
-    port = free_port()
-    with_image = {**engine.env, "IMAGE": image.name, "PORT": str(port)}
-    compose = Engine(with_image)
-    file = ("compose", "--file", str(image.project / "deploy" / "compose.yaml"))
-    settings = image.project / "deploy" / ".env"
-    settings.write_text("MODEL_SERVICE_BROKER_URL='redis://me:pa$word@host'\n")
-    try:
-        compose.docker(*file, "up", "--wait")
-        said = compose.docker(*file, "exec", "service", "printenv", "MODEL_SERVICE_BROKER_URL")
-        assert said == "redis://me:pa$word@host"
-        service = Service(f"127.0.0.1:{port}")
-        assert service.predict([service.example_row()]).status == 200
-    finally:
-        compose.docker(*file, "down", "--volumes")
-        settings.unlink()

@@ -18,7 +18,7 @@ from ml_chassis.programs import answers, free_port, running
 from ml_chassis.registry import history
 from project.combinations import DEFAULT
 from project.conftest import Generate
-from project.containers import Engine, with_engine
+from project.containers import Engine, images_of_others, with_engine
 from project.service import make_serve, serve
 from project.tools import make, run
 from project.workflow import commands, read_workflow
@@ -310,21 +310,27 @@ def registry(tmp_path: Path) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
 
 
-def test_pinning_adds_the_digest_of_the_base_image(
+def test_pinning_adds_the_digests_of_the_images_of_others(
     generate: Generate, env: dict[str, str], engine: Engine, registry: str
 ) -> None:
     project = generate(DEFAULT)
-    dockerfile = project / "deploy" / "Dockerfile"
+    dockerfile, compose = (project / "deploy" / name for name in ("Dockerfile", "compose.yaml"))
     (base,) = re.findall(r"^FROM (\S+) AS base$", dockerfile.read_text(), re.MULTILINE)
-    stored = f"{registry}/{base}"
-    engine.docker("tag", base, stored)
-    engine.docker("push", stored)
-    dockerfile.write_text(dockerfile.read_text().replace(f"FROM {base} ", f"FROM {stored} "))
+    named = {dockerfile: [base], compose: images_of_others(compose.read_text())}
+    assert len(named[compose]) == 4
+    pinned = []
+    for path, images in named.items():
+        for image in images:
+            stored = f"{registry}/{image}"
+            engine.docker("tag", base, stored)
+            engine.docker("push", stored)
+            path.write_text(path.read_text().replace(f" {image}", f" {stored}"))
+            pinned.append((path, rf" {re.escape(stored)}@sha256:[0-9a-f]{{64}}(?: AS base)?$"))
 
     for _ in range(2):  # again: it replaces the digest
         make(project, with_engine(env, engine), "pin")
-        pinned = rf"^FROM {re.escape(stored)}@sha256:[0-9a-f]{{64}} AS base$"
-        assert len(re.findall(pinned, dockerfile.read_text(), re.MULTILINE)) == 1
+        for path, line in pinned:
+            assert len(re.findall(line, path.read_text(), re.MULTILINE)) == 1
 
 
 def test_the_tools_of_bentoml_pack_the_service_whole(

@@ -17,16 +17,20 @@ UV = """#!/bin/sh
 printf '<%s>' "$@" "UV_PROJECT_ENVIRONMENT=$UV_PROJECT_ENVIRONMENT" "$MODEL_SERVICE_DATABASE_URL"
 printf '<labels %s>' "$MODEL_SERVICE_FEEDBACK_URL"
 """
-NAMES = ("DATA", "DO", "INPUT", "OUTPUT", "SECONDS", "SHARE", "TARGET", "TIME", "URL", "VERSION")
+NAMES = (
+    *("DATA", "DO", "IMAGE", "INPUT", "OUTPUT", "SECONDS", "SHARE", "TARGET", "TIME", "URL"),
+    "VERSION",
+)
 TASKS = {
     "adopt": 3,
-    "canary": 2,
+    "canary": 3,
     "experiment": 2,
     "promote": 1,
     "score": 3,
     "load": 2,
     "observe": 1,
     "shadow": 3,
+    "up": 1,
 }
 
 

@@ -101,7 +101,7 @@ def test_an_interrupted_release_waits_for_the_same_command(host: Host) -> None:
     host.wait(lambda known: known.phase == "stepping", "the canary is ready")
     controller.send_signal(signal.SIGINT)
     said, _ = controller.communicate()
-    assert "Stable answers all requests" in said
+    assert "The release has not ended" in said
 
     code, said = host.chassis("canary", host.stage.champion)
     assert code == 1
@@ -121,7 +121,7 @@ def test_an_interrupted_release_waits_for_the_same_command(host: Host) -> None:
         (["20200101T000000Z-00000000"], "20200101T000000Z-00000000"),
         (["nobody"], "No model 'nobody'"),
         (["--do", "run"], "DO: give one of hold, resume, promote, abort"),
-        (["challenger", "--do", "hold"], "Give VERSION or --do, not both"),
+        (["challenger", "--do", "hold"], "Give one of VERSION, --image and --do"),
     ],
 )
 def test_what_cannot_be_released_is_told(host: Host, arguments: list[str], named: str) -> None:

@@ -26,7 +26,7 @@ GROUPS = {
         *("adopt", "data", "train", "retrain", "retrainer", "tune", "optimise", "runs"),
     ),
     "Serving": ("serve", "predict", "stream", "score", "feedback", "observe", "load"),
-    "Releases": ("gateway", "canary", "shadow", "experiment"),
+    "Releases": ("gateway", "up", "down", "canary", "shadow", "experiment"),
     "Models": ("models", "promote", "rollback", "export"),
     "Checks": ("docs", "rules", "contract"),
 }
@@ -332,19 +332,44 @@ def gateway() -> int:
 
 
 @main.command()
+@click.option("--image", default="", help="That serves; without it, that which does.")
+def up(image: str) -> int:
+    """Serve and watch on this host in containers, behind Envoy.
+
+    What runs already is left alone where nothing has changed.
+    """
+    from .delivery.compose import host
+
+    return host.up(_project(), image)
+
+
+@main.command()
+def down() -> int:
+    """Stop what `up` started; what Prometheus knows is kept."""
+    from .delivery.compose import host
+
+    return host.down(_project())
+
+
+@main.command()
 @click.argument("version", default="")
+@click.option("--image", default="", help="Release it beside the one that `up` runs.")
 @click.option("--do", "wanted", default="", help="Tell it to hold, resume, promote or abort.")
-def canary(version: str, wanted: str) -> int:
-    """Release VERSION behind the gateway; play releases without one.
+def canary(version: str, image: str, wanted: str) -> int:
+    """Release VERSION, or an image; without either, play releases.
 
     It is promoted or rolled back by what Prometheus has recorded.
     """
-    if version and wanted:
-        raise click.UsageError("Give VERSION or --do, not both.")
+    if sum(map(bool, (version, image, wanted))) > 1:
+        raise click.UsageError("Give one of VERSION, --image and --do.")
     from .delivery import command
 
     if wanted:
         return command.wish(wanted)
+    if image:
+        from .delivery.compose.release import release
+
+        return release(_project(), image)
     return command.release(_project(), version) if version else command.play(_project())
 
 

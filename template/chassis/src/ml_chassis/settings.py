@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, Literal, Self, get_args
@@ -311,6 +311,28 @@ def needing(name: str, extra: str) -> Iterator[None]:
         raise SettingsError(text) from None
 
 
+@contextmanager
+def only(given: Mapping[str, str]) -> Iterator[None]:
+    """Let these be all settings of this process, and of those that it starts, for a while.
+
+    Args:
+        given: Environment; what is no setting in it is left out.
+    """
+    own = {name: os.environ.pop(name) for name in [*_named(os.environ)]}
+    told = {name: given[name] for name in _named(given)}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            del os.environ[name]
+        os.environ.update(own)
+
+
+def _named(environment: Mapping[str, str]) -> list[str]:
+    return [name for name in environment if name.upper().startswith(PREFIX)]
+
+
 def read() -> Settings:
     """Return the settings of this process.
 
@@ -318,8 +340,7 @@ def read() -> Settings:
         SettingsError: a variable is unknown or cannot be used; the message names it.
     """
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    given = (name for name in os.environ if name.upper().startswith(PREFIX))
-    unknown = sorted(name for name in given if name.upper() not in known)
+    unknown = sorted(name for name in _named(os.environ) if name.upper() not in known)
     if unknown:
         page = "docs/settings.md of the chassis"
         raise SettingsError(f"There is no setting {', '.join(unknown)}; see {page}.")

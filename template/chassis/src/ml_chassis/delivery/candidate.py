@@ -67,7 +67,8 @@ class Candidate:
             self._running = None
 
     def __enter__(self) -> Self:
-        """Return it; it is not started yet."""
+        """Return it; it is not started yet, and gets no requests of one before it."""
+        self._gateway.route()
         return self
 
     def __exit__(self, *_: object) -> None:

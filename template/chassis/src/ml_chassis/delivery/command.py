@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from subprocess import Popen
 
 from .. import registry, settings, slo
@@ -18,24 +19,22 @@ from ..settings import CANARY, PREFIX, Settings
 from ..slo import Slo
 from . import gateway, progress, record, report
 from .candidate import Candidate
-from .controller import PATIENCE_SECONDS, Controller, UnfinishedError
+from .controller import PATIENCE_SECONDS, Controller, Show, UnfinishedError
 from .display import Display
-from .gateway import FOLDER, Place, Watched, running_gateway
+from .gateway import FOLDER, Gateway, Place, Watched, running_gateway
 from .progress import Pace
 from .record import WISHES, Release, Wish
+from .stable import Follower
 
 SCRAPE_SECONDS = 5
 LOCK = ".release.lock"
 UNDER_WAY = "A release, a shadow or an A/B test is under way; see it there, or end it there."
 PAGE = "release.html"
+VERSION = "VERSION"
 
 
 PACE = Pace()
 HERE = Place()
-
-
-class NobodyError(UserError):
-    """There is a release, and no controller of it."""
 
 
 def run_gateway(project: Project) -> int:
@@ -80,26 +79,18 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
         pace: How it goes on.
         place: Where the canary runs.
     """
+    return tell(lambda: _release(project, name, pace, place), FOLDER)
+
+
+def tell(bring: Callable[[], Release], folder: Path) -> int:
+    """Bring a release to its end, say what came of it, and return the exit code.
+
+    Args:
+        bring: Does it; see `bring_to_its_end`.
+        folder: Of the gateway.
+    """
     try:
-        configured, stated = settings.read(), slo.read()
-        job = stated.job or project.name
-        with only_one(FOLDER / LOCK, UNDER_WAY):
-            found = gateway.find(FOLDER, configured, job)
-            server = Prometheus(found.addresses.prometheus)
-            require_one_version(server, job)
-            begun = _release(project, configured, stated, name)
-            with Display(project.name, begun, pace, stated.release.least_requests) as display:
-                controller = Controller(
-                    found,
-                    Candidate(found, place, begun.version),
-                    project.contract,
-                    configured.models_dir,
-                    pace,
-                    display.show,
-                    PATIENCE_SECONDS + configured.poll_seconds,
-                )
-                ended = controller.run(begun)
-            page = report.write(FOLDER / PAGE, server, stated, job, ended, project.name)
+        ended = bring()
     except UnfinishedError as error:
         print(error, file=sys.stderr)
         return 1
@@ -107,10 +98,47 @@ def release(project: Project, name: str, pace: Pace = PACE, place: Place = HERE)
         print(f"Nothing was released. {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStable answers all requests. The same command goes on where this one was.")
+        print("\nThe release has not ended: the same command goes on where this one was.")
         raise
-    print(f"{report.outcome(ended)}. What happened, and the plots: {page}")
+    print(f"{report.outcome(ended)}. What happened, and the plots: {folder / PAGE}")
     return 0 if ended.phase == "promoted" else 1
+
+
+def bring_to_its_end(
+    begun: Release, found: Gateway, stated: Slo, pace: Pace, make: Callable[[Show], Controller]
+) -> Release:
+    """Bring a release to its end while it is shown, write the page about it, and return it.
+
+    Args:
+        begun: As it is now.
+        found: The gateway.
+        stated: The objectives.
+        pace: How it goes on.
+        make: Returns its controller.
+    """
+    with Display(found.job, begun, pace, stated.release.least_requests) as display:
+        ended = make(display.show).run(begun)
+    server = Prometheus(found.addresses.prometheus)
+    report.write(found.folder / PAGE, server, stated, found.job, ended)
+    return ended
+
+
+def _release(project: Project, name: str, pace: Pace, place: Place) -> Release:
+    configured, stated = settings.read(), slo.read()
+    with only_one(FOLDER / LOCK, UNDER_WAY):
+        found = gateway.find(FOLDER, configured, stated.job or project.name)
+        require_one_version(Prometheus(found.addresses.prometheus), found.job)
+        begun = _begin(project, configured, stated, name)
+        canary = Candidate(found, place, begun.version)
+        stable = Follower(found, project.contract, configured.models_dir)
+        patience = PATIENCE_SECONDS + configured.poll_seconds
+        return bring_to_its_end(
+            begun,
+            found,
+            stated,
+            pace,
+            lambda show: Controller(found, canary, stable, pace, show, patience),
+        )
 
 
 def require_no_release() -> None:
@@ -121,14 +149,7 @@ def require_no_release() -> None:
     """
     known = record.read(FOLDER)
     if known and not known.ended:
-        raise UserError(_unfinished(known))
-
-
-def _unfinished(known: Release) -> str:
-    return (
-        f"The release of {known.version} has not ended. Go on with it: make canary "
-        f"VERSION={known.version}; or end it: make canary DO=abort."
-    )
+        raise UserError(record.unfinished(known, VERSION))
 
 
 def require_store(configured: Settings) -> str:
@@ -190,20 +211,29 @@ def _wish(wanted: Wish) -> str:
     Raises:
         UserError: there is no release, or nobody who could do it.
     """
-    known = record.read(FOLDER)
-    if known is None or known.ended:
-        raise UserError("No release is under way.")
-    try:
-        with only_one(FOLDER / LOCK, ""):
-            if wanted != "abort":
-                again = f"make canary VERSION={known.version}"
-                raise NobodyError(f"Nobody goes on with {known.version}. First: {again}")
-            return _abort(known)
-    except NobodyError:
-        raise
-    except UserError:
-        record.wish(FOLDER, wanted)
-        return f"{known.version}: {wanted} is told."
+    from .compose import containers, host  # they are releases, too
+    from .compose import release as images
+
+    kinds = (containers.FOLDER, host.IMAGE, images.abort), (FOLDER, VERSION, _abort)
+    for folder, kind, abort in kinds:
+        known = record.read(folder)
+        if known and not known.ended:
+            return _tell(folder, known, wanted, f"make canary {kind}={known.version}", abort)
+    raise UserError("No release is under way.")
+
+
+def _tell(
+    folder: Path, known: Release, wanted: Wish, again: str, abort: Callable[[Release], str]
+) -> str:
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_one(folder / LOCK, ""))
+        except UserError:
+            record.wish(folder, wanted)
+            return f"{known.version}: {wanted} is told."
+        if wanted != "abort":
+            raise UserError(f"Nobody goes on with {known.version}. First: {again}")
+        return abort(known)
 
 
 def _abort(known: Release) -> str:
@@ -218,7 +248,7 @@ def _abort(known: Release) -> str:
     return f"{known.version} is rolled back; stable answers all requests."
 
 
-def _release(project: Project, configured: Settings, stated: Slo, name: str) -> Release:
+def _begin(project: Project, configured: Settings, stated: Slo, name: str) -> Release:
     """Return the release that begins, or the one that goes on.
 
     Raises:
@@ -228,7 +258,7 @@ def _release(project: Project, configured: Settings, stated: Slo, name: str) -> 
     version = registry.history(root, name)[0]
     if known and not known.ended:
         if known.version != version:
-            raise UserError(_unfinished(known))
+            raise UserError(record.unfinished(known, VERSION))
         return known
     if configured.alias != CHAMPION:
         raise UserError(f"{PREFIX}ALIAS: a release makes a version the {CHAMPION}: serve that.")

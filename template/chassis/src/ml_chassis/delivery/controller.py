@@ -6,19 +6,18 @@ does the same again, which changes nothing, or goes on where it was.
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from .. import registry
-from ..contract import Contract
 from ..errors import UserError
-from ..observe.prometheus import Prometheus, PrometheusError
+from ..observe.prometheus import Prometheus
 from ..programs import ProgramError
-from ..storage import Root
 from . import progress, record
-from .candidate import Candidate
 from .gateway import Gateway
 from .progress import Look, Pace
 from .record import Release
 from .routes import Sharing
+from .stable import Stable
 
 TICK_SECONDS = 0.2
 """Between two looks at what a person wants, and at whether the canary runs."""
@@ -36,15 +35,36 @@ class UnfinishedError(UserError):
     """What was decided is not done yet; the next controller goes on with it."""
 
 
+class Canary(AbstractContextManager[object], Protocol):
+    """A second replica. When the block begins and ends, stable answers all requests, if it can."""
+
+    @property
+    def instance(self) -> str:
+        """How Prometheus calls it."""
+        ...
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        ...
+
+    def start(self) -> None:
+        """Start it, and let requests reach it.
+
+        Raises:
+            ProgramError: it does not become ready.
+        """
+        ...
+
+
 class Controller:
     """It brings one release to its end."""
 
     def __init__(
         self,
         gateway: Gateway,
-        candidate: Candidate,
-        contract: Contract,
-        models: Root,
+        canary: Canary,
+        stable: Stable,
         pace: Pace,
         show: Show,
         patience: float = PATIENCE_SECONDS,
@@ -53,15 +73,13 @@ class Controller:
 
         Args:
             gateway: Which shares the requests.
-            candidate: The canary.
-            contract: The schema.
-            models: The registry, in which what was released becomes the champion.
+            canary: What serves the version that is released.
+            stable: What takes it when it is promoted.
             pace: How a release goes on.
             show: Shows where it is.
             patience: Seconds in which stable must serve what was promoted.
         """
-        self._gateway, self._candidate = gateway, candidate
-        self._contract, self._models = contract, models
+        self._gateway, self._canary, self._stable = gateway, canary, stable
         self._pace, self._show, self._patience = pace, show, patience
         self._server = Prometheus(gateway.addresses.prometheus)
 
@@ -73,8 +91,7 @@ class Controller:
         Raises:
             UnfinishedError: it is to be promoted, and that cannot be done.
         """
-        with self._candidate:
-            self._gateway.route()
+        with self._canary:
             if release.phase in {"starting", "stepping"}:
                 release = self._start(release)
             if release.phase == "stepping":
@@ -88,7 +105,7 @@ class Controller:
         record.write(self._gateway.folder, release)
         self._show(release, Look())
         try:
-            self._candidate.start()
+            self._canary.start()
         except ProgramError as error:
             said = _last_line(str(error))
             return self._keep(progress.rolled_back(release, time.time(), ("start", said)))
@@ -103,11 +120,11 @@ class Controller:
             now = time.time()
             if wanted := record.take_wish(self._gateway.folder):
                 release = self._keep(progress.obey(release, wanted, now))
-            elif not self._candidate.runs:
+            elif not self._canary.runs:
                 release = self._keep(progress.rolled_back(release, now, ("ended",)))
             elif time.monotonic() >= next_look:
                 seen = self._look()
-                if self._is_other(release.stable, release.version):
+                if self._stable.is_other(release.stable, release.version):
                     release = self._give_way(release)
                 else:
                     release = self._keep(progress.advance(release, seen, self._pace, now))
@@ -117,17 +134,19 @@ class Controller:
         return release
 
     def _look(self) -> Look:
-        return progress.look(self._server, self._gateway.job, self._candidate.instance)
+        return progress.look(self._server, self._gateway.job, self._canary.instance)
 
     def _follow(self, release: Release) -> Release:
         """Promote; the canary goes on until stable serves what it does."""
         if not release.made:
-            if self._is_other(release.stable, release.version):
+            if self._stable.is_other(release.stable, release.version):
                 return self._give_way(release)
             release = self._make(release)
+        if release.ended:
+            return release
         give_up = time.monotonic() + self._patience
-        while not self._serves(release):
-            if self._is_other(release.version):
+        while not self._stable.serves(release):
+            if self._stable.is_other(release.version):
                 return self._give_way(release)
             if time.monotonic() > give_up:
                 raise UnfinishedError(
@@ -139,30 +158,16 @@ class Controller:
         text = "Promoted: stable serves it."
         return self._keep(release.with_event(time.time(), text, phase="promoted"))
 
-    def _is_other(self, *known: str) -> bool:
-        """Return whether the champion is none of these versions, as far as that is known."""
-        try:
-            return registry.history(self._models)[0] not in known
-        except UserError:  # the registry does not answer, as may happen in days
-            return False
-
     def _give_way(self, release: Release) -> Release:
         """Take it back: somebody has named another champion."""
         return self._keep(progress.rolled_back(release, time.time(), OTHER_CHAMPION))
 
-    def _serves(self, release: Release) -> bool:
-        """Return whether stable serves what was released, and not what it served before."""
-        try:
-            versions = progress.served(self._server, self._gateway.job)
-        except PrometheusError:
-            return False
-        return release.version in versions and release.stable not in versions
-
     def _make(self, release: Release) -> Release:
-        why = f"Released as a canary beside {release.stable}: {release.events[-1].text}"
         try:
-            if registry.history(self._models)[0] != release.version:  # else it was done already
-                registry.promote(self._contract, self._models, release.version, why)
+            self._stable.take(release)
+        except ProgramError as error:
+            said = _last_line(str(error))
+            return self._keep(progress.rolled_back(release, time.time(), ("promotion", said)))
         except UserError as error:
             raise UnfinishedError(
                 f"{release.version} is to be promoted, and is not yet: {error} The same command "

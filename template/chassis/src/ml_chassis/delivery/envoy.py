@@ -3,12 +3,15 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+import httpx
 
 from .. import storage
 from ..observe.servers import find
@@ -22,7 +25,7 @@ GET = (
     "docker run --rm --entrypoint cat envoyproxy/envoy:v1.40.0 /usr/local/bin/envoy > envoy, "
     "then chmod +x envoy, and put it on the PATH"
 )
-ROUTES = "routes.json"
+BOOTSTRAP, ROUTES = "envoy.json", "routes.json"
 DISCOVERED = "discovered"
 """Folder of the files that Envoy reads again when they are replaced."""
 HEALTH_SECONDS = 1
@@ -35,9 +38,40 @@ MOST_MIRRORED = 128
 """Requests that a shadow has not answered; while it has so many, it is sent no other ones. Each may
 keep a body in memory."""
 HTTP = "type.googleapis.com/envoy.extensions.filters"
+NAMED = {
+    "cluster_type": {
+        "name": "envoy.cluster.dns",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster",
+            "dns_lookup_family": "V4_PREFERRED",
+            "dns_refresh_rate": "1s",
+            "dns_failure_refresh_rate": {"base_interval": "1s", "max_interval": "1s"},
+            "respect_dns_ttl": False,
+        },
+    }
+}
+"""A cluster whose addresses are looked up by name."""
 UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 ALONE = Sharing()
 """Stable answers all."""
+OPEN = ("/ready", "/clusters", "/stats/prometheus")
+"""What the administration answers: nothing that would change something."""
+
+
+class Layout(NamedTuple):
+    """Where Envoy finds what it needs.
+
+    Attributes:
+        folder: Of its files, as a whole path.
+        stable: Address of the service.
+        admin: Address of its administration.
+        canary: Address of the canary, where that is known before; else Envoy reads it from a file.
+    """
+
+    folder: Path
+    stable: str
+    admin: str
+    canary: str = ""
 
 
 @contextmanager
@@ -63,11 +97,11 @@ def running_envoy(
     write_endpoints(folder, CANARY, stable)  # known to be healthy before a canary fails
     write_endpoints(folder, SHADOW)
     write_routes(folder, configured)
-    path = folder / "envoy.json"
-    path.write_text(json.dumps(bootstrap(folder.absolute(), configured, stable, port), indent=1))
     admin = f"http://{LOCAL}:{port}"
+    write_bootstrap(folder, bootstrap(Layout(folder.absolute(), stable, admin), configured))
     command = [
-        *(program, "--config-path", str(path), "--disable-hot-restart", "--log-level", "warning"),
+        *(program, "--config-path", str(folder / BOOTSTRAP)),
+        *("--disable-hot-restart", "--log-level", "warning"),
         *("--concurrency", str(min(os.cpu_count() or 1, MOST_THREADS))),
     ]
     ready, log = f"{admin}/ready", folder / "envoy.log"
@@ -83,31 +117,54 @@ def write_routes(folder: Path, configured: Settings, sharing: Sharing = ALONE) -
 
 def write_endpoints(folder: Path, track: str, *urls: str) -> None:
     """Say where a track is: each address is asked where the one before it is not healthy."""
-    found = {
-        "cluster_name": track,
-        "policy": {"overprovisioning_factor": 100},
-        "endpoints": [
-            {"priority": number, "lb_endpoints": [_endpoint(url)]}
-            for number, url in enumerate(urls)
-        ],
-    }
     path = folder / DISCOVERED / _endpoints(track)
-    _write(path, "endpoint.v3.ClusterLoadAssignment", found)
+    _write(path, "endpoint.v3.ClusterLoadAssignment", _assigned(track, urls))
 
 
-def bootstrap(folder: Path, configured: Settings, stable: str, admin_port: int) -> dict[str, Any]:
+def hosts(admin: str, track: str) -> set[str]:
+    """Return where Envoy has found a track that is known by name, and is healthy.
+
+    Args:
+        admin: Address of its administration.
+        track: Whose first address is looked for.
+    """
+    try:
+        answer = httpx.get(f"{admin}/clusters?format=json", trust_env=False)
+        found = next(each for each in answer.json()["cluster_statuses"] if each["name"] == track)
+    except (httpx.TransportError, ValueError, LookupError, StopIteration):
+        return set()
+    return {
+        each["address"]["socket_address"]["address"]
+        for each in found.get("host_statuses", ())
+        if not each.get("priority") and "failed_active_health_check" not in each["health_status"]
+    }
+
+
+def write_bootstrap(folder: Path, content: dict[str, Any]) -> bool:
+    """Write what Envoy is started with; return whether it is new."""
+    path, text = folder / BOOTSTRAP, json.dumps(content, indent=1)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    storage.write(folder, BOOTSTRAP, text.encode())
+    return True
+
+
+def bootstrap(layout: Layout, configured: Settings) -> dict[str, Any]:
     """Return what Envoy is started with.
 
     Args:
-        folder: Where its files are, as a whole path.
+        layout: Where what it needs is.
         configured: Where it listens, and how large a request may be.
-        stable: Address of the service.
-        admin_port: Of its administration.
     """
-    idle = min(IDLE_SECONDS, configured.keep_alive_seconds / 2)
-    tested = _stable(TESTED, stable, idle)
+    folder, idle = layout.folder, min(IDLE_SECONDS, configured.keep_alive_seconds / 2)
+    tested = _known(TESTED, idle, layout.stable)
     tested["circuit_breakers"]["thresholds"][0]["max_retries"] = 0
-    clusters = [_stable(STABLE, stable, idle), tested, _canary(folder, idle), _shadow(folder, idle)]
+    clusters = [
+        _known(STABLE, idle, layout.stable),
+        tested,
+        _canary(layout, idle),
+        _discovered(folder, SHADOW, idle, MOST_MIRRORED),
+    ]
     most = "downstream_connections.v3.DownstreamConnectionsConfig"
     bound = {
         "@type": f"type.googleapis.com/envoy.extensions.resource_monitors.{most}",
@@ -117,7 +174,7 @@ def bootstrap(folder: Path, configured: Settings, stable: str, admin_port: int) 
     return {
         "node": {"id": "gateway", "cluster": "gateway"},
         "overload_manager": {"resource_monitors": [{**monitor, "typed_config": bound}]},
-        "admin": _address(LOCAL, admin_port),
+        "admin": {**_at(layout.admin), "allow_paths": [{"prefix": path} for path in OPEN]},
         "static_resources": {"listeners": [_listener(folder, configured)], "clusters": clusters},
     }
 
@@ -156,16 +213,16 @@ def _listener(folder: Path, configured: Settings) -> dict[str, Any]:
     }
 
 
-def _stable(name: str, url: str, idle: float) -> dict[str, Any]:
-    there = [{"lb_endpoints": [_endpoint(url)]}]
+def _known(name: str, idle: float, *urls: str) -> dict[str, Any]:
+    """Return a track at addresses that stay; of a name, it is asked all the time whose it is."""
     return {
         **_cluster(name, idle),
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": name, "endpoints": there},
+        **({"type": "STATIC"} if _is_ip(urls[0]) else NAMED),
+        "load_assignment": _assigned(name, urls),
     }
 
 
-def _canary(folder: Path, idle: float) -> dict[str, Any]:
+def _canary(layout: Layout, idle: float) -> dict[str, Any]:
     check = {
         "timeout": f"{HEALTH_SECONDS}s",
         "interval": f"{HEALTH_SECONDS}s",
@@ -174,16 +231,17 @@ def _canary(folder: Path, idle: float) -> dict[str, Any]:
         "healthy_threshold": 1,
         "http_health_check": {"path": "/readyz"},
     }
+    found = (
+        _known(CANARY, idle, layout.canary, layout.stable)
+        if layout.canary
+        else _discovered(layout.folder, CANARY, idle)
+    )
     return {
-        **_discovered(folder, CANARY, idle),
+        **found,
         "health_checks": [check],
         # Else a canary that is taken away would get requests until a check has failed.
         "ignore_health_on_host_removal": True,
     }
-
-
-def _shadow(folder: Path, idle: float) -> dict[str, Any]:
-    return _discovered(folder, SHADOW, idle, MOST_MIRRORED)
 
 
 def _discovered(folder: Path, track: str, idle: float, most: int = UNBOUNDED) -> dict[str, Any]:
@@ -229,13 +287,32 @@ def _endpoints(track: str) -> str:
     return f"{track}.json"
 
 
-def _endpoint(url: str) -> dict[str, Any]:
+def _assigned(track: str, urls: Sequence[str]) -> dict[str, Any]:
+    """Return where a track is: each address is asked where the one before it is not healthy."""
+    return {
+        "cluster_name": track,
+        "policy": {"overprovisioning_factor": 100},
+        "endpoints": [
+            {"priority": number, "lb_endpoints": [{"endpoint": _at(url)}]}
+            for number, url in enumerate(urls)
+        ],
+    }
+
+
+def _at(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
-    return {"endpoint": _address(str(parts.hostname), parts.port or 80)}
+    return _address(str(parts.hostname), parts.port or 80)
 
 
 def _address(host: str, port: int) -> dict[str, Any]:
     return {"address": {"socket_address": {"address": host, "port_value": port}}}
+
+
+def _is_ip(url: str) -> bool:
+    try:
+        return bool(ip_address(str(urlsplit(url).hostname)))
+    except ValueError:
+        return False
 
 
 def _ip(host: str) -> str:

@@ -24,6 +24,7 @@ OTHERS = {
     "aborted": "A person aborted it.",
     "start": "The canary did not start.",
     "ended": "The process of the canary ended.",
+    "promotion": "It was good, but did not start in the place of stable.",
 }
 """Reasons of the controller that are no sentence."""
 MEANS = {"quality": "mean loss", "value": "mean value of a decision"}

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from .. import storage
 from ..errors import UserError, describe
 from ..observe.servers import READY, running_prometheus, target
-from ..programs import LOCAL, address, answers, end, free_port, start
+from ..programs import LOCAL, POLL_SECONDS, ProgramError, address, answers, end, free_port, start
 from ..settings import CANARY, PREFIX, STABLE, Settings
 from . import envoy
 from .routes import Sharing
@@ -24,6 +25,7 @@ SERVE = (sys.executable, "-m", "ml_chassis", "serve")
 SERVICE, ENVOY = "service", "envoy"
 TARGETS = "targets"
 """Folder of the files that say what Prometheus scrapes."""
+STATS = "/stats/prometheus"
 EDGE = "-gateway"
 """What stands behind the job of the service in that of Envoy."""
 
@@ -100,14 +102,26 @@ class Gateway:
             beside = [self.addresses.stable] if track == CANARY else []
             envoy.write_endpoints(self.folder, track, *filter(None, [url, *beside]))
             urls = filter(None, (self.addresses.stable, url))
-            _write_targets(self.folder, SERVICE, [target(each) for each in urls])
+            write_targets(self.folder, SERVICE, [target(each) for each in urls])
+
+    def wait_until_found(self, track: str, host: str, seconds: float) -> None:
+        """Wait until Envoy has found a track, which is known by name, at this address alone.
+
+        Raises:
+            ProgramError: it has not after so many seconds.
+        """
+        give_up = time.monotonic() + seconds
+        while envoy.hosts(self.addresses.envoy, track) != {host}:
+            if time.monotonic() > give_up:
+                raise ProgramError(f"Envoy does not find {track} at {host}.")
+            time.sleep(POLL_SECONDS)
 
     @property
     def runs(self) -> bool:
         """Whether it has not ended; another one may run in its place, of which nothing is known."""
         try:
-            return _read(self.folder) == self.addresses
-        except FileNotFoundError:
+            return read(self.folder) == self.addresses
+        except UserError:
             return False
 
 
@@ -117,10 +131,7 @@ def find(folder: Path, configured: Settings, job: str) -> Gateway:
     Raises:
         UserError: nobody does, or a part of it does not answer.
     """
-    try:
-        addresses = _read(folder)
-    except FileNotFoundError:
-        raise UserError("There is no gateway that could share requests: make gateway.") from None
+    addresses = read(folder)
     parts = {"envoy": f"{addresses.envoy}/ready", "prometheus": f"{addresses.prometheus}{READY}"}
     for name, url in parts.items():
         if not answers(url):
@@ -131,12 +142,29 @@ def find(folder: Path, configured: Settings, job: str) -> Gateway:
     return Gateway(folder, addresses, configured, job)
 
 
-def _read(folder: Path) -> Addresses:
+def read(folder: Path, begin: str = "make gateway") -> Addresses:
+    """Return where the parts of a gateway are.
+
+    Args:
+        folder: Of its files.
+        begin: The command that starts one.
+
+    Raises:
+        UserError: there is none.
+    """
     path = folder / ADDRESSES
     try:
         return Addresses.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"There is no gateway that could share requests: {begin}.") from None
     except ValidationError as error:
-        raise UserError(f"{path}: {describe(error)}. Start it anew: make gateway.") from None
+        raise UserError(f"{path}: {describe(error)}. Start it anew: {begin}.") from None
+
+
+def write(folder: Path, addresses: Addresses) -> None:
+    """Say where the parts of a gateway are."""
+    text = addresses.model_dump_json(indent=2) + "\n"
+    storage.write(folder, ADDRESSES, text.encode())
 
 
 def serve(place: Place, url: str, track: str, log: Path, **settings: str) -> Popen[bytes]:
@@ -188,12 +216,11 @@ def running_gateway(
         admin, edge = stack.enter_context(running)
         service = serve(place, stable, STABLE, folder / "stable.log")
         stack.callback(end, service)
-        _write_targets(folder, SERVICE, [target(stable)])
-        _write_targets(folder, ENVOY, [target(admin, "/stats/prometheus")])
-        places = {watched.job: SERVICE, f"{watched.job}{EDGE}": ENVOY}
+        write_targets(folder, SERVICE, [target(stable)])
+        write_targets(folder, ENVOY, [target(admin, STATS)])
         prometheus = running_prometheus(
             folder,
-            {job: _targets(folder.absolute(), name) for job, name in places.items()},
+            jobs(folder.absolute(), watched.job),
             watched.rules,
             seconds=watched.scrape_seconds,
             key=next(iter(configured.keys), ""),
@@ -204,8 +231,7 @@ def running_gateway(
             envoy=admin,
             prometheus=stack.enter_context(prometheus),
         )
-        text = found.model_dump_json(indent=2) + "\n"
-        storage.write(folder, ADDRESSES, text.encode())
+        write(folder, found)
         stack.callback((folder / ADDRESSES).unlink, missing_ok=True)
         yield Gateway(folder, found, configured, watched.job), {"stable": service, "envoy": edge}
 
@@ -220,7 +246,18 @@ def _environment(place: Place, url: str, track: str, settings: Mapping[str, str]
     return {**place.environment, **named, "BENTOML_HOME": str(home)}
 
 
-def _write_targets(folder: Path, name: str, targets: Sequence[object]) -> None:
+def jobs(folder: Path, job: str) -> dict[str, Path]:
+    """Return the jobs of Prometheus, each with the file of its targets.
+
+    Args:
+        folder: Of the gateway, as Prometheus finds it.
+        job: How Prometheus calls the service.
+    """
+    return {job: _targets(folder, SERVICE), f"{job}{EDGE}": _targets(folder, ENVOY)}
+
+
+def write_targets(folder: Path, name: str, targets: Sequence[object]) -> None:
+    """Say what Prometheus scrapes, of the service or of Envoy."""
     path = _targets(folder, name)
     storage.write(path.parent, path.name, json.dumps(targets, indent=1).encode())
 

@@ -117,6 +117,19 @@ def take_wish(folder: Path) -> Wish | None:
     return next((each for each in WISHES if each == said), None)
 
 
+def unfinished(known: Release, kind: str) -> str:
+    """Return what a person can do about a release that has not ended.
+
+    Args:
+        known: The release.
+        kind: What the command calls what is released: VERSION or IMAGE.
+    """
+    return (
+        f"The release of {known.version} has not ended. Go on with it: make canary "
+        f"{kind}={known.version}; or end it: make canary DO=abort."
+    )
+
+
 def began(version: str, stable: str, weights: list[int]) -> Release:
     """Return a release that begins now."""
     return Release(version=version, stable=stable, weights=weights, begun=time.time())

@@ -20,6 +20,7 @@ from ..settings import CANARY, SHADOW, STABLE, Settings
 PREDICT = "/predict"
 TESTED = "tested"
 """Stable as an arm of an A/B test: what it fails is not asked again."""
+ALL = 100
 SMALL_BYTES = 65_536
 TRY_SECONDS, LARGE_TRY_SECONDS = 2, 15
 """Beyond what the model may take for a call, after which a request to the canary is asked again; a
@@ -65,13 +66,14 @@ def routes(configured: Settings, sharing: Sharing) -> Part:
     """Return who answers what; what this gateway says is not for clients to say.
 
     Predictions, labels and a team's own routes are shared between the tracks; whatever else is
-    asked, as probes and metrics, is about the service that is there to stay.
+    asked, as probes and metrics, is about the service that is there to stay, unless the canary gets
+    all requests: then it is there alone.
     """
     found = [
         *(_released(configured, sharing.weight) if sharing.weight else ()),
         *([_mirrored(sharing.mirrored)] if sharing.mirrored else ()),
         *(_tested(configured, sharing.test) if sharing.test else ()),
-        {"match": {"prefix": "/"}, "route": _to(STABLE)},
+        {"match": {"prefix": "/"}, "route": _to(CANARY if sharing.weight == ALL else STABLE)},
     ]
     unsaid = {"request_headers_to_remove": [PREDICTION_ID, EXPOSURE]}
     host = {"name": "service", "domains": ["*"], "routes": [{**unsaid, **each} for each in found]}

@@ -1,5 +1,6 @@
 """What is loaded: a service started for it, an image under its limits, or some address."""
 
+import json
 import os
 import re
 import subprocess
@@ -20,7 +21,7 @@ from ..errors import UserError
 from ..programs import LOCAL, ProgramError, answers, end, free_port, start
 from ..settings import PREFIX
 
-COMPOSE = Path("deploy/compose.yaml")
+COMPOSE, SERVICE = Path("deploy/compose.yaml"), "service"
 START_SECONDS, STOP_SECONDS = 90, 30
 LOOK_SECONDS = 0.5
 MIB = {"B": 1 / 2**20, "KiB": 1 / 2**10, "MiB": 1, "GiB": 2**10}
@@ -84,14 +85,21 @@ def started_image(image: str, log: Path) -> Iterator[Target]:
         UserError: it does not start; the message is what Docker said.
     """
     port = free_port()
-    environment = {**os.environ, "IMAGE": image, "PORT": str(port)}
+    environment = {**os.environ, "IMAGE": image}
     project, since = f"load-{port}", time.time()
-    compose = ("docker", "compose", f"--project-name={project}", f"--file={COMPOSE}")
+    compose = ("docker", "compose", f"--project-name={project}", f"--file={COMPOSE}", "--file=-")
+    # Alone, and not behind the gateway.
+    published = json.dumps({"services": {SERVICE: {"ports": [f"{LOCAL}:{port}:3000"]}}})
 
     def run(*command: str) -> str:
         try:
             done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, check=False
+                command,
+                input=published,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
         except FileNotFoundError:
             raise UserError("Docker is not installed.") from None
@@ -110,7 +118,7 @@ def started_image(image: str, log: Path) -> Iterator[Target]:
 
     def start() -> str:
         try:
-            run(*compose, "up", "--wait", f"--wait-timeout={START_SECONDS}")
+            run(*compose, "up", "--wait", f"--wait-timeout={START_SECONDS}", SERVICE)
         except UserError as error:
             why = f" It ran out of memory: see {COMPOSE}." if was_killed() else ""
             raise UserError(f"{image}: {error}.{why} What it said is in {log}.") from None

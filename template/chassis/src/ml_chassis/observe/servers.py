@@ -48,22 +48,12 @@ def running_prometheus(
     """
     secret = folder.absolute() / "key"
     secret.unlink(missing_ok=True)
-    scraped: dict[str, Any] = {}
+    configuration = prometheus(targets, rules.absolute(), seconds, alertmanager)
     if key:
         secret.touch(mode=0o600)
         secret.write_text(key, encoding="utf-8")
-        scraped["authorization"] = {"credentials_file": str(secret)}
-    configuration: dict[str, Any] = {
-        "global": {"scrape_interval": f"{seconds}s", "evaluation_interval": f"{seconds}s"},
-        "rule_files": [str(rules.absolute())],
-        "scrape_configs": [
-            {"job_name": job, **_discovered(found, seconds), **scraped}
-            for job, found in targets.items()
-        ],
-    }
-    if alertmanager:
-        there = [{"targets": [urlsplit(alertmanager).netloc]}]
-        configuration["alerting"] = {"alertmanagers": [{"static_configs": there}]}
+        for each in configuration["scrape_configs"]:
+            each["authorization"] = {"credentials_file": str(secret)}
     options = (f"--storage.tsdb.path={folder}/prometheus", "--log.level=warn")
     try:
         port = free_port()
@@ -71,6 +61,30 @@ def running_prometheus(
             yield url
     finally:
         secret.unlink(missing_ok=True)
+
+
+def prometheus(
+    targets: Mapping[str, Sequence[str] | Path], rules: Path, seconds: int, alertmanager: str = ""
+) -> dict[str, Any]:
+    """Return the configuration of a server; see `running_prometheus`.
+
+    Args:
+        targets: What it scrapes.
+        rules: The whole path of what it evaluates.
+        seconds: Between two scrapes.
+        alertmanager: Address of what is told of alerts, if any.
+    """
+    configuration: dict[str, Any] = {
+        "global": {"scrape_interval": f"{seconds}s", "evaluation_interval": f"{seconds}s"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [
+            {"job_name": job, **_discovered(found, seconds)} for job, found in targets.items()
+        ],
+    }
+    if alertmanager:
+        there = [{"targets": [urlsplit(alertmanager).netloc]}]
+        configuration["alerting"] = {"alertmanagers": [{"static_configs": there}]}
+    return configuration
 
 
 @contextmanager
@@ -121,15 +135,18 @@ def find(programs: Sequence[str], get: str = GET) -> str:
     raise UserError(f"{programs[0]} is not installed. {get}.")
 
 
-def target(url: str, path: str = "/metrics") -> dict[str, Any]:
+def target(url: str, path: str = "/metrics", instance: str = "") -> dict[str, Any]:
     """Return where something is, as Prometheus reads it.
 
     Args:
         url: Its address.
         path: Of its metrics, below that.
+        instance: How Prometheus calls it; without one, by host and port.
     """
     parts = urlsplit(url)
     labels = {"__scheme__": parts.scheme, "__metrics_path__": f"{parts.path.rstrip('/')}{path}"}
+    if instance:
+        labels["instance"] = instance
     return {"targets": [parts.netloc], "labels": labels}
 
 

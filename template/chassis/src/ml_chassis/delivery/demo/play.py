@@ -19,6 +19,7 @@ from ..display import Display
 from ..envoy import ENVOY, GET
 from ..gateway import Gateway
 from ..report import Entry
+from ..stable import Follower
 from . import stage as stages
 from .faults import FAULTS, Fault
 from .stage import PACE, Stage
@@ -67,8 +68,7 @@ def _release(stage: Stage, gateway: Gateway, fault: Fault | None, traffic: Traff
         controller = Controller(
             gateway,
             Candidate(gateway, stage.canary(fault), stage.challenger),
-            stage.copy.project.contract,
-            stage.copy.models,
+            Follower(gateway, stage.copy.project.contract, stage.copy.models),
             PACE,
             display.show,
         )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import yaml
 
+from ... import settings
 from ...errors import UserError
 from ...monitoring import metrics, panels
 from ...monitoring.files import FOLDER, RULES
@@ -153,12 +154,6 @@ def running_world(
 @contextmanager
 def default_settings() -> Iterator[None]:
     """Leave the settings of this process out of what is started: they are of the real service."""
-    own = {
-        name: os.environ.pop(name)
-        for name in [*os.environ]
-        if name.upper().startswith(PREFIX) and name.upper() != KEPT
-    }
-    try:
+    kept = {name: value for name, value in os.environ.items() if name.upper() == KEPT}
+    with settings.only(kept):
         yield
-    finally:
-        os.environ.update(own)

@@ -1,0 +1,1 @@
+"""One host with Docker: what runs in containers there, and releases of images."""

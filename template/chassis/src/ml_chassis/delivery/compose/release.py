@@ -1,0 +1,154 @@
+"""Another image beside the one that serves, until it takes its place: `make canary IMAGE=...`."""
+
+import os
+import time
+from typing import Self
+
+from ... import slo
+from ...errors import UserError
+from ...observe.prometheus import Prometheus
+from ...programs import only_one
+from ...project import Project
+from ...settings import CANARY, STABLE
+from ...slo import Slo
+from .. import progress, record
+from ..command import LOCK, PACE, UNDER_WAY, bring_to_its_end, require_one_version, tell
+from ..controller import Controller
+from ..progress import Pace
+from ..record import Release
+from . import host
+from .containers import FOLDER, Containers
+from .docker import SERVICES, Compose, Container, content
+from .host import BEGIN, IMAGE, READABLE
+
+
+class ImageCanary:
+    """A container of an image, beside stable; see `Canary` of the controller."""
+
+    def __init__(self, containers: Containers, image: str) -> None:
+        """Take what it is.
+
+        Args:
+            containers: What runs.
+            image: Its image.
+        """
+        self._containers, self._image = containers, image
+        self._started: Container | None = None
+
+    @property
+    def instance(self) -> str:
+        """How Prometheus calls it."""
+        return self._started.instance if self._started else ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether its container is there; one that crashes is started anew."""
+        found = self._containers.look(CANARY)
+        return found is not None and self._started is not None and found.id == self._started.id
+
+    def start(self) -> None:
+        """Start it, and let requests reach it.
+
+        Raises:
+            ProgramError: it does not become ready.
+        """
+        self._started = self._containers.start(CANARY, self._image)
+
+    def __enter__(self) -> Self:
+        """Return it; what stable can answer, it does."""
+        self._containers.let_stable_answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove it, unless nothing else could answer."""
+        self._containers.end_canary()
+
+
+class ImageStable:
+    """The container that answers clients, and takes another image; see `Stable`."""
+
+    def __init__(self, containers: Containers) -> None:
+        """Take what runs."""
+        self._containers = containers
+
+    def is_other(self, *known: str) -> bool:
+        """Return whether it runs none of these images."""
+        found = self._containers.look(STABLE)
+        return found is not None and found.image not in known
+
+    def take(self, release: Release) -> None:
+        """Start it from the image of the canary, which answers meanwhile; see `Stable`."""
+        self._containers.replace(release.stable, release.version)
+
+    def serves(self, release: Release) -> bool:
+        """Return whether it runs what was released, and is healthy."""
+        found = self._containers.look(STABLE)
+        return found is not None and found.healthy and found.image == release.version
+
+
+def release(project: Project, image: str, pace: Pace = PACE) -> int:
+    """Release an image beside the one that stable runs; return the exit code.
+
+    Args:
+        project: Of the working folder.
+        image: Its name.
+        pace: How it goes on.
+    """
+    return tell(lambda: _release(project, slo.read(), image, pace), FOLDER)
+
+
+def _release(project: Project, stated: Slo, image: str, pace: Pace) -> Release:
+    os.umask(READABLE)  # by the users of the containers, too
+    with only_one(FOLDER / LOCK, UNDER_WAY):
+        found, compose = host.find(stated.job or project.name)
+        require_one_version(Prometheus(found.addresses.prometheus), found.job)
+        begun = _begin(compose, stated, image)
+        containers = Containers(found, compose)
+        canary, stable = ImageCanary(containers, begun.version), ImageStable(containers)
+        return bring_to_its_end(
+            begun, found, stated, pace, lambda show: Controller(found, canary, stable, pace, show)
+        )
+
+
+def _begin(compose: Compose, stated: Slo, image: str) -> Release:
+    """Return the release that begins, or the one that goes on.
+
+    Raises:
+        UserError: another one is under way, or this image cannot be released.
+    """
+    known = record.read(FOLDER)
+    if known and not known.ended:
+        if known.version != image:
+            raise UserError(record.unfinished(known, IMAGE))
+        return known
+    stable = compose.container(STABLE)
+    if stable is None:
+        raise UserError(f"There is no {SERVICES[STABLE]} that it could be compared with: {BEGIN}.")
+    found = content(image)
+    if found == stable.content:
+        raise UserError(f"{image} is what stable runs already.")
+    if image == stable.image:
+        raise UserError(
+            f"{image} is the name of what stable runs, too: what is released and what it could be "
+            "taken back to need names of their own. Give it another tag, or its digest."
+        )
+    record.take_wish(FOLDER)  # of a release before
+    return record.began(image, stable.image, stated.release.weights)
+
+
+def abort(known: Release) -> str:
+    """End a release that nobody goes on with, and say so."""
+    os.umask(READABLE)
+    record.write(FOLDER, progress.rolled_back(known, time.time(), ("aborted",)))
+    found, compose = host.find("")
+    containers = Containers(found, compose)
+    serving = compose.container(STABLE)
+    if not known.made and serving and serving.image != known.stable:
+        if serving.healthy:
+            containers.replace(serving.image, known.stable)
+        else:  # the canary answers
+            containers.start(STABLE, known.stable)
+    containers.end_canary()
+    if known.made:
+        return f"{known.version} is stable already. Undo that: make canary IMAGE={known.stable}"
+    return f"{known.version} is rolled back; stable answers all requests."
