@@ -100,7 +100,7 @@ def test_each_image_of_others_has_a_version(services: dict[str, Any]) -> None:
 
 def test_the_canary_is_as_stable_is(services: dict[str, Any]) -> None:
     canary = services["canary"]
-    assert canary.keys() == {"extends", "profiles", "image", "environment"}
+    assert canary.keys() == {"extends", "profiles", "image", "environment", "restart"}
     assert canary["extends"] == {"service": "service"}
     assert canary["environment"] == {"MODEL_SERVICE_TRACK": "canary"}
 

@@ -1,5 +1,6 @@
 """One host with Docker: what runs there, and releases of images, with real traffic."""
 
+import os
 import re
 import shutil
 import signal
@@ -278,10 +279,12 @@ def test_an_image_is_promoted_also_when_its_controller_is_killed_meanwhile(
     first = host.release("2")
     wait_for(lambda: host.phase() == "stepping", "the canary gets requests")
     done = host.make("up")
-    assert (done.returncode, "has not ended" in done.stdout) == (2, True), done.stdout
+    assert (done.returncode, "is under way" in done.stdout) == (2, True), done.stdout
     wait_for(lambda: host.phase() == "promoting", "it is promoted")
     first.send_signal(signal.SIGKILL)
     first.wait()
+    done = host.make("up")
+    assert (done.returncode, "has not ended" in done.stdout) == (2, True), done.stdout
     said = host.released("2")
     assert f"{IMAGE}:2 was promoted" in said, said
     assert host.stable() == f"{IMAGE}:2"
@@ -302,6 +305,27 @@ def test_another_image_is_put_there_at_once_and_taken_back_where_it_does_not_sta
     done = host.up(f"IMAGE={IMAGE}:place")
     assert (done.returncode, "Not all of it runs" in done.stdout) == (2, True), done.stdout
     assert host.stable() == f"{IMAGE}:1"
+    assert asked.counts.answered
+
+
+def test_a_start_that_is_killed_while_stable_is_replaced_is_done_again(
+    host: Host, asked: Traffic
+) -> None:
+    routes = host.project / GATEWAY / "discovered" / "routes.json"
+    command = ["make", "up", f"IMAGE={IMAGE}:2"]
+    with (host.project / "said").open("w") as said:
+        first = subprocess.Popen(
+            command, cwd=host.project, env=host.env, stdout=said, start_new_session=True
+        )
+    wait_for(lambda: '"stable"' not in routes.read_text(), "the canary answers")
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    done = host.up(f"IMAGE={IMAGE}:2")
+    assert done.returncode == 0, done.stdout
+    assert host.stable() == f"{IMAGE}:2"
+    assert not host.compose("ps", "--all", "--quiet", "canary")
+    assert '"stable"' in routes.read_text()
+    assert host.up(f"IMAGE={IMAGE}:1").returncode == 0
     assert asked.counts.answered
 
 

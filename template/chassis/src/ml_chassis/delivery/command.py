@@ -1,7 +1,6 @@
 """Releases on one host: `make gateway`, and `make canary VERSION=...` in front of it."""
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -238,7 +237,7 @@ def _tell(
 
 def _abort(known: Release) -> str:
     """End a release that nobody goes on with."""
-    record.write(FOLDER, progress.rolled_back(known, time.time(), ("aborted",)))
+    progress.abort(FOLDER)
     with suppress(UserError):  # where there is no gateway, it shares nothing
         found = gateway.find(FOLDER, settings.read(), "")
         found.route()

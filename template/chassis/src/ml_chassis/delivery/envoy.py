@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from .. import storage
 from ..observe.servers import find
 from ..programs import LOCAL, answers, free_port, running
 from ..settings import CANARY, SHADOW, STABLE, Settings
-from .routes import TESTED, Sharing, routes
+from .routes import ALONE, TESTED, Sharing, routes
 
 ENVOY = ("envoy",)
 GET = (
@@ -52,9 +54,11 @@ NAMED = {
 }
 """A cluster whose addresses are looked up by name."""
 UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-ALONE = Sharing()
+STABLE_ALONE = Sharing()
 """Stable answers all."""
-OPEN = ("/ready", "/clusters", "/stats/prometheus")
+STATS = "/stats/prometheus"
+VERSION = re.compile(r'text_value="(\w+)"')
+OPEN = ("/ready", "/clusters", STATS)
 """What the administration answers: nothing that would change something."""
 
 
@@ -109,16 +113,30 @@ def running_envoy(
         yield admin, process
 
 
-def write_routes(folder: Path, configured: Settings, sharing: Sharing = ALONE) -> None:
-    """Share the requests; those under way are not touched."""
+def write_routes(folder: Path, configured: Settings, sharing: Sharing = STABLE_ALONE) -> str:
+    """Share the requests; those under way are not touched. Return the version of the routes."""
     found = routes(configured, sharing)
-    _write(folder / DISCOVERED / ROUTES, "route.v3.RouteConfiguration", found)
+    return _write(folder / DISCOVERED / ROUTES, "route.v3.RouteConfiguration", found)
 
 
 def write_endpoints(folder: Path, track: str, *urls: str) -> None:
     """Say where a track is: each address is asked where the one before it is not healthy."""
     path = folder / DISCOVERED / _endpoints(track)
     _write(path, "endpoint.v3.ClusterLoadAssignment", _assigned(track, urls))
+
+
+def version(admin: str) -> str:
+    """Return the version of the routes that Envoy follows; "" where it does not answer.
+
+    Args:
+        admin: Address of its administration.
+    """
+    asked = f"{admin}{STATS}?text_readouts&filter=rds.*version_text"
+    try:
+        found = VERSION.search(httpx.get(asked, trust_env=False).text)
+    except httpx.TransportError:
+        return ""
+    return found[1] if found else ""
 
 
 def hosts(admin: str, track: str) -> set[str]:
@@ -164,6 +182,7 @@ def bootstrap(layout: Layout, configured: Settings) -> dict[str, Any]:
         tested,
         _canary(layout, idle),
         _discovered(folder, SHADOW, idle, MOST_MIRRORED),
+        *([_known(ALONE, idle, layout.canary)] if layout.canary else ()),
     ]
     most = "downstream_connections.v3.DownstreamConnectionsConfig"
     bound = {
@@ -320,7 +339,10 @@ def _ip(host: str) -> str:
     return host if ":" in host else socket.gethostbyname(host)
 
 
-def _write(path: Path, kind: str, resource: dict[str, Any]) -> None:
+def _write(path: Path, kind: str, resource: dict[str, Any]) -> str:
+    """Write a file that Envoy reads again, and return its version."""
     typed = {"@type": f"type.googleapis.com/envoy.config.{kind}", **resource}
-    text = json.dumps({"resources": [typed]}, indent=1)
+    version = secrets.token_hex(8)
+    text = json.dumps({"version_info": version, "resources": [typed]}, indent=1)
     storage.write(path.parent, path.name, text.encode())
+    return version

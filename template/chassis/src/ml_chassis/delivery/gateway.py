@@ -23,9 +23,10 @@ FOLDER = Path("build/gateway")
 ADDRESSES = "gateway.json"
 SERVE = (sys.executable, "-m", "ml_chassis", "serve")
 SERVICE, ENVOY = "service", "envoy"
+ROUTED_SECONDS = 10
+"""For Envoy to follow other routes; one that does not answer has none."""
 TARGETS = "targets"
 """Folder of the files that say what Prometheus scrapes."""
-STATS = "/stats/prometheus"
 EDGE = "-gateway"
 """What stands behind the job of the service in that of Envoy."""
 
@@ -91,10 +92,13 @@ class Gateway:
         self.folder, self.addresses, self.job = folder, addresses, job
         self._configured = configured
 
-    def route(self, sharing: Sharing = envoy.ALONE) -> None:
-        """Share the requests; without a word, stable answers all."""
+    def route(self, sharing: Sharing = envoy.STABLE_ALONE) -> None:
+        """Share the requests, and wait until they are; without a word, stable answers all."""
         if self.runs:
-            envoy.write_routes(self.folder, self._configured, sharing)
+            version = envoy.write_routes(self.folder, self._configured, sharing)
+            give_up = time.monotonic() + ROUTED_SECONDS
+            while envoy.version(self.addresses.envoy) != version and time.monotonic() < give_up:
+                time.sleep(POLL_SECONDS)
 
     def place(self, track: str, url: str = "") -> None:
         """Say to Envoy and Prometheus where the canary or the shadow is; "" is nowhere."""
@@ -217,7 +221,7 @@ def running_gateway(
         service = serve(place, stable, STABLE, folder / "stable.log")
         stack.callback(end, service)
         write_targets(folder, SERVICE, [target(stable)])
-        write_targets(folder, ENVOY, [target(admin, STATS)])
+        write_targets(folder, ENVOY, [target(admin, envoy.STATS)])
         prometheus = running_prometheus(
             folder,
             jobs(folder.absolute(), watched.job),

@@ -1,5 +1,7 @@
 """How a release goes on: step by step, by what Prometheus has recorded of its canary."""
 
+import time
+from pathlib import Path
 from typing import NamedTuple
 
 from ..monitoring.metrics import START, WORKERS, series_of
@@ -7,6 +9,7 @@ from ..monitoring.rules import release as rules
 from ..observe.page import matching
 from ..observe.prometheus import Prometheus, PrometheusError
 from ..settings import STABLE
+from . import record
 from .record import Release, Wish
 
 
@@ -92,6 +95,13 @@ def rolled_back(release: Release, now: float, reasons: tuple[str, ...]) -> Relea
     """Return a release that ended without success."""
     text = f"Rolled back: {', '.join(reasons)}."
     return release.with_event(now, text, phase="rolled back", held=False, reasons=[*reasons])
+
+
+def abort(folder: Path) -> None:
+    """Note that a person has ended what is under way, if something is."""
+    known = record.read(folder)
+    if known and not known.ended:
+        record.write(folder, rolled_back(known, time.time(), ("aborted",)))
 
 
 def obey(release: Release, wanted: Wish, now: float) -> Release:

@@ -20,7 +20,8 @@ from ..settings import CANARY, SHADOW, STABLE, Settings
 PREDICT = "/predict"
 TESTED = "tested"
 """Stable as an arm of an A/B test: what it fails is not asked again."""
-ALL = 100
+ALONE = "alone"
+"""The canary while there is no stable that could answer what it fails."""
 SMALL_BYTES = 65_536
 TRY_SECONDS, LARGE_TRY_SECONDS = 2, 15
 """Beyond what the model may take for a call, after which a request to the canary is asked again; a
@@ -55,25 +56,26 @@ class Sharing(NamedTuple):
         weight: Percent of them that the canary gets.
         mirrored: Percent of the predictions of stable that a shadow is asked for, too.
         test: Who is answered by the canary in an A/B test.
+        alone: Whether the canary answers all, whatever it is: stable is not there.
     """
 
     weight: int = 0
     mirrored: int = 0
     test: Assignment | None = None
+    alone: bool = False
 
 
 def routes(configured: Settings, sharing: Sharing) -> Part:
     """Return who answers what; what this gateway says is not for clients to say.
 
     Predictions, labels and a team's own routes are shared between the tracks; whatever else is
-    asked, as probes and metrics, is about the service that is there to stay, unless the canary gets
-    all requests: then it is there alone.
+    asked, as probes and metrics, is about the service that is there to stay.
     """
     found = [
         *(_released(configured, sharing.weight) if sharing.weight else ()),
         *([_mirrored(sharing.mirrored)] if sharing.mirrored else ()),
         *(_tested(configured, sharing.test) if sharing.test else ()),
-        {"match": {"prefix": "/"}, "route": _to(CANARY if sharing.weight == ALL else STABLE)},
+        {"match": {"prefix": "/"}, "route": _to(ALONE if sharing.alone else STABLE)},
     ]
     unsaid = {"request_headers_to_remove": [PREDICTION_ID, EXPOSURE]}
     host = {"name": "service", "domains": ["*"], "routes": [{**unsaid, **each} for each in found]}

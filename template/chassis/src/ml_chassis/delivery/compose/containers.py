@@ -8,14 +8,12 @@ from ...programs import ProgramError
 from ...settings import CANARY, STABLE, Track
 from .. import gateway
 from ..gateway import SERVICE, Gateway
-from ..routes import ALL, Sharing
+from ..routes import Sharing
 from .docker import SERVICES, Compose, Container
 
 FOLDER = Path("build/compose")
 PORT, METRICS_PORT = 3000, 9000
 """Of the service, in the network of the containers."""
-LEAVE_SECONDS = 0.5
-"""That Envoy may take until it has read who answers."""
 FOUND_SECONDS = 30
 LOOK_SECONDS = 2.0
 """Between two looks at a container."""
@@ -65,8 +63,7 @@ class Containers:
             ProgramError: it does not become ready, or its name is that of another one meanwhile.
         """
         canary = self.start(CANARY, image)
-        self._gateway.route(Sharing(weight=ALL))
-        time.sleep(LEAVE_SECONDS)
+        self._gateway.route(Sharing(alone=True))
         try:
             found = self.start(STABLE, image)
             if found.content != canary.content:
@@ -86,14 +83,13 @@ class Containers:
         if self.let_stable_answer():
             self.remove(CANARY)
         else:
-            self._gateway.route(Sharing(weight=ALL))
+            self._gateway.route(Sharing(alone=True))
 
     def let_stable_answer(self) -> bool:
         """Let stable answer all requests; return whether it can."""
         found = self._compose.container(STABLE)
         if can := found is not None and found.healthy:
             self._gateway.route()
-            time.sleep(LEAVE_SECONDS)
         return can
 
 

@@ -30,7 +30,8 @@ class Container(NamedTuple):
         content: The number of its image, which no other one has.
         made: What identifies how the file had it when it was made.
         address: In the network of the file; "" while it does not run.
-        healthy: Whether its health check says so.
+        runs: Whether it does.
+        healthy: Whether its health check says so, too.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Container(NamedTuple):
     content: str
     made: str
     address: str
+    runs: bool
     healthy: bool
 
     @property
@@ -121,6 +123,7 @@ class Compose:
             seen["Image"],
             seen["Config"]["Labels"].get("com.docker.compose.config-hash", ""),
             next((each["IPAddress"] for each in networks), ""),
+            state["Running"],
             state["Running"] and state.get("Health", {}).get("Status") == "healthy",
         )
 

@@ -15,8 +15,9 @@ from ...observe.servers import prometheus, target
 from ...programs import LOCAL, answers, only_one
 from ...project import Project
 from ...settings import CANARY, SHADOW, STABLE, Settings
-from .. import envoy, gateway, record
-from ..gateway import ENVOY, STATS, Addresses, Gateway
+from .. import envoy, gateway, progress, record
+from ..command import LOCK
+from ..gateway import ENVOY, Addresses, Gateway
 from .containers import FOLDER, PORT, Containers, watch
 from .docker import COMPOSE, SERVICES, Compose, Container
 
@@ -29,6 +30,7 @@ ADMIN_PORT = 9901
 SCRAPE_SECONDS = 5
 READABLE = 0o022
 BEGIN, IMAGE = "make up", "IMAGE"
+BUSY = "A release, or another `make up`, is under way."
 PARTS = ("gateway", "prometheus")
 LOOKS = {
     "gateway": (PORT, "The service"),
@@ -52,7 +54,7 @@ def up(project: Project, image: str) -> int:
         for needed in (RULES, DASHBOARDS):
             if not needed.exists():
                 raise UserError(f"There is no {needed}: make rules.")
-        with only_one(FOLDER / ".up.lock", "Another `make up` is under way."):
+        with only_one(FOLDER / LOCK, BUSY):
             known = record.read(FOLDER)
             if known and not known.ended:
                 raise UserError(record.unfinished(known, IMAGE))
@@ -70,10 +72,12 @@ def up(project: Project, image: str) -> int:
 def down(_: Project) -> int:
     """Stop all that runs of the project in the working folder; return the exit code."""
     try:
-        compose = Compose()
-        seen = compose.container(STABLE)
-        compose.down()
-        (FOLDER / gateway.ADDRESSES).unlink(missing_ok=True)
+        with only_one(FOLDER / LOCK, BUSY):
+            compose = Compose()
+            seen = compose.container(STABLE)
+            compose.down()
+            (FOLDER / gateway.ADDRESSES).unlink(missing_ok=True)
+            progress.abort(FOLDER)
         again = f" IMAGE={seen.image}" if seen else ""
         print(f"Nothing runs. What Prometheus knows is kept. Start it again: make up{again}")
     except UserError as error:
@@ -105,21 +109,21 @@ def _up(job: str, image: str) -> dict[str, dict[int, str]]:
     is_new = write(job, services)
     SECRETS.mkdir(exist_ok=True)
     _serve(job, compose, seen)
-    # What it is started with is read once, and its folder may be another one than before.
-    compose.up("gateway", options=("--force-recreate",) if is_new else ())
+    # What Envoy is started with is read once; and of a new folder they know nothing.
+    compose.up(*PARTS, options=("--force-recreate",) if is_new else ())
     compose.up()
     compose.signal("HUP", "prometheus")
-    found = {name: _published(each) for name, each in services.items()}
-    gateway.write(
-        FOLDER,
-        Addresses(
-            service=found["gateway"][PORT],
-            stable=f"http://{SERVICES[STABLE]}:{PORT}",
-            envoy=found["gateway"][ADMIN_PORT],
-            prometheus=found["prometheus"][9090],
-        ),
+    published = {name: _published(each) for name, each in services.items()}
+    addresses = Addresses(
+        service=published["gateway"][PORT],
+        stable=f"http://{SERVICES[STABLE]}:{PORT}",
+        envoy=published["gateway"][ADMIN_PORT],
+        prometheus=published["prometheus"][9090],
     )
-    return found
+    gateway.write(FOLDER, addresses)
+    if compose.container(CANARY):  # of one that was killed
+        Containers(find(job)[0], compose).end_canary()
+    return published
 
 
 def _serve(job: str, compose: Compose, seen: Container | None) -> None:
@@ -156,9 +160,11 @@ def write(job: str, services: Mapping[str, Any]) -> bool:
     layout = envoy.Layout(MOUNTED, urls[STABLE], f"http://0.0.0.0:{ADMIN_PORT}", urls[CANARY])
     is_new = not (FOLDER / gateway.ADDRESSES).exists()
     is_new |= envoy.write_bootstrap(FOLDER, envoy.bootstrap(layout, configured))
-    envoy.write_routes(FOLDER, configured)
+    # Else they stay: the canary may be all that answers.
+    if not (FOLDER / envoy.DISCOVERED / envoy.ROUTES).exists():
+        envoy.write_routes(FOLDER, configured)
     envoy.write_endpoints(FOLDER, SHADOW)
-    gateway.write_targets(FOLDER, ENVOY, [target(f"http://gateway:{ADMIN_PORT}", STATS)])
+    gateway.write_targets(FOLDER, ENVOY, [target(f"http://gateway:{ADMIN_PORT}", envoy.STATS)])
     told = "http://alertmanager:9093" if "alertmanager" in services else ""
     jobs = gateway.jobs(MOUNTED, job)
     _write_yaml(FOLDER, "prometheus.yaml", prometheus(jobs, RULES_MOUNTED, SCRAPE_SECONDS, told))

@@ -1,7 +1,6 @@
 """Another image beside the one that serves, until it takes its place: `make canary IMAGE=...`."""
 
 import os
-import time
 from typing import Self
 
 from ... import slo
@@ -42,9 +41,9 @@ class ImageCanary:
 
     @property
     def runs(self) -> bool:
-        """Whether its container is there; one that crashes is started anew."""
+        """Whether its container runs."""
         found = self._containers.look(CANARY)
-        return found is not None and self._started is not None and found.id == self._started.id
+        return bool(found and found.runs and self._started and found.id == self._started.id)
 
     def start(self) -> None:
         """Start it, and let requests reach it.
@@ -139,8 +138,12 @@ def _begin(compose: Compose, stated: Slo, image: str) -> Release:
 def abort(known: Release) -> str:
     """End a release that nobody goes on with, and say so."""
     os.umask(READABLE)
-    record.write(FOLDER, progress.rolled_back(known, time.time(), ("aborted",)))
-    found, compose = host.find("")
+    progress.abort(FOLDER)
+    ended = f"{known.version} is rolled back"
+    try:
+        found, compose = host.find("")
+    except UserError as error:
+        return f"{ended}. {error}"
     containers = Containers(found, compose)
     serving = compose.container(STABLE)
     if not known.made and serving and serving.image != known.stable:
@@ -151,4 +154,4 @@ def abort(known: Release) -> str:
     containers.end_canary()
     if known.made:
         return f"{known.version} is stable already. Undo that: make canary IMAGE={known.stable}"
-    return f"{known.version} is rolled back; stable answers all requests."
+    return f"{ended}; stable answers all requests."
