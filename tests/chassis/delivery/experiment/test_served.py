@@ -140,6 +140,7 @@ def begun(host: Host, *fault: str) -> Iterator[tuple[httpx.Client, "subprocess.P
     """Begin a test that few outcomes decide, and wait until the challenger answers."""
     with database(host.stage).begin() as connection:  # else that of a test before goes on
         for table in (EXPOSURES, EXPERIMENTS):
+            table.create(connection, checkfirst=True)
             connection.execute(sa.delete(table))
     slo = host.stage.copy.folder / "slo.yaml"
     before = slo.read_text(encoding="utf-8")

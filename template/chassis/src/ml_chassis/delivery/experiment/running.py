@@ -124,7 +124,7 @@ def _follow(
 ) -> str:
     """Let units be assigned until the test ends, and return what went wrong; "" is nothing."""
     begun, server = time.monotonic(), Prometheus(found.addresses.prometheus)
-    problem, scraped = "", float("inf")
+    problem, scraped, was_decided = "", float("inf"), False
     with suppress(KeyboardInterrupt), shown_line() as show:
         show(f"{test.name} starts.")
         candidate.start()
@@ -145,8 +145,10 @@ def _follow(
             harm = HARM & {*seen.problems}
             if harm and now - scraped > pace.delay:
                 problem = f"{test.name} harms clients: {', '.join(sorted(harm))}."
-            if is_decided:
+            # Twice, as replicas write down at different moments what they have answered.
+            if is_decided and was_decided:
                 break
+            was_decided = is_decided
     return problem
 
 
