@@ -8,7 +8,7 @@ from ...programs import ProgramError
 from ...settings import CANARY, STABLE, Track
 from .. import gateway
 from ..gateway import SERVICE, Gateway
-from ..routes import Sharing
+from ..routes import ALONE, Sharing
 from .docker import SERVICES, Compose, Container
 
 FOLDER = Path("build/compose")
@@ -63,6 +63,7 @@ class Containers:
             ProgramError: it does not become ready, or its name is that of another one meanwhile.
         """
         canary = self.start(CANARY, image)
+        self._gateway.wait_until_found(ALONE, canary.address, FOUND_SECONDS)
         self._gateway.route(Sharing(alone=True))
         try:
             found = self.start(STABLE, image)
