@@ -14,5 +14,5 @@ pin() {
     grep " $image@" "$file"
 }
 
-for image in $(sed -n 's/^FROM \([^@ ]*\)[^ ]* AS base$/\1/p' Dockerfile); do pin Dockerfile "$image"; done
-for image in $(sed -n 's/^    image: \([^"@ ][^@ ]*\).*$/\1/p' compose.yaml); do pin compose.yaml "$image"; done
+sed -n 's/^FROM \([^@ ]*\)[^ ]* AS base$/\1/p' Dockerfile | while read -r image; do pin Dockerfile "$image"; done
+sed -n 's/^    image: \([^"@ ][^@ ]*\).*$/\1/p' compose.yaml | while read -r image; do pin compose.yaml "$image"; done
