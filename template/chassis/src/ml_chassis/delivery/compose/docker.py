@@ -16,6 +16,8 @@ SERVICES = {STABLE: "service", CANARY: "canary"}
 """The name in Compose of each track."""
 IMAGES = {STABLE: "IMAGE", CANARY: "CANARY_IMAGE"}
 """Variable of the file that says which image a track runs."""
+RECREATE = "Recreate"
+"""Compose says it of what it would start anew."""
 ERASE = "\x1b[2K"
 """Compose writes it before lines of a log, also where there is no terminal."""
 WAIT = ("--wait", "--wait-timeout=120")
@@ -28,7 +30,6 @@ class Container(NamedTuple):
         id: Its number.
         image: The name of its image, as that was given.
         content: The number of its image, which no other one has.
-        made: What identifies how the file had it when it was made.
         address: In the network of the file; "" while it does not run.
         runs: Whether it does.
         healthy: Whether its health check says so, too.
@@ -37,7 +38,6 @@ class Container(NamedTuple):
     id: str
     image: str
     content: str
-    made: str
     address: str
     runs: bool
     healthy: bool
@@ -91,11 +91,12 @@ class Compose:
         """Return the image that a track is to have."""
         return str(self.services()[SERVICES[track]]["image"])
 
-    def is_current(self, track: str, found: Container) -> bool:
-        """Return whether a container is as the file has it now."""
-        name = SERVICES[track]
-        wanted = self._compose("config", "--hash", name).split()[-1]
-        return (found.made, found.content) == (wanted, content(self.image(track)))
+    def is_current(self, track: str) -> bool:
+        """Return whether what runs is as the file and the settings have it now."""
+        told = self._compose(
+            "up", "--detach", "--no-deps", "--dry-run", SERVICES[track], is_all=True
+        )
+        return RECREATE not in told
 
     def remove(self, track: str) -> None:
         """Stop a track, and remove its container."""
@@ -121,7 +122,6 @@ class Compose:
             seen["Id"],
             seen["Config"]["Image"],
             seen["Image"],
-            seen["Config"]["Labels"].get("com.docker.compose.config-hash", ""),
             next((each["IPAddress"] for each in networks), ""),
             state["Running"],
             state["Running"] and state.get("Health", {}).get("Status") == "healthy",
@@ -133,12 +133,16 @@ class Compose:
         return dict(found["services"])
 
     def _compose(
-        self, *arguments: str, is_seen: bool = False, profiles: tuple[str, ...] = (CANARY,)
+        self,
+        *arguments: str,
+        is_seen: bool = False,
+        is_all: bool = False,
+        profiles: tuple[str, ...] = (CANARY,),
     ) -> str:
         named = [f"--profile={each}" for each in profiles]
         command = ("docker", "compose", "--file", str(COMPOSE), *named, *arguments)
         given = {IMAGES[track]: image for track, image in self._images.items() if image}
-        return _run(*command, environment=given, is_seen=is_seen)
+        return _run(*command, environment=given, is_seen=is_seen, is_all=is_all)
 
 
 def content(image: str) -> str:
@@ -158,13 +162,19 @@ def content(image: str) -> str:
         raise UserError(f"{image}: {error}") from None
 
 
-def _run(*command: str, environment: Mapping[str, str] = {}, is_seen: bool = False) -> str:
+def _run(
+    *command: str,
+    environment: Mapping[str, str] = {},
+    is_seen: bool = False,
+    is_all: bool = False,
+) -> str:
     """Run a command; return what it printed.
 
     Args:
         command: Its name and arguments.
         environment: More variables.
         is_seen: Whether a person sees what it does.
+        is_all: Whether what it says of that is returned, too.
 
     Raises:
         ProgramError: it fails; the message is what it said last.
@@ -175,7 +185,7 @@ def _run(*command: str, environment: Mapping[str, str] = {}, is_seen: bool = Fal
             command,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
-            stderr=None if is_seen else subprocess.PIPE,
+            stderr=None if is_seen else subprocess.STDOUT if is_all else subprocess.PIPE,
             text=True,
             check=False,
         )

@@ -106,6 +106,8 @@ def _up(job: str, image: str) -> dict[str, dict[int, str]]:
     seen = Compose().container(STABLE)
     compose = Compose({STABLE: image or (seen.image if seen else "")})
     services = compose.services()
+    if missing := sorted({*SERVICES.values(), *PARTS} - services.keys()):
+        raise UserError(f"{COMPOSE}: {missing[0]} is missing; releases need it.")
     is_new = write(job, services)
     SECRETS.mkdir(exist_ok=True)
     _serve(job, compose, seen)
@@ -134,7 +136,7 @@ def _serve(job: str, compose: Compose, seen: Container | None) -> None:
         compose: With the image that it is to have.
         seen: What runs now.
     """
-    if seen and seen.healthy and not compose.is_current(STABLE, seen):
+    if seen and seen.healthy and not compose.is_current(STABLE):
         containers = _behind_a_gateway(job, compose)
         if containers:
             print("Another one answers until it is started anew.", flush=True)
