@@ -48,6 +48,7 @@ sys.path.insert(0, "src")
 sys.exit(release(project.read(), sys.argv[1], PACE))
 """
 """`chassis canary --image IMAGE`, in which a minute is two seconds."""
+TAGS = ("1", "2", "moved", *FAULTS)
 PORTS = ("PORT", "ENVOY_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT")
 GATEWAY, SETTINGS = Path("build/compose"), Path("deploy/.env")
 
@@ -90,7 +91,7 @@ class Host:
         return Engine(self.env).docker(*file, "--profile=canary", *arguments)
 
     def inspect(self, name: str) -> dict[str, Any]:
-        return self.engine.inspect(self.compose("ps", "--all", "--quiet", name))
+        return self.engine.inspect(self.compose("ps", "--quiet", name).split()[0])
 
     def stable(self) -> str:
         """Return the image that stable runs."""
@@ -144,7 +145,7 @@ def host(
         yield found
     finally:
         found.compose("down", "--volumes")
-        engine.docker("image", "rm", "--force", *(f"{IMAGE}:{tag}" for tag in ("1", "2", *FAULTS)))
+        engine.docker("image", "rm", "--force", *(f"{IMAGE}:{tag}" for tag in TAGS))
 
 
 def quick(project: Path) -> None:
@@ -284,7 +285,8 @@ def test_an_image_is_promoted_also_when_its_controller_is_killed_meanwhile(
     wait_for(lambda: host.phase() == "promoting", "it is promoted")
     first.send_signal(signal.SIGKILL)
     first.wait()
-    done = host.make("up")
+    host.compose("stop", "prometheus")
+    done = host.make("up")  # which starts what the release needs
     assert (done.returncode, "has not ended" in done.stdout) == (2, True), done.stdout
     said = host.released("2")
     assert f"{IMAGE}:2 was promoted" in said, said
@@ -295,6 +297,21 @@ def test_an_image_is_promoted_also_when_its_controller_is_killed_meanwhile(
     assert "is what stable runs already" in said
     assert host.up().returncode == 0  # that one, though the file names another
     assert host.stable() == f"{IMAGE}:2"
+    assert asked.counts.answered
+
+
+def test_an_image_whose_name_has_another_meaning_meanwhile_is_not_promoted(
+    host: Host, asked: Traffic
+) -> None:
+    before = host.stable()
+    host.engine.docker("tag", f"{IMAGE}:1", f"{IMAGE}:moved")
+    released = host.release("moved")
+    wait_for(lambda: host.phase() == "stepping", "the canary gets requests")
+    host.engine.docker("tag", f"{IMAGE}:errors", f"{IMAGE}:moved")
+    assert host.make("canary", "DO=promote").returncode == 0
+    said = released.communicate()[0]
+    assert "names another image since the release began" in said, said
+    assert host.stable() == before
     assert asked.counts.answered
 
 
@@ -321,9 +338,9 @@ def test_a_start_that_is_killed_while_stable_is_replaced_is_done_again(
     wait_for(lambda: '"stable"' not in routes.read_text(), "the canary answers")
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    done = host.up(f"IMAGE={IMAGE}:2")
+    done = host.up(f"IMAGE={IMAGE}:1")
     assert done.returncode == 0, done.stdout
-    assert host.stable() == f"{IMAGE}:2"
+    assert host.stable() == f"{IMAGE}:1"
     assert not host.compose("ps", "--all", "--quiet", "canary")
     assert '"stable"' in routes.read_text()
     assert asked.counts.answered

@@ -19,7 +19,7 @@ from .. import storage
 from ..observe.servers import find
 from ..programs import LOCAL, answers, free_port, running
 from ..settings import CANARY, SHADOW, STABLE, Settings
-from .routes import ALONE, TESTED, Sharing, routes
+from .routes import TESTED, Sharing, routes
 
 ENVOY = ("envoy",)
 GET = (
@@ -54,7 +54,7 @@ NAMED = {
 }
 """A cluster whose addresses are looked up by name."""
 UPSTREAM = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-STABLE_ALONE = Sharing()
+ALONE = Sharing()
 """Stable answers all."""
 STATS = "/stats/prometheus"
 VERSION = re.compile(r'text_value="(\w+)"')
@@ -113,7 +113,7 @@ def running_envoy(
         yield admin, process
 
 
-def write_routes(folder: Path, configured: Settings, sharing: Sharing = STABLE_ALONE) -> str:
+def write_routes(folder: Path, configured: Settings, sharing: Sharing = ALONE) -> str:
     """Share the requests; those under way are not touched. Return the version of the routes."""
     found = routes(configured, sharing)
     return _write(folder / DISCOVERED / ROUTES, "route.v3.RouteConfiguration", found)
@@ -182,7 +182,6 @@ def bootstrap(layout: Layout, configured: Settings) -> dict[str, Any]:
         tested,
         _canary(layout, idle),
         _discovered(folder, SHADOW, idle, MOST_MIRRORED),
-        *([_known(ALONE, idle, layout.canary)] if layout.canary else ()),
     ]
     most = "downstream_connections.v3.DownstreamConnectionsConfig"
     bound = {

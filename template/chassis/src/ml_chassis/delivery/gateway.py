@@ -92,7 +92,7 @@ class Gateway:
         self.folder, self.addresses, self.job = folder, addresses, job
         self._configured = configured
 
-    def route(self, sharing: Sharing = envoy.STABLE_ALONE) -> None:
+    def route(self, sharing: Sharing = envoy.ALONE) -> None:
         """Share the requests, and wait until they are; without a word, stable answers all."""
         if self.runs:
             version = envoy.write_routes(self.folder, self._configured, sharing)

@@ -57,6 +57,7 @@ class Release(BaseModel):
     good: int = Field(default=0, description="Good verdicts in a row.")
     unknown: int = Field(default=0, description="Looks of this step that knew nothing.")
     silent: int = Field(default=0, description="Looks in a row without an answer of Prometheus.")
+    content: str = Field(default="", description="Number of its image, if it is one.")
     made: bool = Field(default=False, description="Whether it was made the champion.")
     held: bool = Field(default=False, description="Whether it waits for a person.")
     reasons: list[str] = Field(default=[], description="Why it was rolled back.")
@@ -130,6 +131,8 @@ def unfinished(known: Release, kind: str) -> str:
     )
 
 
-def began(version: str, stable: str, weights: list[int]) -> Release:
+def began(version: str, stable: str, weights: list[int], content: str = "") -> Release:
     """Return a release that begins now."""
-    return Release(version=version, stable=stable, weights=weights, begun=time.time())
+    return Release(
+        version=version, stable=stable, weights=weights, content=content, begun=time.time()
+    )

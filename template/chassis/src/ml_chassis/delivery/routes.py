@@ -20,8 +20,6 @@ from ..settings import CANARY, SHADOW, STABLE, Settings
 PREDICT = "/predict"
 TESTED = "tested"
 """Stable as an arm of an A/B test: what it fails is not asked again."""
-ALONE = "alone"
-"""The canary while there is no stable that could answer what it fails."""
 SMALL_BYTES = 65_536
 TRY_SECONDS, LARGE_TRY_SECONDS = 2, 15
 """Beyond what the model may take for a call, after which a request to the canary is asked again; a
@@ -75,7 +73,7 @@ def routes(configured: Settings, sharing: Sharing) -> Part:
         *(_released(configured, sharing.weight) if sharing.weight else ()),
         *([_mirrored(sharing.mirrored)] if sharing.mirrored else ()),
         *(_tested(configured, sharing.test) if sharing.test else ()),
-        {"match": {"prefix": "/"}, "route": _to(ALONE if sharing.alone else STABLE)},
+        {"match": {"prefix": "/"}, "route": _to(CANARY if sharing.alone else STABLE)},
     ]
     unsaid = {"request_headers_to_remove": [PREDICTION_ID, EXPOSURE]}
     host = {"name": "service", "domains": ["*"], "routes": [{**unsaid, **each} for each in found]}

@@ -111,21 +111,13 @@ class Compose:
         self._compose("down", is_seen=True)
 
     def container(self, track: str) -> Container | None:
-        """Return the container of a track; None where there is none."""
-        found = self._compose("ps", "--all", "--quiet", SERVICES[track]).split()
-        if not found:
-            return None
-        (seen,) = json.loads(_run("docker", "inspect", found[0]))
-        state = seen["State"]
-        networks = seen["NetworkSettings"]["Networks"].values()
-        return Container(
-            seen["Id"],
-            seen["Config"]["Image"],
-            seen["Image"],
-            next((each["IPAddress"] for each in networks), ""),
-            state["Running"],
-            state["Running"] and state.get("Health", {}).get("Status") == "healthy",
-        )
+        """Return the container of a track; None where there is none.
+
+        While one takes the place of another there are two: the one that runs counts.
+        """
+        numbers = self._compose("ps", "--all", "--quiet", SERVICES[track]).split()
+        found = [each for number in numbers if (each := _container(number))]
+        return max(found, key=lambda each: (each.runs, each.healthy), default=None)
 
     def services(self) -> dict[str, Any]:
         """Return what the file says of each service, with all variables in their places."""
@@ -143,6 +135,23 @@ class Compose:
         command = ("docker", "compose", "--file", str(COMPOSE), *named, *arguments)
         given = {IMAGES[track]: image for track, image in self._images.items() if image}
         return _run(*command, environment=given, is_seen=is_seen, is_all=is_all)
+
+
+def _container(number: str) -> Container | None:
+    """Return what is known of a container; None where it is gone meanwhile."""
+    try:
+        (seen,) = json.loads(_run("docker", "inspect", number))
+    except ProgramError:
+        return None
+    state, networks = seen["State"], seen["NetworkSettings"]["Networks"].values()
+    return Container(
+        seen["Id"],
+        seen["Config"]["Image"],
+        seen["Image"],
+        next((each["IPAddress"] for each in networks), ""),
+        state["Running"],
+        state["Running"] and state.get("Health", {}).get("Status") == "healthy",
+    )
 
 
 def content(image: str) -> str:

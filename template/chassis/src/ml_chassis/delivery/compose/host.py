@@ -57,6 +57,7 @@ def up(project: Project, image: str) -> int:
         with only_one(FOLDER / LOCK, BUSY):
             known = record.read(FOLDER)
             if known and not known.ended:
+                Compose().up(*PARTS)  # without which it could not go on
                 raise UserError(record.unfinished(known, IMAGE))
             found = _up(stated.job or project.name, image)
         for name, (port, what) in LOOKS.items():
@@ -76,7 +77,8 @@ def down(_: Project) -> int:
             compose = Compose()
             seen = compose.container(STABLE)
             compose.down()
-            (FOLDER / gateway.ADDRESSES).unlink(missing_ok=True)
+            for each in (gateway.ADDRESSES, f"{envoy.DISCOVERED}/{envoy.ROUTES}"):
+                (FOLDER / each).unlink(missing_ok=True)
             progress.abort(FOLDER)
         again = f" IMAGE={seen.image}" if seen else ""
         print(f"Nothing runs. What Prometheus knows is kept. Start it again: make up{again}")
@@ -123,8 +125,8 @@ def _up(job: str, image: str) -> dict[str, dict[int, str]]:
         prometheus=published["prometheus"][9090],
     )
     gateway.write(FOLDER, addresses)
-    if compose.container(CANARY):  # of one that was killed
-        Containers(find(job)[0], compose).end_canary()
+    # What was killed may have left a canary, or routes to one.
+    Containers(find(job)[0], compose).end_canary()
     return published
 
 

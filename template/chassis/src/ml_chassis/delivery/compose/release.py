@@ -6,7 +6,7 @@ from typing import Self
 from ... import slo
 from ...errors import UserError
 from ...observe.prometheus import Prometheus
-from ...programs import only_one
+from ...programs import ProgramError, only_one
 from ...project import Project
 from ...settings import CANARY, STABLE
 from ...slo import Slo
@@ -24,14 +24,14 @@ from .host import BEGIN, IMAGE, READABLE
 class ImageCanary:
     """A container of an image, beside stable; see `Canary` of the controller."""
 
-    def __init__(self, containers: Containers, image: str) -> None:
+    def __init__(self, containers: Containers, release: Release) -> None:
         """Take what it is.
 
         Args:
             containers: What runs.
-            image: Its image.
+            release: What is released.
         """
-        self._containers, self._image = containers, image
+        self._containers, self._release = containers, release
         self._started: Container | None = None
 
     @property
@@ -51,7 +51,8 @@ class ImageCanary:
         Raises:
             ProgramError: it does not become ready.
         """
-        self._started = self._containers.start(CANARY, self._image)
+        _require_same(self._release)
+        self._started = self._containers.start(CANARY, self._release.version)
 
     def __enter__(self) -> Self:
         """Return it; what stable can answer, it does."""
@@ -77,6 +78,7 @@ class ImageStable:
 
     def take(self, release: Release) -> None:
         """Start it from the image of the canary, which answers meanwhile; see `Stable`."""
+        _require_same(release)
         self._containers.replace(release.stable, release.version)
 
     def serves(self, release: Release) -> bool:
@@ -103,7 +105,7 @@ def _release(project: Project, stated: Slo, image: str, pace: Pace) -> Release:
         require_one_version(Prometheus(found.addresses.prometheus), found.job)
         begun = _begin(compose, stated, image)
         containers = Containers(found, compose)
-        canary, stable = ImageCanary(containers, begun.version), ImageStable(containers)
+        canary, stable = ImageCanary(containers, begun), ImageStable(containers)
         return bring_to_its_end(
             begun, found, stated, pace, lambda show: Controller(found, canary, stable, pace, show)
         )
@@ -132,26 +134,37 @@ def _begin(compose: Compose, stated: Slo, image: str) -> Release:
             "taken back to need names of their own. Give it another tag, or its digest."
         )
     record.take_wish(FOLDER)  # of a release before
-    return record.began(image, stable.image, stated.release.weights)
+    return record.began(image, stable.image, stated.release.weights, found)
+
+
+def _require_same(release: Release) -> None:
+    """See that the name of an image means what it did when the release began.
+
+    Raises:
+        ProgramError: it does not.
+    """
+    if content(release.version) != release.content:
+        raise ProgramError(f"{release.version} names another image since the release began.")
 
 
 def abort(known: Release) -> str:
-    """End a release that nobody goes on with, and say so."""
+    """End a release that nobody goes on with, and say so.
+
+    Raises:
+        UserError: what shares the requests does not run.
+    """
     os.umask(READABLE)
+    found, compose = host.find("")
     progress.abort(FOLDER)
-    ended = f"{known.version} is rolled back"
-    try:
-        found, compose = host.find("")
-    except UserError as error:
-        return f"{ended}. {error}"
     containers = Containers(found, compose)
     serving = compose.container(STABLE)
-    if not known.made and serving and serving.image != known.stable:
-        if serving.healthy:
+    if known.made:
+        told = f"{known.version} is stable already. Undo that: make up IMAGE={known.stable}"
+    else:
+        told = f"{known.version} is rolled back; stable answers all requests."
+        if serving and serving.healthy and serving.image != known.stable:
             containers.replace(serving.image, known.stable)
-        else:  # the canary answers
+        elif not (serving and serving.healthy):
             containers.start(STABLE, known.stable)
     containers.end_canary()
-    if known.made:
-        return f"{known.version} is stable already. Undo that: make canary IMAGE={known.stable}"
-    return f"{ended}; stable answers all requests."
+    return told
