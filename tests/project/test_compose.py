@@ -359,6 +359,25 @@ def test_a_container_that_starts_again_elsewhere_is_found(host: Host) -> None:
         assert host.service.predict([host.service.example_row()]).status == 200
 
 
+def test_a_release_that_is_told_to_end_leaves_no_canary(host: Host, asked: Traffic) -> None:
+    command = ["make", "canary", f"IMAGE={IMAGE}:2"]
+    with (host.project / "said").open("w") as said:
+        first = subprocess.Popen(
+            command, cwd=host.project, env=host.env, stdout=said, start_new_session=True
+        )
+    wait_for(lambda: host.phase() == "stepping", "the canary gets requests")
+    os.killpg(first.pid, signal.SIGTERM)
+    first.wait()
+
+    def is_gone() -> bool:
+        return not host.compose("ps", "--all", "--quiet", "canary")
+
+    wait_for(is_gone, "the canary is taken away")
+    done = host.make("canary", "DO=abort")
+    assert "Stable answers all requests" in done.stdout, done.stdout
+    assert asked.counts.answered
+
+
 def test_what_cannot_be_released_is_told(host: Host) -> None:
     for image, told in (
         (f"{IMAGE}:none", f"{IMAGE}:none: "),

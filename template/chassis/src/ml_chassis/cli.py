@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from threading import current_thread, main_thread
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -121,9 +122,15 @@ def _tidy() -> Iterator[None]:
         return
     told = [getattr(signal, name, signal.SIGTERM) for name in ("SIGTERM", "SIGHUP")]
     before = {number: signal.getsignal(number) for number in told}
+
+    def end(which: int, _: FrameType | None) -> None:
+        for number in told:  # who starts this may pass on what it is told, too
+            signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + which)
+
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, lambda which, _: sys.exit(128 + which))
+            signal.signal(number, end)
     try:
         yield
     finally:

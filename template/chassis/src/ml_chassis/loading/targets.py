@@ -189,7 +189,8 @@ def _memory(process: psutil.Process) -> float:
 
 def _read(stats: subprocess.Popen[str]) -> Iterator[Usage]:
     """Read what Docker says of a container, about once a second."""
-    for line in stats.stdout or ():
-        if found := re.search(r"([\d.]+)([KMG]?i?B) / \S+ ([\d.]+)%", line):
-            memory = float(found[1]) * MIB[found[2]]
-            yield Usage(time.monotonic(), memory, float(found[3]) / 100)
+    with suppress(ValueError):  # it is closed at the end
+        for line in stats.stdout or ():
+            if found := re.search(r"([\d.]+)([KMG]?i?B) / \S+ ([\d.]+)%", line):
+                memory = float(found[1]) * MIB[found[2]]
+                yield Usage(time.monotonic(), memory, float(found[3]) / 100)

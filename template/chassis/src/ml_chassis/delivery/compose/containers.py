@@ -79,12 +79,17 @@ class Containers:
         self._compose.remove(track)
         watch(self._compose)
 
-    def end_canary(self) -> None:
-        """Remove the canary, unless nothing else could answer: then it answers all."""
-        if self.let_stable_answer():
+    def end_canary(self) -> bool:
+        """Remove the canary, unless nothing else could answer: then it answers all.
+
+        Returns:
+            Whether stable answers all.
+        """
+        if can := self.let_stable_answer():
             self.remove(CANARY)
         else:
             self._gateway.route(Sharing(alone=True))
+        return can
 
     def let_stable_answer(self) -> bool:
         """Let stable answer all requests; return whether it can."""

@@ -123,8 +123,8 @@ def _begin(compose: Compose, stated: Slo, image: str) -> Release:
             raise UserError(record.unfinished(known, IMAGE))
         return known
     stable = compose.container(STABLE)
-    if stable is None:
-        raise UserError(f"There is no {SERVICES[STABLE]} that it could be compared with: {BEGIN}.")
+    if stable is None or not stable.healthy:
+        raise UserError(f"{SERVICES[STABLE]}, with which it is compared, is not healthy: {BEGIN}.")
     found = content(image)
     if found == stable.content:
         raise UserError(f"{image} is what stable runs already.")
@@ -161,10 +161,11 @@ def abort(known: Release) -> str:
     if known.made:
         told = f"{known.version} is stable already. Undo that: make up IMAGE={known.stable}"
     else:
-        told = f"{known.version} is rolled back; stable answers all requests."
+        told = f"{known.version} is rolled back."
         if serving and serving.healthy and serving.image != known.stable:
             containers.replace(serving.image, known.stable)
         elif not (serving and serving.healthy):
             containers.start(STABLE, known.stable)
-    containers.end_canary()
-    return told
+    if containers.end_canary():
+        return f"{told} Stable answers all requests."
+    return f"{told} Stable is not healthy, so the canary answers: {BEGIN}."
