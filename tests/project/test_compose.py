@@ -197,8 +197,13 @@ def test_all_of_it_serves_and_is_watched(host: Host) -> None:
     assert track.labels["track"] == "stable"
     assert track.labels["instance"] == host.inspect("service")["Id"][:12]
     url = f"http://127.0.0.1:{host.env['PROMETHEUS_PORT']}/api/v1/alertmanagers"
-    (told,) = httpx.get(url, trust_env=False).json()["data"]["activeAlertmanagers"]
-    assert told["url"] == "http://alertmanager:9093/api/v2/alerts"
+
+    def told() -> list[str]:
+        active = httpx.get(url, trust_env=False).json()["data"]["activeAlertmanagers"]
+        return [each["url"] for each in active]
+
+    there = ["http://alertmanager:9093/api/v2/alerts"]
+    wait_for(lambda: told() == there, "Prometheus knows Alertmanager")
 
 
 def test_each_container_is_hardened_bounded_and_for_this_host_alone(host: Host) -> None:
@@ -247,13 +252,15 @@ def test_what_runs_is_left_alone_and_what_is_changed_is_started_anew(
     settings = host.project / SETTINGS
     given = settings.read_text()
     try:
-        settings.write_text(f"{given}MODEL_SERVICE_BROKER_URL='redis://me:pa$word@host'\n")
+        settings.write_text(
+            f"{given}MODEL_SERVICE_BROKER_URL='redis://me:pa$word@host'\nMODEL_SERVICE_PORT=4\n"
+        )
         assert host.up().returncode == 0
         assert host.inspect("service")["Id"] != before
         said = host.compose("exec", "service", "printenv", "MODEL_SERVICE_BROKER_URL")
         assert said == "redis://me:pa$word@host"
 
-        settings.write_text(f"{given}MODEL_SERVICE_WORKERS=none\n")
+        settings.write_text(f"{given}MODEL_SERVICE_WORKERS=none\nMODEL_SERVICE_PORT=4000\n")
         done = host.up()
         assert (done.returncode, "MODEL_SERVICE_WORKERS" in done.stdout) == (2, True), done.stdout
     finally:

@@ -1,6 +1,7 @@
 """The containers of the tracks behind a gateway, as releases move them."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ...observe.servers import target
@@ -36,7 +37,8 @@ class Containers:
         """Return a container as it was lately; None where there is none."""
         at, found = self._seen.get(track, (0.0, None))
         if time.monotonic() - at > LOOK_SECONDS:
-            found = self._compose.container(track)
+            with suppress(ProgramError):  # Docker does not answer for a while, and runs on
+                found = self._compose.container(track)
             self._seen[track] = time.monotonic(), found
         return found
 

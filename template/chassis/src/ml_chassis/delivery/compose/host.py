@@ -72,6 +72,7 @@ def up(project: Project, image: str) -> int:
 
 def down(_: Project) -> int:
     """Stop all that runs of the project in the working folder; return the exit code."""
+    os.umask(READABLE)  # the folder stays
     try:
         with only_one(FOLDER / LOCK, BUSY):
             compose = Compose()
@@ -108,16 +109,12 @@ def _up(job: str, image: str) -> dict[str, dict[int, str]]:
     seen = Compose().container(STABLE)
     compose = Compose({STABLE: image or (seen.image if seen else "")})
     services = compose.services()
-    if missing := sorted({*SERVICES.values(), *PARTS} - services.keys()):
-        raise UserError(f"{COMPOSE}: {missing[0]} is missing; releases need it.")
+    published = _needed(services)
     is_new = write(job, services)
     SECRETS.mkdir(exist_ok=True)
     _serve(job, compose, seen)
-    # What Envoy is started with is read once; and of a new folder they know nothing.
+    # What Envoy is started with is read once, and of another folder they know nothing.
     compose.up(*PARTS, options=("--force-recreate",) if is_new else ())
-    compose.up()
-    compose.signal("HUP", "prometheus")
-    published = {name: _published(each) for name, each in services.items()}
     addresses = Addresses(
         service=published["gateway"][PORT],
         stable=f"http://{SERVICES[STABLE]}:{PORT}",
@@ -125,9 +122,27 @@ def _up(job: str, image: str) -> dict[str, dict[int, str]]:
         prometheus=published["prometheus"][9090],
     )
     gateway.write(FOLDER, addresses)
+    compose.up()
+    for name in {"prometheus", "alertmanager"} & services.keys():
+        compose.signal("HUP", name)  # they read their files again
     # What was killed may have left a canary, or routes to one.
     Containers(find(job)[0], compose).end_canary()
     return published
+
+
+def _needed(services: Mapping[str, Any]) -> dict[str, dict[int, str]]:
+    """Return where each service answers on this host, by its port.
+
+    Raises:
+        UserError: one without which nothing can be released is not in the file.
+    """
+    if missing := sorted({*SERVICES.values(), *PARTS} - services.keys()):
+        raise UserError(f"{COMPOSE}: {missing[0]} is missing; releases need it.")
+    found = {name: _published(each) for name, each in services.items()}
+    for name, port in (("gateway", PORT), ("gateway", ADMIN_PORT), ("prometheus", 9090)):
+        if port not in found[name]:
+            raise UserError(f"{COMPOSE}: {name} must publish {port}; releases need it.")
+    return found
 
 
 def _serve(job: str, compose: Compose, seen: Container | None) -> None:
